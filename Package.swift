@@ -1,0 +1,67 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+/// Settings that every Swift target shares.
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+/// The targets that handle raw memory say `unsafe` at each such place.
+let strict = common + [.strictMemorySafety()]
+
+let package = Package(
+    name: "token-gateway",
+    products: [.executable(name: "token-gateway", targets: ["TokenGateway"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    ],
+    targets: [
+        // The system's libraries, one thin shim each.
+        .target(name: "CLinux"),
+        .systemLibrary(
+            name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CTOML"),
+
+        .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict),
+        .target(name: "OpenSSLKit", dependencies: ["COpenSSL"], swiftSettings: strict),
+        .target(name: "Telemetry", swiftSettings: common),
+        .target(name: "HTTP", swiftSettings: strict),
+        .target(name: "TokenStore", dependencies: ["OpenSSLKit"], swiftSettings: common),
+        .target(name: "OAuth", dependencies: ["HTTP", "OpenSSLKit"], swiftSettings: common),
+        .target(name: "Proxy", dependencies: ["HTTP"], swiftSettings: common),
+        .target(name: "Configuration", dependencies: ["CTOML", "HTTP"], swiftSettings: common),
+        .target(name: "Console", dependencies: ["HTTP", "Telemetry"], swiftSettings: common),
+        .target(
+            name: "Gateway",
+            dependencies: [
+                "Configuration", "Console", "HTTP", "OAuth", "OpenSSLKit", "Proxy", "Reactor", "Telemetry",
+                "TokenStore", .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: common),
+        .target(
+            name: "DemoServices", dependencies: ["HTTP", "OpenSSLKit", "Reactor"], swiftSettings: common),
+        .executableTarget(
+            name: "TokenGateway",
+            dependencies: [
+                "DemoServices", "Gateway",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common),
+
+        .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: common),
+        .testTarget(name: "OpenSSLKitTests", dependencies: ["OpenSSLKit"], swiftSettings: common),
+        .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
+        .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
+        .testTarget(name: "TokenStoreTests", dependencies: ["TokenStore"], swiftSettings: common),
+        .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
+        .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: common),
+        .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
+        .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
+        .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: common),
+        .testTarget(name: "EndToEndTests", dependencies: [], swiftSettings: common),
+    ],
+    cxxLanguageStandard: .cxx17
+)

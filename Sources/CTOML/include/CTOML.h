@@ -1,0 +1,3 @@
+#ifndef TG_CTOML_H
+#define TG_CTOML_H
+#endif

@@ -1,0 +1,4 @@
+@main
+struct TokenGateway {
+    static func main() {}
+}
