@@ -1,0 +1,248 @@
+/// What the fields of a head say about framing and the connection.
+package struct FieldSummary {
+    package var contentLengthCount = 0
+    package var contentLength: UInt64 = 0
+    package var transferEncodingCount = 0
+    package var codingIsUnknown = false
+    package var hostCount = 0
+    package var host = Slice()
+    package var connectionClose = false
+    package var connectionKeepAlive = false
+    package var connectionUpgrade = false
+    package var rejection: Rejection?
+
+    package init() {}
+}
+
+/// Which section is parsed; they differ in what is refused.
+package enum FieldSection: Sendable {
+    case request, response, trailers
+}
+
+/// Parses field lines (RFC 9112 5): no space before the colon, no folding, no control octets.
+package enum FieldParser {
+    /// Parses from `start` to the empty line at the end of `bytes`.
+    ///
+    /// - Parameter head: has `bytes` at offset `base` of its arena; fields are appended to it.
+    package static func parse(
+        _ bytes: UnsafeRawBufferPointer, from start: Int, base: Int = 0, into head: inout MessageHead,
+        summary: inout FieldSummary, limits: HeadLimits, of section: FieldSection
+    ) -> Rejection? {
+        var position = start
+        var hasConnectionOptions = false
+        while true {
+            let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[position...])
+            guard let lineFeed = unsafe Octet.firstIndex(of: 0x0A, in: rest), lineFeed > 0 else {
+                return .malformed("a field line has no end")
+            }
+            let line = unsafe UnsafeRawBufferPointer(rebasing: rest[..<(lineFeed - 1)])
+            if line.count == 0 { break }
+            guard head.fields.count < limits.fieldCount else { return .tooManyFields }
+            guard let colon = unsafe Octet.firstIndex(of: 0x3A, in: line) else {
+                return .malformed("a field line has no colon")
+            }
+            if let rejection = unsafe parseLine(
+                line, colon: colon, at: base + position, into: &head, section: section)
+            {
+                return rejection
+            }
+            let id = head.fields[head.fields.count - 1].id
+            if id != .other {
+                hasConnectionOptions = hasConnectionOptions || id == .connection
+                note(id, head.fields[head.fields.count - 1].value, &head, &summary, section)
+            }
+            position += lineFeed + 1
+        }
+        head.fieldLinesEnd = UInt32(truncatingIfNeeded: base + position)
+        if hasConnectionOptions { dropNominated(&head) }
+        return summary.rejection
+    }
+
+    private static func parseLine(
+        _ line: UnsafeRawBufferPointer, colon: Int, at offset: Int, into head: inout MessageHead,
+        section: FieldSection
+    ) -> Rejection? {
+        if unsafe line[0] == 0x20 || line[0] == 0x09 { return .malformed("a field line is folded (obs-fold)") }
+        let name = unsafe UnsafeRawBufferPointer(rebasing: line[..<colon])
+        guard unsafe Octet.isToken(name) else {
+            return .malformed("a field name is not a token (space before the colon?)")
+        }
+        let raw = unsafe UnsafeRawBufferPointer(rebasing: line[(colon + 1)...])
+        guard unsafe Octet.isFieldValue(raw) else { return .malformed("a field value has a control octet") }
+        let value = unsafe Octet.trimmed(raw)
+        let valueStart = unsafe value.count == 0 ? colon + 1 : UnsafeRawPointer(value.baseAddress!) - line.baseAddress!
+        let id = unsafe FieldID.find(name)
+        head.fields.append(
+            Field(
+                id: id,
+                isDropped: unsafe id == .other && section == .request && isDisguised(name),
+                name: Slice(start: offset, length: colon),
+                value: Slice(start: offset + valueStart, length: value.count)))
+        return nil
+    }
+
+    /// A name that becomes a sensitive one when `_` is read as `-`.
+    private static func isDisguised(_ name: UnsafeRawBufferPointer) -> Bool {
+        guard unsafe Octet.firstIndex(of: 0x5F, in: name) != nil, name.count <= 32 else { return false }
+        return unsafe withUnsafeTemporaryAllocation(byteCount: 32, alignment: 1) { copy in
+            for index in 0..<name.count {
+                unsafe copy[index] = unsafe name[index] == 0x5F ? 0x2D : name[index]
+            }
+            return unsafe FieldID.find(UnsafeRawBufferPointer(rebasing: copy[..<name.count])).isSensitiveWhenFolded
+        }
+    }
+
+    private static func note(
+        _ id: FieldID, _ slice: Slice, _ head: inout MessageHead, _ summary: inout FieldSummary,
+        _ section: FieldSection
+    ) {
+        let value = unsafe head.bytes(slice)
+        switch id {
+        case .contentLength:
+            unsafe noteContentLength(value, &head, &summary)
+        case .transferEncoding:
+            summary.transferEncodingCount += 1
+            // Exactly one "chunked": anything before or after it is a coding that is not spoken here.
+            if unsafe summary.transferEncodingCount > 1 || !Octet.equal(value, ignoringCase: "chunked") {
+                summary.codingIsUnknown = true
+            }
+        case .host:
+            summary.hostCount += 1
+            summary.host = slice
+        case .connection:
+            unsafe noteConnection(value, &summary)
+        case .expect:
+            if unsafe Octet.equal(value, ignoringCase: "100-continue") {
+                head.flags.insert(.expectsContinue)
+            } else {
+                head.flags.insert(.unknownExpectation)
+            }
+        case .upgrade:
+            head.flags.insert(.upgrade)
+            if unsafe Octet.equal(value, ignoringCase: "websocket") { head.flags.insert(.webSocket) }
+        case .te:
+            unsafe Octet.forEachListElement(value) { element in
+                if unsafe Octet.equal(element, ignoringCase: "trailers") { head.flags.insert(.acceptsTrailers) }
+            }
+        case .wwwAuthenticate:
+            head.flags.insert(.challenge)
+            if unsafe Challenge.names(value, scheme: "bearer") || Challenge.names(value, scheme: "dpop") {
+                head.flags.insert(.tokenChallenge)
+            }
+        case .date:
+            head.flags.insert(.hasDate)
+        case .other, .authorization, .contentType, .cookie, .forwarded, .keepAlive, .location, .maxForwards,
+            .proxyAuthenticate, .proxyAuthenticationInfo, .proxyAuthorization, .proxyConnection, .retryAfter,
+            .secWebSocketKey, .server, .setCookie, .trailer, .via, .xForwardedFor, .xForwardedHost,
+            .xForwardedPort, .xForwardedProto, .xRequestID, .tokenGatewayError:
+            break
+        }
+    }
+
+    private static func noteContentLength(
+        _ value: UnsafeRawBufferPointer, _ head: inout MessageHead, _ summary: inout FieldSummary
+    ) {
+        guard let length = unsafe Octet.decimal(value) else {
+            summary.rejection = .malformed("Content-Length is not a decimal number")
+            return
+        }
+        if summary.contentLengthCount > 0 {
+            if length != summary.contentLength {
+                summary.rejection = .malformed("there are two Content-Length fields that differ")
+            }
+            // Equal ones: exactly one goes on (RFC 9110 8.6).
+            head.fields[head.fields.count - 1].isDropped = true
+        }
+        summary.contentLengthCount += 1
+        summary.contentLength = length
+    }
+
+    private static func noteConnection(_ value: UnsafeRawBufferPointer, _ summary: inout FieldSummary) {
+        var close = false
+        var keepAlive = false
+        var upgrade = false
+        unsafe Octet.forEachListElement(value) { option in
+            if unsafe Octet.equal(option, ignoringCase: "close") { close = true }
+            if unsafe Octet.equal(option, ignoringCase: "keep-alive") { keepAlive = true }
+            if unsafe Octet.equal(option, ignoringCase: "upgrade") { upgrade = true }
+        }
+        summary.connectionClose = summary.connectionClose || close
+        summary.connectionKeepAlive = summary.connectionKeepAlive || keepAlive
+        summary.connectionUpgrade = summary.connectionUpgrade || upgrade
+    }
+
+    /// Drops every field that a Connection field names, save those that a sender may not take away this way
+    /// (RFC 9110 7.6.1): the framing, Host and end-to-end credentials.
+    private static func dropNominated(_ head: inout MessageHead) {
+        for index in head.fields.indices where head.fields[index].id == .connection {
+            let value = head.fields[index].value
+            let options = unsafe head.bytes(value)
+            unsafe Octet.forEachListElement(options) { option in
+                switch unsafe FieldID.find(option) {
+                case .host, .contentLength, .transferEncoding, .authorization, .expect, .via: break
+                default: unsafe head.drop(named: option)
+                }
+            }
+        }
+    }
+}
+
+/// Authentication challenges (RFC 9110 11.6.1).
+package enum Challenge {
+    /// Whether a challenge list names `scheme` (in lower case) at a place where a scheme can stand.
+    package static func names(_ value: UnsafeRawBufferPointer, scheme: StaticString) -> Bool {
+        var found = false
+        unsafe Octet.forEachListElement(value) { element in
+            let length = scheme.utf8CodeUnitCount
+            guard element.count >= length else { return }
+            let ends = unsafe element.count == length || element[length] == 0x20
+            if unsafe ends && Octet.equal(UnsafeRawBufferPointer(rebasing: element[..<length]), ignoringCase: scheme) {
+                found = true
+            }
+        }
+        return found
+    }
+}
+
+/// Host and port (RFC 9110 7.2, RFC 3986 3.2.2) as far as a proxy must judge them.
+package enum Authority {
+    /// An empty one is valid in a Host field.
+    package static func isValid(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        var index = 0
+        if unsafe bytes.count > 0 && bytes[0] == 0x5B {
+            guard let end = unsafe Octet.firstIndex(of: 0x5D, in: bytes), end > 1 else { return false }
+            for position in 1..<end {
+                let byte = unsafe bytes[position]
+                if Octet.hexadecimalValue(byte) == nil && byte != 0x3A && byte != 0x2E { return false }
+            }
+            index = end + 1
+        } else {
+            while index < bytes.count, unsafe bytes[index] != 0x3A {
+                guard unsafe isNameOctet(bytes[index]) else { return false }
+                index += 1
+            }
+        }
+        if index == bytes.count { return true }
+        guard unsafe bytes[index] == 0x3A, bytes.count - index <= 6 else { return false }
+        for position in (index + 1)..<bytes.count where unsafe !Octet.isDigit(bytes[position]) { return false }
+        return true
+    }
+
+    private static func isNameOctet(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x5F, 0x7E, 0x25: true
+        case 0x21, 0x24, 0x26...0x2B, 0x3B, 0x3D, 0x2C: true
+        default: false
+        }
+    }
+
+    /// The host without its port.
+    package static func host(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        if unsafe bytes.count > 0 && bytes[0] == 0x5B {
+            let end = unsafe Octet.firstIndex(of: 0x5D, in: bytes) ?? (bytes.count - 1)
+            return unsafe UnsafeRawBufferPointer(rebasing: bytes[...end])
+        }
+        let end = unsafe Octet.firstIndex(of: 0x3A, in: bytes) ?? bytes.count
+        return unsafe UnsafeRawBufferPointer(rebasing: bytes[..<end])
+    }
+}

@@ -1,0 +1,83 @@
+/// The largest head that is accepted.
+package struct HeadLimits: Sendable, Equatable {
+    /// Bytes of the request target (RFC 9112 3: at least 8000 octets are to be supported).
+    package var targetBytes: Int
+    /// Bytes of the whole head, start line included.
+    package var headBytes: Int
+    package var fieldCount: Int
+
+    package init(targetBytes: Int = 8 * 1024, headBytes: Int = 32 * 1024, fieldCount: Int = 100) {
+        self.targetBytes = targetBytes
+        self.headBytes = headBytes
+        self.fieldCount = fieldCount
+    }
+}
+
+/// Why a head or a body was refused. After one of these nothing more may be read from the connection (RFC 9112 6.3).
+package enum Rejection: Error, Equatable, Sendable {
+    /// With what is wrong, in words for the operator and the caller.
+    case malformed(StaticString)
+    case targetTooLong
+    case headTooLarge
+    case tooManyFields
+    case versionNotSupported
+    /// A transfer coding other than chunked (RFC 9112 6.1).
+    case codingNotImplemented
+
+    package static func == (one: Rejection, other: Rejection) -> Bool {
+        one.reason.description == other.reason.description
+    }
+
+    package var reason: StaticString {
+        switch self {
+        case .malformed(let reason): reason
+        case .targetTooLong: "the request target is longer than the limit"
+        case .headTooLarge: "the header section is larger than the limit"
+        case .tooManyFields: "there are more fields than the limit"
+        case .versionNotSupported: "the protocol version is not HTTP/1.0 or HTTP/1.1"
+        case .codingNotImplemented: "the transfer coding is not chunked alone"
+        }
+    }
+}
+
+/// Where the search for the end of a head stands.
+package enum HeadSearch: Equatable {
+    case incomplete
+    /// The head, the empty line included, is the first `length` bytes.
+    case complete(length: Int)
+    case rejected(Rejection)
+}
+
+/// Finds the end of a head as bytes arrive, looking at each byte once however they are cut.
+package struct HeadScanner: Sendable {
+    /// Bytes from the start that hold no line that needs to be looked at again.
+    private var scanned = 0
+    private var startLineSeen = false
+
+    package init() {}
+
+    package mutating func reset() {
+        scanned = 0
+        startLineSeen = false
+    }
+
+    /// - Parameter bytes: everything received since the head's first octet.
+    package mutating func search(_ bytes: UnsafeRawBufferPointer, limits: HeadLimits) -> HeadSearch {
+        while let offset = unsafe Octet.firstIndex(of: 0x0A, in: UnsafeRawBufferPointer(rebasing: bytes[scanned...])) {
+            let end = scanned + offset
+            guard end > 0, unsafe bytes[end - 1] == 0x0D else {
+                return .rejected(.malformed("a line ends in LF without CR"))
+            }
+            let lineIsEmpty = offset == 1
+            scanned = end + 1
+            if lineIsEmpty && startLineSeen {
+                return scanned > limits.headBytes ? .rejected(.headTooLarge) : .complete(length: scanned)
+            }
+            if !lineIsEmpty { startLineSeen = true }
+            if scanned > limits.headBytes { return .rejected(.headTooLarge) }
+        }
+        let count = unsafe bytes.count
+        if !startLineSeen && count - scanned > limits.targetBytes + 64 { return .rejected(.targetTooLong) }
+        return count > limits.headBytes ? .rejected(.headTooLarge) : .incomplete
+    }
+}

@@ -1,0 +1,71 @@
+/// Parses HTTP/1 response heads (RFC 9112 4).
+package enum HTTP1ResponseParser {
+    /// Parses one complete head.
+    ///
+    /// - Parameters:
+    ///   - bytes: the head from the status line to the empty line, both included.
+    ///   - method: of the request that it answers; it decides on the content (RFC 9112 6.3).
+    ///   - head: is reset and filled; unspecified when refused.
+    package static func parse(
+        _ bytes: UnsafeRawBufferPointer, answering method: Method, into head: inout MessageHead, limits: HeadLimits
+    ) -> Rejection? {
+        head.reset()
+        unsafe head.arena.append(bytes)
+        guard let lineEnd = unsafe Octet.firstIndex(of: 0x0D, in: bytes) else {
+            return .malformed("the status line has no end")
+        }
+        if let rejection = unsafe parseStatusLine(UnsafeRawBufferPointer(rebasing: bytes[..<lineEnd]), into: &head) {
+            return rejection
+        }
+        var summary = FieldSummary()
+        if let rejection = unsafe FieldParser.parse(
+            bytes, from: lineEnd + 2, into: &head, summary: &summary, limits: limits, of: .response)
+        {
+            return rejection
+        }
+        return finish(&head, summary, method)
+    }
+
+    private static func parseStatusLine(_ line: UnsafeRawBufferPointer, into head: inout MessageHead) -> Rejection? {
+        guard line.count >= 12, unsafe line[0] == 0x48, unsafe line[1] == 0x54, unsafe line[2] == 0x54,
+            unsafe line[3] == 0x50, unsafe line[4] == 0x2F, unsafe line[6] == 0x2E, unsafe line[8] == 0x20
+        else { return .malformed("the status line is not 'HTTP/1.x status'") }
+        guard unsafe line[5] == 0x31, unsafe Octet.isDigit(line[7]) else { return .versionNotSupported }
+        head.minorVersion = unsafe min(line[7] - 0x30, 1)
+        let digits = unsafe UnsafeRawBufferPointer(rebasing: line[9..<12])
+        guard let status = unsafe Octet.decimal(digits), (100...599).contains(status) else {
+            return .malformed("the status code is not between 100 and 599")
+        }
+        head.status = UInt16(status)
+        guard line.count > 12 else { return nil }
+        guard unsafe line[12] == 0x20 else { return .malformed("the status code is not followed by a space") }
+        let reason = unsafe UnsafeRawBufferPointer(rebasing: line[13...])
+        guard unsafe Octet.isFieldValue(reason) else { return .malformed("the reason phrase has a control octet") }
+        head.reason = Slice(start: 13, length: reason.count)
+        return nil
+    }
+
+    private static func finish(_ head: inout MessageHead, _ summary: FieldSummary, _ method: Method) -> Rejection? {
+        if let rejection = summary.rejection { return rejection }
+        if summary.transferEncodingCount > 0 {
+            if summary.contentLengthCount > 0 {
+                return .malformed("there is both Transfer-Encoding and Content-Length")
+            }
+            if summary.codingIsUnknown { return .codingNotImplemented }
+            if head.minorVersion == 0 { return .malformed("Transfer-Encoding in an HTTP/1.0 response") }
+        }
+        if method == .head || head.status < 200 || head.status == 204 || head.status == 304 {
+            head.framing = .none
+        } else if summary.transferEncodingCount > 0 {
+            head.framing = .chunked
+        } else if summary.contentLengthCount > 0 {
+            head.framing = .length(summary.contentLength)
+        } else {
+            head.framing = .untilClose
+        }
+        let mayStay = head.minorVersion >= 1 ? !summary.connectionClose : summary.connectionKeepAlive
+        if mayStay && head.framing != .untilClose { head.flags.insert(.keepAlive) }
+        if !summary.connectionUpgrade { head.flags.subtract([.upgrade, .webSocket]) }
+        return nil
+    }
+}

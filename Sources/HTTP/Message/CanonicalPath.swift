@@ -1,0 +1,99 @@
+/// The path as a server may come to read it after decoding, for comparing with the path as it is sent.
+///
+/// Rules are matched on the path that is sent. A path whose decoded form falls under another rule, or that has a dot
+/// segment in any form, is refused: no upstream is reached through a rule that does not cover what it will see
+/// (RFC 3986 6.2.2, RFC 9110 7.7).
+package enum CanonicalPath {
+    package enum Result {
+        /// The path has nothing that a server could read in another way.
+        case plain
+        /// The decoded form was written.
+        case decoded
+        /// The path has a dot segment, an octet that must not be there, or is encoded more than twice.
+        case refused(StaticString)
+    }
+
+    /// Decodes `path` into `out` where that makes a difference.
+    ///
+    /// - Parameter out: emptied; holds the decoded path after ``Result/decoded``.
+    package static func decode(_ path: UnsafeRawBufferPointer, into out: inout ByteBuffer) -> Result {
+        out.removeAll()
+        guard unsafe needsLook(path) else { return .plain }
+        var decoded = unsafe [UInt8](path)
+        var rounds = 0
+        while decoded.contains(0x25) {
+            let next = percentDecoded(decoded)
+            if next == decoded { break }
+            decoded = next
+            rounds += 1
+            if rounds == 3 { return .refused("the path is percent-encoded more than twice") }
+        }
+        for byte in decoded where byte < 0x20 || byte == 0x7F {
+            return .refused("the path has an encoded control octet")
+        }
+        return normalise(decoded, into: &out)
+    }
+
+    private static func needsLook(_ path: UnsafeRawBufferPointer) -> Bool {
+        var previous: UInt8 = 0
+        for unsafebyte in unsafe path {
+            switch byte {
+            case 0x25, 0x5C, 0x3B: return true
+            case 0x2F where previous == 0x2F, 0x2E where previous == 0x2F: return true
+            default: break
+            }
+            previous = byte
+        }
+        return false
+    }
+
+    /// One round of percent-decoding; a `%` that an earlier round made and that begins no triplet stays as it is.
+    private static func percentDecoded(_ path: [UInt8]) -> [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(path.count)
+        var index = 0
+        while index < path.count {
+            let byte = path[index]
+            index += 1
+            guard byte == 0x25 else {
+                out.append(byte)
+                continue
+            }
+            if index + 1 < path.count, let high = Octet.hexadecimalValue(path[index]),
+                let low = Octet.hexadecimalValue(path[index + 1])
+            {
+                out.append(high << 4 | low)
+                index += 2
+            } else {
+                out.append(byte)
+            }
+        }
+        return out
+    }
+
+    /// Splits at `/` and `\`, cuts `;parameters`, merges empty segments; dot segments are refused.
+    private static func normalise(_ path: [UInt8], into out: inout ByteBuffer) -> Result {
+        var start = 0
+        var index = 0
+        while index <= path.count {
+            guard index == path.count || path[index] == 0x2F || path[index] == 0x5C else {
+                index += 1
+                continue
+            }
+            var end = start
+            while end < index, path[end] != 0x3B { end += 1 }
+            let length = end - start
+            let isDot = length == 1 && path[start] == 0x2E
+            let isDotDot = length == 2 && path[start] == 0x2E && path[start + 1] == 0x2E
+            if isDot || isDotDot { return .refused("the path has a dot segment") }
+            if length > 0 {
+                out.append(0x2F)
+                for position in start..<end { out.append(path[position]) }
+            }
+            index += 1
+            start = index
+        }
+        if out.isEmpty || path.last == 0x2F { out.append(0x2F) }
+        return .decoded
+    }
+}
