@@ -186,7 +186,7 @@ package final class BufferPool {
     }
 
     deinit {
-        for unsafeblock in unsafe blocks { unsafe free(block) }
+        while let block = unsafe blocks.popLast() { unsafe free(block) }
     }
 
     fileprivate func take() -> UnsafeMutableRawPointer {

@@ -17,9 +17,9 @@ package enum Octet {
     @inline(__always)
     private static func all(_ bytes: UnsafeRawBufferPointer, have bit: UInt8) -> Bool {
         unsafe classes.withUnsafeBufferPointer { table in
-            for unsafebyte in unsafe bytes {
+            for index in 0..<bytes.count {
                 // The table has 256 entries, so any octet is in range.
-                if unsafe table[Int(byte)] & bit == 0 { return false }
+                if unsafe table[Int(bytes[index])] & bit == 0 { return false }
             }
             return true
         }
@@ -43,7 +43,10 @@ package enum Octet {
 
     /// Whether `bytes` hold no space, control octet or octet above 0x7E.
     package static func isLenientTarget(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        for unsafebyte in unsafe bytes where byte <= 0x20 || byte >= 0x7F || byte == 0x23 { return false }
+        for index in 0..<bytes.count {
+            let byte = unsafe bytes[index]
+            if byte <= 0x20 || byte >= 0x7F || byte == 0x23 { return false }
+        }
         return true
     }
 
@@ -71,9 +74,9 @@ package enum Octet {
     /// Whether `bytes` equal `text`, which is in lower case, without regard to ASCII case.
     @inline(__always)
     package static func equal(_ bytes: UnsafeRawBufferPointer, ignoringCase text: StaticString) -> Bool {
-        guard unsafe bytes.count == text.utf8CodeUnitCount else { return false }
+        guard bytes.count == text.utf8CodeUnitCount else { return false }
         let other = unsafe text.utf8Start
-        for index in unsafe 0..<bytes.count {
+        for index in 0..<bytes.count {
             if unsafe lowercased(bytes[index]) != other[index] { return false }
         }
         return true
@@ -81,8 +84,8 @@ package enum Octet {
 
     /// Whether two byte strings are equal without regard to ASCII case.
     package static func equal(_ one: UnsafeRawBufferPointer, ignoringCase other: UnsafeRawBufferPointer) -> Bool {
-        guard unsafe one.count == other.count else { return false }
-        for index in unsafe 0..<one.count {
+        guard one.count == other.count else { return false }
+        for index in 0..<one.count {
             if unsafe lowercased(one[index]) != lowercased(other[index]) { return false }
         }
         return true
@@ -90,15 +93,15 @@ package enum Octet {
 
     /// Whether two byte strings are the same.
     package static func equal(_ one: UnsafeRawBufferPointer, _ other: UnsafeRawBufferPointer) -> Bool {
-        guard unsafe one.count == other.count else { return false }
-        guard unsafe one.count > 0 else { return true }
+        guard one.count == other.count else { return false }
+        guard one.count > 0 else { return true }
         return unsafe memcmp(one.baseAddress!, other.baseAddress!, one.count) == 0
     }
 
     /// The first position of `byte`, or nil.
     @inline(__always)
     package static func firstIndex(of byte: UInt8, in bytes: UnsafeRawBufferPointer) -> Int? {
-        guard unsafe bytes.count > 0, let base = unsafe bytes.baseAddress,
+        guard bytes.count > 0, let base = bytes.baseAddress,
             let found = unsafe memchr(base, Int32(byte), bytes.count)
         else { return nil }
         return unsafe UnsafeRawPointer(found) - base
@@ -106,9 +109,10 @@ package enum Octet {
 
     /// A decimal number of digits alone (RFC 9110 8.6); nil when empty, with other octets, or above 2^63 - 1.
     package static func decimal(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
-        guard unsafe bytes.count > 0 else { return nil }
+        guard bytes.count > 0 else { return nil }
         var value: UInt64 = 0
-        for unsafebyte in unsafe bytes {
+        for index in 0..<bytes.count {
+            let byte = unsafe bytes[index]
             guard isDigit(byte) else { return nil }
             let (product, overflow) = value.multipliedReportingOverflow(by: 10)
             let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 0x30))
@@ -121,7 +125,7 @@ package enum Octet {
     /// `bytes` without spaces and tabs at either end.
     package static func trimmed(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
         var start = 0
-        var end = unsafe bytes.count
+        var end = bytes.count
         while start < end, unsafe bytes[start] == 0x20 || bytes[start] == 0x09 { start += 1 }
         while end > start, unsafe bytes[end - 1] == 0x20 || bytes[end - 1] == 0x09 { end -= 1 }
         return unsafe UnsafeRawBufferPointer(rebasing: bytes[start..<end])
@@ -135,8 +139,8 @@ package enum Octet {
         while true {
             let comma = unsafe firstIndex(of: 0x2C, in: rest) ?? rest.count
             let element = unsafe trimmed(UnsafeRawBufferPointer(rebasing: rest[..<comma]))
-            if unsafe element.count > 0 { unsafe body(element) }
-            guard unsafe comma < rest.count else { return }
+            if element.count > 0 { unsafe body(element) }
+            guard comma < rest.count else { return }
             unsafe rest = UnsafeRawBufferPointer(rebasing: rest[(comma + 1)...])
         }
     }

@@ -36,7 +36,8 @@ package enum CanonicalPath {
 
     private static func needsLook(_ path: UnsafeRawBufferPointer) -> Bool {
         var previous: UInt8 = 0
-        for unsafebyte in unsafe path {
+        for index in 0..<path.count {
+            let byte = unsafe path[index]
             switch byte {
             case 0x25, 0x5C, 0x3B: return true
             case 0x2F where previous == 0x2F, 0x2E where previous == 0x2F: return true
