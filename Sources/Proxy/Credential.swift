@@ -1,0 +1,44 @@
+/// What a worker injects: one header field, built once per generation and shared by all requests.
+package final class Credential: Sendable, CustomStringConvertible, CustomReflectable {
+    /// The field's name in lower case.
+    package let headerName: [UInt8]
+    /// The whole field line for HTTP/1: name, colon, space, value, CRLF. Secret.
+    package let headerLine: [UInt8]
+    /// Grows by one each time the grant's tokens change.
+    package let generation: UInt64
+    /// When it must no longer be sent, in milliseconds of the monotonic clock; `UInt64.max` when not known.
+    package let expiry: UInt64
+
+    /// - Parameters:
+    ///   - headerName: a token.
+    ///   - headerValue: a field value; the caller has checked that it has no control octets.
+    package init(headerName: String, headerValue: [UInt8], generation: UInt64, expiry: UInt64) {
+        self.headerName = Array(headerName.lowercased().utf8)
+        headerLine = Array(headerName.utf8) + [0x3A, 0x20] + headerValue + [0x0D, 0x0A]
+        self.generation = generation
+        self.expiry = expiry
+    }
+
+    package var description: String { "credential of generation \(generation)" }
+    package var customMirror: Mirror { Mirror(self, children: ["generation": generation]) }
+}
+
+/// Why no credential is to be had for a request now.
+package enum CredentialRefusal: Sendable, Equatable {
+    case notConnected
+    case reauthorizationRequired
+    case configurationError
+    /// Try again after this many seconds.
+    case unavailable(retryAfter: UInt32)
+    /// The rejected credential is still the newest and is not to be refreshed now.
+    case unchanged
+
+    package var error: GatewayError {
+        switch self {
+        case .notConnected: .notConnected
+        case .reauthorizationRequired: .reauthorizationRequired
+        case .configurationError: .configurationError
+        case .unavailable, .unchanged: .tokenUnavailable
+        }
+    }
+}

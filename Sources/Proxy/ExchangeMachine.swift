@@ -1,0 +1,242 @@
+/// How the rule "on a 401 refresh once and retry once" ended for an exchange.
+package enum RetryOutcome: UInt8, Sendable, CaseIterable {
+    /// A second attempt was made and its answer was not a rejection.
+    case succeeded
+    /// The second attempt was rejected too; its answer went to the caller.
+    case rejectedAgain
+    /// The rejected credential is still the newest; the first answer went to the caller.
+    case unchanged
+    /// No credential could be had in time.
+    case unavailable
+    /// The content was too large to be kept; the first answer went to the caller.
+    case skippedBody
+    /// The answer's challenge is not about a token.
+    case otherChallenge
+
+    package var label: StaticString {
+        switch self {
+        case .succeeded: "succeeded"
+        case .rejectedAgain: "rejected_again"
+        case .unchanged: "unchanged"
+        case .unavailable: "unavailable"
+        case .skippedBody: "skipped_body"
+        case .otherChallenge: "other_challenge"
+        }
+    }
+}
+
+/// One request and its response: which attempt runs, when a credential is asked for, what is retried.
+///
+/// ```
+/// routed ─┬─► waitingForCredential ─► waitingForConnection ─► sending ─┬─► responding ─► finished
+///         └──────────────────────────►                    ▲            │
+///                                                         └── holding ◄┘ (401, attempt 1)
+/// ```
+/// A value without I/O: each event returns what the driver must do. At most two attempts carry a credential; a
+/// connection that was dead from the start does not count as an attempt.
+package struct ExchangeMachine: Sendable {
+    package enum Phase: UInt8, Sendable {
+        case routed, waitingForCredential, waitingForConnection, sending
+        /// The first answer was a rejection and is kept until a newer credential is there or is known not to come.
+        case holding
+        case responding, finished
+    }
+
+    package enum Action: Equatable {
+        case none
+        /// Get a credential that is fresh and, if given, not of generation `rejected`.
+        case needCredential(rejected: UInt64?)
+        /// Get a connection to the upstream; a new one where a pooled one has just failed.
+        case openAttempt(newConnection: Bool)
+        /// Write the request head and what is there of the content to the connection.
+        case sendRequest
+        /// Keep the response unread and get a credential of another generation than `rejected`.
+        case hold(rejected: UInt64)
+        /// Send the response on. `report`: tell control about this generation, without waiting.
+        case forwardResponse(report: UInt64?)
+        /// Give the held response up and get a connection for the second attempt.
+        case retry
+        /// Answer with an error of our own; a held response is given up.
+        case fail(GatewayError, retryAfter: UInt32)
+        /// The response has begun and cannot be completed: make the cut visible to the caller.
+        case abort(GatewayError)
+        /// The caller is gone: give the attempt up.
+        case cancel
+    }
+
+    package private(set) var phase: Phase = .routed
+    /// 1 or 2.
+    package private(set) var attempt: UInt8 = 1
+    package private(set) var retryOutcome: RetryOutcome?
+    /// The generation that the current attempt carries.
+    package private(set) var generation: UInt64?
+    private let needsCredential: Bool
+    private let isIdempotent: Bool
+    private var connectionWasReused = false
+    private var reconnected = false
+    private var heldIsLost = false
+
+    package init(needsCredential: Bool, isIdempotent: Bool) {
+        self.needsCredential = needsCredential
+        self.isIdempotent = isIdempotent
+    }
+
+    package mutating func requestRouted() -> Action {
+        guard needsCredential else { return open(newConnection: false) }
+        phase = .waitingForCredential
+        return .needCredential(rejected: nil)
+    }
+
+    package mutating func credentialReady(generation newer: UInt64) -> Action {
+        switch phase {
+        case .waitingForCredential:
+            generation = newer
+            return open(newConnection: false)
+        case .holding:
+            guard newer != generation else { return credentialUnavailable(.unchanged) }
+            generation = newer
+            attempt = 2
+            reconnected = false
+            phase = .waitingForConnection
+            return .retry
+        case .routed, .waitingForConnection, .sending, .responding, .finished:
+            return .none
+        }
+    }
+
+    package mutating func credentialUnavailable(_ refusal: CredentialRefusal) -> Action {
+        switch phase {
+        case .waitingForCredential:
+            return fail(refusal.error, retryAfter: refusal.seconds)
+        case .holding:
+            retryOutcome = refusal == .unchanged ? .unchanged : .unavailable
+            guard refusal == .unchanged, !heldIsLost else { return fail(refusal.error, retryAfter: refusal.seconds) }
+            phase = .responding
+            return .forwardResponse(report: nil)
+        case .routed, .waitingForConnection, .sending, .responding, .finished:
+            return .none
+        }
+    }
+
+    /// - Parameter reused: the connection has carried another exchange before.
+    package mutating func connectionReady(reused: Bool) -> Action {
+        guard phase == .waitingForConnection else { return .none }
+        connectionWasReused = reused
+        phase = .sending
+        return .sendRequest
+    }
+
+    /// No connection could be made; addresses and handshakes have been tried.
+    package mutating func connectionFailed(_ error: GatewayError) -> Action {
+        guard phase == .waitingForConnection else { return .none }
+        return fail(error, retryAfter: 0)
+    }
+
+    /// - Parameters:
+    ///   - isRejection: the status is one that the route takes for "token not accepted".
+    ///   - challenge: false when there is a challenge and it is not about a token.
+    ///   - replayable: all content received so far is kept and can be sent again.
+    package mutating func responseHeadReceived(
+        isRejection: Bool, challenge: Bool, replayable: Bool
+    ) -> Action {
+        guard phase == .sending else { return .none }
+        phase = .responding
+        guard attempt == 1 else {
+            retryOutcome = isRejection ? .rejectedAgain : .succeeded
+            return .forwardResponse(report: nil)
+        }
+        guard isRejection, needsCredential, let rejected = generation else { return .forwardResponse(report: nil) }
+        guard challenge else {
+            retryOutcome = .otherChallenge
+            return .forwardResponse(report: nil)
+        }
+        guard replayable else {
+            retryOutcome = .skippedBody
+            return .forwardResponse(report: rejected)
+        }
+        phase = .holding
+        return .hold(rejected: rejected)
+    }
+
+    /// The upstream's connection ended or broke before the response was complete.
+    ///
+    /// - Parameters:
+    ///   - untouched: no octet of a response has come.
+    ///   - replayable: all content received so far is kept and can be sent again.
+    package mutating func upstreamLost(_ error: GatewayError, untouched: Bool, replayable: Bool) -> Action {
+        switch phase {
+        case .sending:
+            let mayRepeat = connectionWasReused && untouched && replayable && isIdempotent && !reconnected
+            guard mayRepeat else { return fail(error, retryAfter: 0) }
+            reconnected = true
+            return open(newConnection: true)
+        case .holding:
+            heldIsLost = true
+            return .none
+        case .responding:
+            phase = .finished
+            return .abort(error)
+        case .routed, .waitingForCredential, .waitingForConnection, .finished:
+            return .none
+        }
+    }
+
+    /// The time for a phase, or for the whole exchange, is over.
+    package mutating func timedOut(_ error: GatewayError) -> Action {
+        switch phase {
+        case .holding where error == .tokenUnavailable && !heldIsLost:
+            retryOutcome = .unavailable
+            phase = .responding
+            return .forwardResponse(report: nil)
+        case .responding:
+            phase = .finished
+            return .abort(error)
+        case .finished:
+            return .none
+        case .routed, .waitingForCredential, .waitingForConnection, .sending, .holding:
+            return fail(error, retryAfter: error == .tokenUnavailable ? 1 : 0)
+        }
+    }
+
+    /// The request cannot be taken as it is (framing, size): an answer of ours ends the exchange.
+    package mutating func requestRefused(_ error: GatewayError) -> Action {
+        switch phase {
+        case .responding:
+            phase = .finished
+            return .abort(error)
+        case .finished:
+            return .none
+        case .routed, .waitingForCredential, .waitingForConnection, .sending, .holding:
+            return fail(error, retryAfter: 0)
+        }
+    }
+
+    package mutating func callerLeft() -> Action {
+        guard phase != .finished else { return .none }
+        phase = .finished
+        return .cancel
+    }
+
+    package mutating func responseCompleted() {
+        phase = .finished
+    }
+
+    private mutating func open(newConnection: Bool) -> Action {
+        phase = .waitingForConnection
+        return .openAttempt(newConnection: newConnection)
+    }
+
+    private mutating func fail(_ error: GatewayError, retryAfter: UInt32) -> Action {
+        phase = .finished
+        return .fail(error, retryAfter: retryAfter)
+    }
+}
+
+extension CredentialRefusal {
+    fileprivate var seconds: UInt32 {
+        switch self {
+        case .unavailable(let seconds): max(seconds, 1)
+        case .notConnected, .reauthorizationRequired, .configurationError, .unchanged: 0
+        }
+    }
+}

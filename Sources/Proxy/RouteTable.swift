@@ -1,0 +1,154 @@
+package import HTTP
+
+/// What is said upstream about the caller.
+package enum ForwardedStyle: Sendable { case off, xForwarded, rfc7239 }
+
+/// The rule that picks upstream, grant and treatment for a request.
+package struct RouteRule: Sendable {
+    package enum Path: Sendable, Equatable {
+        case exact([UInt8])
+        /// Everything that begins with it; it ends in "/".
+        case prefix([UInt8])
+    }
+
+    package var name: String
+    package var path: Path
+    /// Lower case, without port; nil: every host.
+    package var host: [UInt8]?
+    /// Empty: every method.
+    package var methods: [[UInt8]] = []
+    package var stripPrefix: [UInt8] = []
+    /// Index of the upstream in the snapshot.
+    package var upstream: Int
+    /// Index of the grant in the snapshot; nil: nothing is injected.
+    package var grant: Int?
+    package var forwardAuthorization = false
+    package var forwardCookies = false
+    package var forwarded: ForwardedStyle = .xForwarded
+    package var via = true
+    package var retryStatuses: [UInt16] = [401]
+    package var retryBodyLimit = 256 * 1024
+    package var requestBodyLimit: UInt64?
+    package var responseBodyLimit: UInt64?
+    package var allowFrom: [AddressBlock] = []
+    package var allowWebSocket = false
+    /// Milliseconds for the whole exchange; nil: no limit.
+    package var timeout: UInt64?
+    /// The name, in lower case, of the field that the grant's credential goes into.
+    package var credentialHeader: [UInt8] = Array("authorization".utf8)
+
+    package init(name: String, path: Path, upstream: Int, grant: Int?) {
+        self.name = name
+        self.path = path
+        self.upstream = upstream
+        self.grant = grant
+    }
+}
+
+/// Finds the most specific route: a host over none, an exact path over a prefix, a longer prefix over a shorter,
+/// methods over none.
+package struct RouteTable: Sendable {
+    package enum Match: Equatable {
+        case route(Int)
+        case noRoute
+        /// The path means different things before and after decoding.
+        case refused
+    }
+
+    package let rules: [RouteRule]
+    /// Indexes into `rules`, the most specific first.
+    private let order: [Int]
+
+    package init(_ rules: [RouteRule]) {
+        self.rules = rules
+        order = rules.indices.sorted { Self.isMoreSpecific(rules[$0], rules[$1]) }
+    }
+
+    private static func isMoreSpecific(_ one: RouteRule, _ other: RouteRule) -> Bool {
+        if (one.host != nil) != (other.host != nil) { return one.host != nil }
+        let (first, second) = (one.path.rank, other.path.rank)
+        if first != second { return first > second }
+        return !one.methods.isEmpty && other.methods.isEmpty
+    }
+
+    /// Finds the route for a parsed request head.
+    ///
+    /// - Parameter scratch: for the decoded form of the path; its content is lost.
+    package func match(_ head: borrowing MessageHead, scratch: inout ByteBuffer) -> Match {
+        let host = Authority.host(head.bytes(head.authority))
+        let method = head.bytes(head.methodText)
+        let found = find(head.bytes(head.path), host: host, method: method)
+        switch CanonicalPath.decode(head.bytes(head.path), into: &scratch) {
+        case .plain: break
+        case .refused: return .refused
+        case .decoded:
+            guard find(scratch.readable, host: host, method: method) == found else { return .refused }
+        }
+        guard let found else { return .noRoute }
+        return .route(found)
+    }
+
+    private func find(_ path: UnsafeRawBufferPointer, host: UnsafeRawBufferPointer, method: UnsafeRawBufferPointer)
+        -> Int?
+    {
+        for index in order {
+            let covers = rules[index].path.covers(path) && Self.matches(rules[index].host, host)
+            if covers && (rules[index].methods.isEmpty || Self.contains(rules[index].methods, method)) { return index }
+        }
+        return nil
+    }
+
+    private static func matches(_ wanted: [UInt8]?, _ host: UnsafeRawBufferPointer) -> Bool {
+        guard let wanted else { return true }
+        return wanted.withUnsafeBytes { Octet.equal(host, ignoringCase: $0) }
+    }
+
+    private static func contains(_ methods: [[UInt8]], _ method: UnsafeRawBufferPointer) -> Bool {
+        methods.contains { $0.withUnsafeBytes { Octet.equal($0, method) } }
+    }
+}
+
+extension RouteRule.Path {
+    fileprivate var rank: Int {
+        switch self {
+        case .exact(let path): path.count * 2 + 1_000_000
+        case .prefix(let path): path.count * 2
+        }
+    }
+
+    fileprivate func covers(_ path: UnsafeRawBufferPointer) -> Bool {
+        switch self {
+        case .exact(let wanted):
+            return wanted.withUnsafeBytes { Octet.equal($0, path) }
+        case .prefix(let wanted):
+            guard path.count >= wanted.count else { return false }
+            return wanted.withUnsafeBytes { Octet.equal($0, UnsafeRawBufferPointer(rebasing: path[..<wanted.count])) }
+        }
+    }
+}
+
+/// A CIDR block of IPv4 or IPv6 addresses; IPv4 mapped into IPv6 counts as IPv4.
+package struct AddressBlock: Sendable, Equatable {
+    package let high: UInt64
+    package let low: UInt64
+    package let isIPv4: Bool
+    package let prefixLength: Int
+
+    /// - Parameters:
+    ///   - high: the upper half of an IPv6 address, 0 for IPv4.
+    ///   - low: the lower half of an IPv6 address, or the 32 bits of an IPv4 one.
+    package init(high: UInt64, low: UInt64, isIPv4: Bool, prefixLength: Int) {
+        self.high = high
+        self.low = low
+        self.isIPv4 = isIPv4
+        self.prefixLength = prefixLength
+    }
+
+    package func contains(high otherHigh: UInt64, low otherLow: UInt64, isIPv4 other: Bool) -> Bool {
+        guard isIPv4 == other else { return false }
+        if isIPv4 { return prefixLength == 0 || (low ^ otherLow) >> UInt64(32 - prefixLength) == 0 }
+        if prefixLength == 0 { return true }
+        if prefixLength <= 64 { return (high ^ otherHigh) >> UInt64(64 - prefixLength) == 0 }
+        return high == otherHigh && (low ^ otherLow) >> UInt64(128 - prefixLength) == 0
+    }
+}
