@@ -1,0 +1,88 @@
+extension Snapshot {
+    /// `[upstream.NAME]`: the API that we connect to. Limits on connections hold for each worker.
+    package struct Upstream: Sendable, Hashable {
+        package enum ProtocolChoice: Sendable, Hashable {
+            /// What ALPN agrees on.
+            case automatic
+            case http1
+        }
+        package internal(set) var name = ""
+        /// Its path, if not "/", goes before the path of each request.
+        package internal(set) var url = URL()
+        /// The `Host` field to send instead of the URL's authority.
+        package internal(set) var host: String?
+        package internal(set) var caFile: String?
+        package internal(set) var protocolChoice = ProtocolChoice.automatic
+        package internal(set) var allowPlaintext = false
+        package internal(set) var maxConnections = 0
+        package internal(set) var maxIdleConnections = 0
+        /// A connection older than this takes no further request; nil: no limit.
+        package internal(set) var maxConnectionAge: Duration?
+        package internal(set) var connectTimeout = Duration.zero
+        package internal(set) var tlsTimeout = Duration.zero
+        /// From the end of our request to the first byte of the response head.
+        package internal(set) var firstByteTimeout = Duration.zero
+        /// The longest pause inside a response.
+        package internal(set) var responseIdleTimeout = Duration.zero
+        /// How long the upstream may take none of the request that waits for it.
+        package internal(set) var writeIdleTimeout = Duration.zero
+        /// How long a pooled connection may be idle.
+        package internal(set) var idleTimeout = Duration.zero
+    }
+
+    /// Which paths a route covers.
+    package enum PathPattern: Sendable, Hashable, CustomStringConvertible {
+        case exact(String)
+        /// Everything that begins with it; it ends in "/" ("/crm/*" is `.prefix("/crm/")`).
+        case prefix(String)
+
+        package var description: String {
+            switch self {
+            case .exact(let path): path
+            case .prefix(let path): path + "*"
+            }
+        }
+    }
+
+    /// What is said upstream about the caller.
+    package enum Forwarded: String, Sendable, Hashable, CaseIterable {
+        case off
+        case xForwarded = "x-forwarded"
+        case rfc7239
+    }
+
+    /// `[route.NAME]`: the rule that picks upstream, grant and treatment for a request.
+    ///
+    /// No two routes have the same path, host and a method in common. The most specific one is to win: a host over
+    /// none, an exact path over a prefix, a longer prefix over a shorter, methods over none.
+    package struct Route: Sendable, Hashable {
+        package internal(set) var name = ""
+        package internal(set) var path = PathPattern.exact("")
+        /// Lower case, without port; nil: every host.
+        package internal(set) var host: String?
+        /// Empty: every method.
+        package internal(set) var methods: [String] = []
+        /// Taken off the front of the path; a leading part of the pattern that ends at a "/" or at its end.
+        package internal(set) var stripPrefix: String?
+        package internal(set) var upstream = ""
+        /// nil: requests are forwarded without a credential.
+        package internal(set) var grant: String?
+        package internal(set) var forwardAuthorization = false
+        package internal(set) var forwardCookies = false
+        package internal(set) var forwarded = Forwarded.off
+        package internal(set) var via = true
+        /// The statuses that mean "the token was not accepted". Empty: never retried.
+        package internal(set) var retryStatuses: [Int] = []
+        /// How much of a body is kept so that it can be sent again; 0: none.
+        package internal(set) var retryBodyLimit = 0
+        /// nil: no limit.
+        package internal(set) var requestBodyLimit: Int?
+        package internal(set) var responseBodyLimit: Int?
+        /// Who may use the route; empty: whoever reaches the listener. A caller on a Unix socket has no address and is
+        /// always allowed.
+        package internal(set) var allowFrom: [Network] = []
+        package internal(set) var allowWebSocket = false
+        /// The whole exchange, both attempts included; nil: no limit. An upgraded connection is not counted.
+        package internal(set) var timeout: Duration?
+    }
+}
