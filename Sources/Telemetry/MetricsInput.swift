@@ -1,0 +1,79 @@
+/// What is known of one grant at the moment of a scrape. Times are Unix seconds; `nil` is not known.
+package struct GrantMetrics: Sendable {
+    package var name: String
+    package var state: GrantStateLabel
+    package var generation: UInt64
+    package var accessTokenExpiry: Int64?
+    package var refreshTokenExpiry: Int64?
+    package var lastRefreshSuccess: Int64?
+    package var nextAttempt: Int64?
+
+    package init(
+        name: String, state: GrantStateLabel, generation: UInt64, accessTokenExpiry: Int64? = nil,
+        refreshTokenExpiry: Int64? = nil, lastRefreshSuccess: Int64? = nil, nextAttempt: Int64? = nil
+    ) {
+        self.name = name
+        self.state = state
+        self.generation = generation
+        self.accessTokenExpiry = accessTokenExpiry
+        self.refreshTokenExpiry = refreshTokenExpiry
+        self.lastRefreshSuccess = lastRefreshSuccess
+        self.nextAttempt = nextAttempt
+    }
+}
+
+/// Facts about the process and its build, read by the driver.
+package struct ProcessFacts: Sendable {
+    package var version: String
+    /// The text of the loaded library, for example `OpenSSL 3.0.22`.
+    package var openSSL: String
+    /// Unix seconds.
+    package var startTime: Double
+    package var residentBytes: UInt64?
+    package var openFileDescriptors: Int?
+    package var maxFileDescriptors: Int?
+    package var cpuSeconds: Double?
+    package var workers: Int
+
+    package init(
+        version: String, openSSL: String, startTime: Double, workers: Int, residentBytes: UInt64? = nil,
+        openFileDescriptors: Int? = nil, maxFileDescriptors: Int? = nil, cpuSeconds: Double? = nil
+    ) {
+        self.version = version
+        self.openSSL = openSSL
+        self.startTime = startTime
+        self.workers = workers
+        self.residentBytes = residentBytes
+        self.openFileDescriptors = openFileDescriptors
+        self.maxFileDescriptors = maxFileDescriptors
+        self.cpuSeconds = cpuSeconds
+    }
+}
+
+/// All that one metrics page shows.
+package struct MetricsInput: Sendable {
+    package var totals: CounterTotals
+    package var control: ControlCounters
+    package var grants: [GrantMetrics]
+    package var process: ProcessFacts
+    /// Whether the file that was read last is the one in force.
+    package var lastReloadSuccessful: Bool
+    /// Unix seconds of the last configuration that was taken into force.
+    package var lastReloadSuccess: Int64
+    package var isDraining: Bool
+    package var isReady: Bool
+
+    package init(
+        totals: CounterTotals, control: ControlCounters, grants: [GrantMetrics], process: ProcessFacts,
+        lastReloadSuccessful: Bool, lastReloadSuccess: Int64, isDraining: Bool, isReady: Bool
+    ) {
+        self.totals = totals
+        self.control = control
+        self.grants = grants
+        self.process = process
+        self.lastReloadSuccessful = lastReloadSuccessful
+        self.lastReloadSuccess = lastReloadSuccess
+        self.isDraining = isDraining
+        self.isReady = isReady
+    }
+}
