@@ -131,11 +131,13 @@ int tg_ignore_broken_pipes(void) {
 struct thread_start {
     void (*entry)(void *);
     void *argument;
+    char name[16];
 };
 
 static void *thread_main(void *raw) {
     struct thread_start start = *(struct thread_start *)raw;
     free(raw);
+    pthread_setname_np(pthread_self(), start.name);
     start.entry(start.argument);
     return NULL;
 }
@@ -152,6 +154,7 @@ int tg_thread_start(const char *name, void (*entry)(void *), void *argument, uin
     if (start == NULL) return -ENOMEM;
     start->entry = entry;
     start->argument = argument;
+    snprintf(start->name, sizeof start->name, "%s", name);
     // A new thread inherits its creator's mask; blocking here leaves no moment in which it could take a signal.
     sigset_t blocked, previous;
     asynchronous_signals(&blocked);
@@ -163,9 +166,6 @@ int tg_thread_start(const char *name, void (*entry)(void *), void *argument, uin
         free(start);
         return -failure;
     }
-    char short_name[16] = {0};
-    strncpy(short_name, name, sizeof short_name - 1);
-    pthread_setname_np(created, short_name);
     *thread = (uint64_t)created;
     return 0;
 }
@@ -225,17 +225,16 @@ static socklen_t encode(tg_address address, const char *path, struct sockaddr_st
     }
 }
 
-// A v4 address that arrives in its IPv6 clothes (::ffff:a.b.c.d) is given as the v4 address that it is.
-static void decode_v6(const struct sockaddr_in6 *in, tg_address *address) {
-    address->port = ntohs(in->sin6_port);
-    uint64_t high = load64(in->sin6_addr.s6_addr), low = load64(in->sin6_addr.s6_addr + 8);
+// An IPv4 address in its IPv6 form (::ffff:a.b.c.d) is given as the IPv4 address that it is.
+static void decode_v6(const uint8_t *bytes, uint32_t scope, tg_address *address) {
+    uint64_t high = load64(bytes), low = load64(bytes + 8);
     if (high == 0 && low >> 32 == 0xffff) {
         address->family = TG_FAMILY_V4;
         address->low = low & 0xffffffff;
         return;
     }
     address->family = TG_FAMILY_V6;
-    address->scope = in->sin6_scope_id;
+    address->scope = scope;
     address->high = high;
     address->low = low;
 }
@@ -251,9 +250,12 @@ static void decode(const struct sockaddr_storage *storage, socklen_t length, tg_
         address->low = ntohl(in->sin_addr.s_addr);
         return;
     }
-    case AF_INET6:
-        decode_v6((const struct sockaddr_in6 *)storage, address);
+    case AF_INET6: {
+        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)storage;
+        decode_v6(in->sin6_addr.s6_addr, in->sin6_scope_id, address);
+        address->port = ntohs(in->sin6_port);
         return;
+    }
     case AF_UNIX: {
         const struct sockaddr_un *un = (const struct sockaddr_un *)storage;
         address->family = TG_FAMILY_UNIX;
@@ -283,17 +285,15 @@ int tg_parse_ip(const char *text, tg_address *address) {
     host[length] = 0;
     uint8_t v6[16];
     if (inet_pton(AF_INET6, host, v6) != 1) return 0;
+    uint32_t scope = 0;
     if (percent != NULL) {
         char *end;
-        errno = 0;
         unsigned long index = strtoul(percent + 1, &end, 10);
         if (end == percent + 1 || *end != 0) index = if_nametoindex(percent + 1);
         if (index == 0 || index > UINT32_MAX) return 0;
-        address->scope = (uint32_t)index;
+        scope = (uint32_t)index;
     }
-    address->family = TG_FAMILY_V6;
-    address->high = load64(v6);
-    address->low = load64(v6 + 8);
+    decode_v6(v6, scope, address);
     return 1;
 }
 
