@@ -63,8 +63,8 @@ extension Snapshot {
     /// `[store]`: where grants survive.
     package struct Store: Sendable, Hashable {
         package internal(set) var path = ""
-        /// The key that seals the store: exactly one source.
-        package internal(set) var key = SecretSource.file(path: "")
+        /// The keys that seal the store, never empty: the first one seals, the others only open what they sealed.
+        package internal(set) var keys: [SecretSource] = []
     }
 
     /// `[timeouts]`: patience with callers.

@@ -1,0 +1,116 @@
+// The directives of the data plane: upstreams and routes.
+
+let upstreamDirectives = Directives<Snapshot.Upstream>(
+    place: .upstream,
+    list: [
+        Directive(
+            "url", .baseURL, \.url, isRequired: true,
+            "The API's URL; its path, if any, goes before the path of each request."),
+        Directive("host", .authority, \.host, "The Host field to send instead of the URL's."),
+        Directive("ca_file", .path, \.caFile, "Certificates (PEM) to trust instead of the system's."),
+        Directive(
+            "protocol", .upstreamProtocol, \.protocolChoice, default: "auto",
+            "`auto`: what the TLS handshake agrees on (ALPN); `http/1.1`."),
+        Directive(
+            "allow_plaintext", .boolean, \.allowPlaintext, default: false,
+            "Accept an `http://` url: the token then travels in the clear."),
+        Directive(
+            "max_connections", .integer(1...100_000), \.maxConnections, default: 1024,
+            "Connections at once, per worker; requests beyond it wait."),
+        Directive(
+            "max_idle_connections", .integer(0...100_000), \.maxIdleConnections, default: 256,
+            "Idle connections kept for later, per worker."),
+        Directive(
+            "max_connection_age", .durationOrOff(.seconds(1)...longest, zero: "no limit"), \.maxConnectionAge,
+            default: "1h", "An older connection takes no further request."),
+        Directive(
+            "connect_timeout", .duration(shortest...longest), \.connectTimeout, default: "5s",
+            "For the name's lookup and the TCP connection."),
+        Directive(
+            "tls_timeout", .duration(shortest...longest), \.tlsTimeout, default: "5s", "For the TLS handshake."),
+        Directive(
+            "first_byte_timeout", .duration(shortest...longest), \.firstByteTimeout, default: "60s",
+            "From the end of the request to the response's first byte."),
+        Directive(
+            "response_idle_timeout", .duration(shortest...longest), \.responseIdleTimeout, default: "60s",
+            "The longest pause inside a response."),
+        Directive(
+            "write_idle_timeout", .duration(shortest...longest), \.writeIdleTimeout, default: "60s",
+            "How long the upstream may take none of the request that waits for it."),
+        Directive(
+            "idle_timeout", .duration(shortest...longest), \.idleTimeout, default: "60s",
+            "How long a kept connection may be idle."),
+    ])
+
+extension ValueType where Value == Snapshot.Upstream.ProtocolChoice {
+    static var upstreamProtocol: Self {
+        let words = choice([("auto", .automatic), ("http/1.1", .http1)])
+        return Self(words.name, expected: words.expected, legal: words.legal) { node in
+            if case .string("h2", _) = node.kind {
+                return .mistakes([
+                    Mistake(node.position, "is \"h2\", which is not supported in this version; use \(words.expected)")
+                ])
+            }
+            return words.read(node)
+        }
+    }
+}
+
+let routeDirectives = Directives<Snapshot.Route>(
+    place: .route, list: matchDirectives + treatmentDirectives + routeLimitDirectives)
+
+private let matchDirectives: [Directive<Snapshot.Route>] = [
+    Directive(
+        "path", .pathPattern, \.path, isRequired: true,
+        "The request's path: exactly this, or with `/*` at its end everything below."),
+    Directive("host", .hostName, \.host, "Only requests for this host, whatever the port."),
+    Directive("methods", .list(of: .method, mayBeEmpty: false), \.methods, "Only requests with these methods."),
+    Directive(
+        "allow_from", .list(of: .network), \.allowFrom,
+        "The callers that may use the route, by address; without it, all who reach the listener."),
+]
+
+private let treatmentDirectives: [Directive<Snapshot.Route>] = [
+    Directive("upstream", .string(), \.upstream, isRequired: true, "Where requests go."),
+    Directive("grant", .string(), \.grant, "Whose token they carry; without it, none."),
+    Directive("strip_prefix", .stripPrefix, \.stripPrefix, "Taken off the front of the path."),
+    Directive(
+        "forward_authorization", .boolean, \.forwardAuthorization, default: false,
+        "Let the caller's own Authorization through; only without a grant that uses this field."),
+    Directive("forward_cookies", .boolean, \.forwardCookies, default: false, "Let the caller's Cookie through."),
+    Directive(
+        "forwarded", .choice, \.forwarded, default: "off",
+        "Tell the upstream about the caller: `X-Forwarded-*` or `Forwarded` (RFC 7239); what callers say is dropped."),
+    Directive("via", .boolean, \.via, default: true, "Add `Via` (RFC 9110 section 7.6.3)."),
+    Directive(
+        "allow_upgrade", .list(of: .choice([("websocket", "websocket")])), default: .none,
+        "Protocols that callers may upgrade to; only `websocket`."
+    ) { $0.allowWebSocket = $1.contains("websocket") },
+    Directive(
+        "retry_statuses", .list(of: .integer(400...599)), \.retryStatuses, default: [401],
+        "Answers that mean that the token was not accepted: refresh and send once more."),
+]
+
+private let routeLimitDirectives: [Directive<Snapshot.Route>] = [
+    Directive(
+        "retry_body_limit", .size(0...1 << 30), \.retryBodyLimit, default: "256KiB",
+        "Request bodies up to this size are kept so that they can be sent again."),
+    Directive(
+        "request_body_limit", .sizeOrUnlimited(1...1 << 50), \.requestBodyLimit, default: 0,
+        "The largest request body."),
+    Directive(
+        "response_body_limit", .sizeOrUnlimited(1...1 << 50), \.responseBodyLimit, default: 0,
+        "The largest response body."),
+    Directive(
+        "timeout", .durationOrOff(.milliseconds(1)...year, zero: "no limit"), \.timeout, default: "1h",
+        "For the whole exchange, waiting and retry included; an upgraded connection is not counted."),
+]
+
+extension ValueType where Value == String {
+    static var stripPrefix: Self {
+        string("path", expected: "the front of a path such as \"/crm\", without \"/\" at its end") {
+            $0.hasPrefix("/") && !$0.hasSuffix("/") && PathText.isPlain($0)
+                && $0.utf8.allSatisfy(PathText.isUnescaped)
+        }
+    }
+}

@@ -1,0 +1,87 @@
+/// Fields that belong to the message's framing or to the connection; in lower case.
+let reservedFields: Set<String> = [
+    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer",
+    "upgrade", "expect",
+]
+
+extension ValueType where Value == String {
+    /// A field that may carry a token: not one that the message itself needs.
+    static var credentialHeaderName: Self {
+        string("header name", expected: "a header field's name that is not part of the message's framing") {
+            isFieldName($0) && !reservedFields.contains($0.lowercased())
+        }
+    }
+
+    static var credentialScheme: Self {
+        string("string", expected: "an authentication scheme such as \"Bearer\", or empty", mayBeEmpty: true) {
+            $0.utf8.allSatisfy(\.isTokenCharacter)
+        }
+    }
+
+    /// `Host`: a name or address, with a port if need be.
+    static var authority: Self {
+        string("host", expected: "a host with or without port, such as \"api.example.com\"") { text in
+            guard let (host, port) = AddressText.split(text) else { return false }
+            return (isHostName(host) || Snapshot.IPAddress(host) != nil)
+                && port.map { AddressText.port($0) != nil } ?? true
+        }
+    }
+}
+
+extension ValueType where Value == Snapshot.RefreshScope {
+    static var refreshScope: Self {
+        Self("word or list", expected: "\"omit\", \"same\" or a list of scopes") { node in
+            switch node.kind {
+            case .string("omit", _): return .value(.omit)
+            case .string("same", _): return .value(.same)
+            case .array:
+                return switch ValueType<[String]>.list(of: .scopeToken, mayBeEmpty: false).read(node) {
+                case .value(let scopes): .value(.list(scopes))
+                case .wrong: .wrong
+                case .mistakes(let list): .mistakes(list)
+                }
+            case .string, .integer, .float, .boolean, .date, .table: return .wrong
+            }
+        }
+    }
+}
+
+extension ValueType where Value == Snapshot.ReplyPaths {
+    private static var members: [(name: String, path: WritableKeyPath<Snapshot.ReplyPaths, [String]>)] {
+        [
+            ("access_token", \.accessToken), ("refresh_token", \.refreshToken), ("expires_in", \.expiresIn),
+            ("scope", \.scope),
+        ]
+    }
+
+    static var replyPaths: Self {
+        let example = #"{ access_token = "authed_user.access_token" }"#
+        return Self(
+            "table", expected: "a table such as \(example)", legal: "access_token, refresh_token, expires_in, scope"
+        ) { node in
+            guard case .table(let entries) = node.kind else { return .wrong }
+            var paths = Snapshot.ReplyPaths()
+            var mistakes: [Mistake] = []
+            for entry in entries {
+                guard let member = members.first(where: { $0.name == entry.key }) else {
+                    let hint = Suggestion.hint(for: entry.key, among: members.map(\.name))
+                    mistakes.append(Mistake(entry.keyPosition, "has an unknown member \(quoted(entry.key))\(hint)"))
+                    continue
+                }
+                switch path.value(entry.value) {
+                case .success(let path): paths[keyPath: member.path] = path
+                case .failure(let failure):
+                    mistakes += failure.list.map { Mistake($0.position, "has \(quoted(entry.key)), which " + $0.text) }
+                }
+            }
+            return mistakes.isEmpty ? .value(paths) : .mistakes(mistakes)
+        }
+    }
+
+    private static var path: ValueType<[String]> {
+        ValueType<String>.string("path", expected: "names with dots between them").map { text in
+            let names = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+            return names.contains("") || names.count > 8 ? nil : names
+        }
+    }
+}
