@@ -174,12 +174,6 @@ void tg_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
 
 void tg_thread_detach(uint64_t thread) { pthread_detach((pthread_t)thread); }
 
-int tg_thread_blocks_signal(int signal) {
-    sigset_t set;
-    pthread_sigmask(SIG_BLOCK, NULL, &set);
-    return sigismember(&set, signal) == 1;
-}
-
 // ---- addresses ----
 
 static uint64_t load64(const uint8_t *bytes) {
@@ -342,13 +336,6 @@ int tg_set_option(int descriptor, int option, int value) {
     return OR_ERRNO(result);
 }
 
-int tg_get_option(int descriptor, int option) {
-    int level, value = 0, name = option_name(option, &level);
-    socklen_t length = sizeof value;
-    int result = getsockopt(descriptor, level, name, &value, &length);
-    return result < 0 ? -errno : value;
-}
-
 int tg_bind(int descriptor, tg_address address, const char *path) {
     struct sockaddr_storage storage;
     socklen_t length = encode(address, path, &storage);
@@ -488,7 +475,7 @@ int tg_lookup(const char *host, tg_address *addresses, int capacity, int *error)
     int code = getaddrinfo(host, NULL, &hints, &list);
     if (code != 0) {
         *error = errno;
-        return code < 0 ? code : -code;
+        return code;
     }
     int count = 0;
     for (struct addrinfo *entry = list; entry != NULL && count < capacity; entry = entry->ai_next) {
@@ -519,7 +506,7 @@ int tg_open_reading(const char *path) {
     return OR_ERRNO(result);
 }
 
-static int open_named_and_unlink(const char *directory) {
+int tg_open_and_unlink(const char *directory) {
     char path[PATH_MAX];
     int length = snprintf(path, sizeof path, "%s/.token-gateway-spool-XXXXXX", directory);
     if (length < 0 || length >= (int)sizeof path) return -ENAMETOOLONG;
@@ -533,12 +520,10 @@ static int open_named_and_unlink(const char *directory) {
     return descriptor;
 }
 
-int tg_open_unlinked(const char *directory) {
+int tg_open_nameless(const char *directory) {
     int result;
     RETRY(result, open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (result >= 0) return result;
-    // EOPNOTSUPP: the file system cannot; EISDIR: the kernel does not know the flag.
-    return errno == EOPNOTSUPP || errno == EISDIR ? open_named_and_unlink(directory) : -errno;
+    return OR_ERRNO(result);
 }
 
 int64_t tg_read(int descriptor, void *buffer, size_t count) {
@@ -576,16 +561,7 @@ int tg_status(const char *path, tg_file_status *status) {
     return 0;
 }
 
-int tg_status_of(int descriptor, tg_file_status *status) {
-    struct stat found;
-    if (fstat(descriptor, &found) < 0) return -errno;
-    copy_status(&found, status);
-    return 0;
-}
-
 int tg_is_socket(uint32_t mode) { return S_ISSOCK(mode); }
-
-int tg_is_directory(uint32_t mode) { return S_ISDIR(mode); }
 
 int tg_set_mode(const char *path, uint32_t mode) {
     int result = chmod(path, mode);

@@ -82,6 +82,15 @@ import Testing
         #expect(Processor.quota(fromCPUMax: text) == expected)
     }
 
+    @Test(
+        arguments: [
+            ("0::/\n", "/"), ("12:cpu:/x\n0::/system.slice/a.service\n", "/system.slice/a.service"), ("", nil),
+            ("1:name=systemd:/\n", nil),
+        ] as [(String, String?)])
+    func `the control group of the process is found`(text: String, expected: String?) {
+        #expect(Processor.controlGroup(from: text) == expected)
+    }
+
     @Test func `there is a processor`() {
         #expect((1...ProcessInfo.processInfo.processorCount).contains(Processor.availableCount))
     }
@@ -137,6 +146,25 @@ import Testing
             let target = try? FileManager.default.destinationOfSymbolicLink(atPath: $0)
             return target?.hasPrefix(directory.path) == true && target?.hasSuffix("(deleted)") == true
         }
+    }
+
+    @Test func `a full disk is an error and leaves the contents`() throws {
+        let full = open("/dev/full", O_RDWR | O_CLOEXEC)
+        try #require(full >= 0)
+        let file = SpoolFile(adopting: Descriptor(rawValue: full))
+        #expect(throws: Errno.noSpaceLeft) { try append("lost", to: file) }
+        #expect(file.count == 0)
+        #expect(read(file, at: 0, 4) == (.endOfFile, ""))
+    }
+
+    @Test func `a file system without nameless files gets one that is unlinked`() throws {
+        let directory = try TemporaryDirectory()
+        let file = SpoolFile(adopting: try SpoolFile.openAndUnlink(in: directory.path))
+        try append("secret", to: file)
+        #expect(directory.entries.isEmpty)
+        #expect(Files.access(of: try #require(openSpools(in: directory).first))?.mode == 0o600)
+        #expect(read(file, at: 0, 9).1 == "secret")
+        #expect(throws: Errno.noSuchFile) { try SpoolFile.openAndUnlink(in: "/nonexistent").close() }
     }
 
     @Test func `a directory that cannot be used is an error`() {

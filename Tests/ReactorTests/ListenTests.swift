@@ -29,12 +29,13 @@ import Testing
         }
     }
 
-    @Test func `an IPv6 listener leaves IPv4 to another`() throws {
+    @Test(.enabled(if: hasIPv6)) func `an IPv6 listener leaves IPv4 to another`() throws {
         let six = try Socket.listen(on: #require(SocketAddress(numericHost: "::", port: 0)))
         defer { six.close() }
-        let port = try #require(Socket.localAddress(of: six)?.port)
-        let four = try Socket.listen(on: .ipv4(0, port: port))
-        four.close()
+        var onlySix: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        #expect(getsockopt(six.rawValue, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &onlySix, &length) == 0)
+        #expect(onlySix == 1)
     }
 
     @Test func `a unix socket carries bytes and says who connected`() throws {
@@ -70,6 +71,17 @@ import Testing
         let listener = try Socket.listen(on: address)
         defer { listener.close() }
         try connected(to: address).close()
+    }
+
+    @Test func `only a socket's file is removed at the end`() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.path + "/socket"
+        try Socket.listen(on: .unix(path: path)).close()
+        Socket.removeSocketFile(at: path)
+        Socket.removeSocketFile(at: path)
+        #expect(directory.entries.isEmpty)
+        Socket.removeSocketFile(at: try directory.write("precious", to: "file"))
+        #expect(directory.entries == ["file"])
     }
 
     @Test func `the socket of a living process is not touched`() throws {

@@ -2,6 +2,13 @@ import Foundation
 import Reactor
 import Testing
 
+/// Some build machines have no IPv6 at all.
+let hasIPv6: Bool = {
+    guard let descriptor = try? Socket.listen(on: .ipv6(high: 0, low: 1, port: 0, scope: 0)) else { return false }
+    descriptor.close()
+    return true
+}()
+
 /// A directory that lives as long as the value.
 final class TemporaryDirectory {
     let path: String
