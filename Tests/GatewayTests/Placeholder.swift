@@ -1,1 +1,1 @@
-// Placeholder, replaced by the target's first test.
+// Placeholder, replaced by the first test.

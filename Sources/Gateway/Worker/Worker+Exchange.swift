@@ -1,0 +1,322 @@
+import HTTP
+import Proxy
+import Reactor
+import Telemetry
+
+/// An exchange from its head to its end, as the machine decides.
+extension Worker {
+    func startExchange(_ connection: CallerConnection, headLength: Int) {
+        let exchange = takeExchange()
+        exchange.configuration = configuration
+        exchange.caller = connection
+        exchange.startedAt = nowNanoseconds
+        requestSerial &+= 1
+        exchange.requestID = requestSerial
+        connection.exchange = exchange
+        connection.mode = .exchange
+        setWait(connection, .nothing)
+        activeExchanges += 1
+        counters.requestStarted()
+        let bytes = UnsafeRawBufferPointer(rebasing: connection.inbound.readable[..<headLength])
+        let rejection = HTTP1RequestParser.parse(bytes, into: &exchange.request, limits: configuration.limits.head)
+        connection.inbound.consume(headLength)
+        if let rejection {
+            exchange.errorReason = rejection.reason
+            exchange.keepCaller = false
+            perform(exchange, exchange.machine.requestRefused(GatewayError(rejection)))
+            return
+        }
+        exchange.keepCaller = exchange.request.flags.contains(.keepAlive) && !isDraining
+        prepareContent(exchange)
+        if let error = route(exchange) {
+            perform(exchange, exchange.machine.requestRefused(error))
+            return
+        }
+        perform(exchange, exchange.machine.requestRouted())
+        if !exchange.requestEnded, exchange.caller != nil { pumpRequest(exchange) }
+    }
+
+    private func prepareContent(_ exchange: Exchange) {
+        exchange.requestDecoder.begin(exchange.request.framing)
+        exchange.requestEnded = exchange.requestDecoder.isDone
+        exchange.owesContinue = !exchange.requestEnded && exchange.request.flags.contains(.expectsContinue)
+    }
+
+    /// Finds the route and checks what it allows.
+    private func route(_ exchange: Exchange) -> GatewayError? {
+        if exchange.request.flags.contains(.unknownExpectation) { return .expectationFailed }
+        // TRACE would echo the credential that we add (RFC 9110 9.3.8).
+        if exchange.request.method == .trace || exchange.request.method == .connect { return .notImplemented }
+        switch configuration.table.match(exchange.request, scratch: &pathScratch) {
+        case .noRoute: return .noRoute
+        case .refused:
+            exchange.errorReason = "the path can be read in more than one way"
+            return .malformedRequest
+        case .route(let index):
+            return take(exchange, configuration.routes[index])
+        }
+    }
+
+    private func take(_ exchange: Exchange, _ route: WorkerConfiguration.Route) -> GatewayError? {
+        exchange.route = route
+        guard let caller = exchange.caller, isAllowed(caller.peer, by: route.rule) else { return .callerDenied }
+        var expected: UInt64?
+        if case .length(let length) = exchange.request.framing { expected = length }
+        if exchange.requestEnded { expected = 0 }
+        if let limit = route.rule.requestBodyLimit, let expected, expected > limit { return .bodyTooLarge }
+        if let timeout = route.rule.timeout {
+            exchange.totalDeadline = now &+ timeout
+            arm(slot: caller.slot, at: exchange.totalDeadline)
+        }
+        exchange.wantsUpgrade = route.rule.allowWebSocket && exchange.request.flags.contains(.webSocket)
+        exchange.replay = ReplayPlan(limit: UInt64(route.rule.retryBodyLimit), expected: expected)
+        exchange.runtime = runtimes[route.rule.upstream]
+        RequestTransform.filter(&exchange.request, rule: route.rule)
+        exchange.machine = ExchangeMachine(
+            needsCredential: route.rule.grant != nil, isIdempotent: exchange.request.method.isIdempotent)
+        return nil
+    }
+
+    private func isAllowed(_ peer: SocketAddress, by rule: borrowing RouteRule) -> Bool {
+        if rule.allowFrom.isEmpty { return true }
+        switch peer {
+        case .unix: return true
+        case .ipv4(let address, _):
+            return rule.allowFrom.contains { $0.contains(high: 0, low: UInt64(address), isIPv4: true) }
+        case .ipv6(let high, let low, _, _):
+            if high == 0, low >> 32 == 0xFFFF {
+                return rule.allowFrom.contains { $0.contains(high: 0, low: low & 0xFFFF_FFFF, isIPv4: true) }
+            }
+            return rule.allowFrom.contains { $0.contains(high: high, low: low, isIPv4: false) }
+        }
+    }
+
+    /// Does what the machine says, until it waits for an event.
+    func perform(_ exchange: Exchange, _ first: ExchangeMachine.Action) {
+        var action = first
+        while true {
+            switch action {
+            case .none:
+                return
+            case .needCredential(let rejected):
+                guard let next = getCredential(exchange, rejected: rejected) else { return }
+                action = next
+            case .hold(let rejected):
+                holdResponse(exchange)
+                guard let next = getCredential(exchange, rejected: rejected) else { return }
+                action = next
+            case .openAttempt(let newConnection):
+                guard let next = openAttempt(exchange, newConnection: newConnection) else { return }
+                action = next
+            case .sendRequest:
+                sendRequest(exchange)
+                return
+            case .forwardResponse(let report):
+                if let report, let grant = exchange.route?.grantName { services.credentialRejected(grant, report) }
+                forwardResponse(exchange)
+                return
+            case .retry:
+                dropUpstream(exchange, outcome: .answered)
+                exchange.replay.restarted()
+                action = .openAttempt(newConnection: false)
+            case .fail(let error, let retryAfter):
+                fail(exchange, error, retryAfter: retryAfter)
+                return
+            case .abort(let error):
+                abort(exchange, error)
+                return
+            case .cancel:
+                dropUpstream(exchange, outcome: .abandoned)
+                exchange.caller?.exchange = nil
+                finish(exchange)
+                return
+            }
+        }
+    }
+
+    // MARK: Credential
+
+    /// The next action when the answer is known here; nil while control is asked.
+    private func getCredential(_ exchange: Exchange, rejected: UInt64?) -> ExchangeMachine.Action? {
+        guard let route = exchange.route, let grant = route.grantName else { return nil }
+        let index = exchange.configuration === configuration ? route.rule.grant : nil
+        let state = index.map { credentials[$0] } ?? credentialsByName[grant] ?? .unknown
+        switch state {
+        case .ready(let credential) where now < credential.expiry && credential.generation != rejected:
+            exchange.credential = credential
+            return exchange.machine.credentialReady(generation: credential.generation)
+        case .refused(let refusal):
+            return exchange.machine.credentialUnavailable(refusal)
+        case .ready, .unknown:
+            break
+        }
+        let serial = nextSerial
+        nextSerial += 1
+        waiters[serial] = exchange.id
+        exchange.waiterSerial = serial
+        exchange.credentialAskedAt = nowNanoseconds
+        counters.credentialWaitersChanged(by: 1)
+        if let caller = exchange.caller { setWait(caller, .credential, after: configuration.timeouts.credential) }
+        services.needCredential(grant, rejected, CredentialWaiter(worker: index0, serial: serial))
+        return nil
+    }
+
+    private var index0: Int { self.index }
+
+    func stopWaitingForCredential(_ exchange: Exchange) {
+        guard exchange.waiterSerial != 0 else { return }
+        waiters[exchange.waiterSerial] = nil
+        counters.credentialWaitersChanged(by: -1)
+        if let grant = exchange.route?.grantName {
+            services.waiterLeft(grant, CredentialWaiter(worker: index, serial: exchange.waiterSerial))
+        }
+        exchange.waiterSerial = 0
+    }
+
+    // MARK: Ends
+
+    /// Answers with an error of our own.
+    private func fail(_ exchange: Exchange, _ error: GatewayError, retryAfter: UInt32) {
+        dropUpstream(exchange, outcome: AttemptOutcome(error))
+        exchange.error = error
+        guard let caller = exchange.caller else { return }
+        // What is left of the content cannot be told from a next request by a caller that does not read answers early.
+        let keep = exchange.keepCaller && exchange.requestEnded && !error.closesCaller && !isDraining
+        writeProblem(
+            caller, error, reason: exchange.errorReason, retryAfter: retryAfter, keepAlive: keep, exchange: exchange)
+        exchange.status = error.status
+        caller.exchange = nil
+        finish(exchange)
+        if keep { nextRequest(caller) } else { closeAfterFlush(caller, linger: true) }
+    }
+
+    /// The response has begun and cannot be completed.
+    private func abort(_ exchange: Exchange, _ error: GatewayError) {
+        exchange.error = error
+        guard exchange.headSent || exchange.stage == .tunnel else {
+            fail(exchange, error, retryAfter: 0)
+            return
+        }
+        dropUpstream(exchange, outcome: AttemptOutcome(error))
+        guard let caller = exchange.caller else { return }
+        // Content that ends with the connection would look complete after an orderly close (RFC 9112 8).
+        if exchange.framing == .untilClose { Socket.setLinger0(caller.descriptor) }
+        if exchange.framing != .untilClose, caller.canWrite, !caller.outbound.isEmpty {
+            _ = Socket.write(caller.descriptor, caller.outbound.readable)
+        }
+        caller.exchange = nil
+        finish(exchange)
+        closeCaller(caller)
+    }
+
+    /// The response is complete and written to the caller's buffer.
+    func completeResponse(_ exchange: Exchange) {
+        exchange.machine.responseCompleted()
+        exchange.stage = .complete
+        releaseUpstream(exchange)
+        guard let caller = exchange.caller else { return }
+        let keep = exchange.keepCaller && exchange.requestEnded && exchange.framing != .untilClose
+        let linger = !exchange.requestEnded
+        caller.exchange = nil
+        finish(exchange)
+        if keep {
+            nextRequest(caller)
+        } else {
+            closeAfterFlush(caller, linger: linger)
+        }
+    }
+
+    /// The caller's connection is free for the next request, which may be in the buffer already.
+    private func nextRequest(_ caller: CallerConnection) {
+        caller.mode = .reading
+        caller.isFresh = false
+        touch(caller)
+        if isDraining && caller.inbound.isEmpty {
+            closeAfterFlush(caller, linger: false)
+            return
+        }
+        waitForRequest(caller)
+        // Not from here: the stack would grow with each pipelined request.
+        if !caller.inbound.isEmpty || caller.canRead || caller.inputEnded { readyAgain.append(caller.slot) }
+    }
+
+    /// Counts, logs and gives the exchange back. Its caller and upstream have let go of it.
+    func finish(_ exchange: Exchange) {
+        stopWaitingForCredential(exchange)
+        if exchange.isWaitingForConnection { exchange.runtime?.pool.stopWaiting(exchange.id) }
+        exchange.runtime?.waitingForAddress.removeAll { $0 == exchange.id }
+        let route = exchange.route?.metricIndex ?? MetricNames.unrouted
+        let duration = MonotonicClock.nanoseconds() &- exchange.startedAt
+        counters.requestEnded(route: route, status: Int(exchange.status), nanoseconds: duration)
+        if let outcome = exchange.machine.retryOutcome {
+            counters.retryEnded(route: route, outcome: Telemetry.RetryOutcome(outcome))
+        }
+        if let error = exchange.error { counters.errorMade(code: Int(error.rawValue)) }
+        if services.log.isEnabled { writeLog(exchange, duration: duration) }
+        activeExchanges -= 1
+        exchange.reset(pool: buffers)
+        freeExchanges.append(exchange.id)
+    }
+
+    private func writeLog(_ exchange: Exchange, duration: UInt64) {
+        let facts = ExchangeFacts(
+            unixMilliseconds: WallClock.milliseconds() - Int64(duration / 1_000_000),
+            route: exchange.route?.rule.name, upstream: exchange.route?.upstreamName, status: Int(exchange.status),
+            bytesReceived: exchange.replay.received, bytesSent: exchange.responseBytes, totalNanoseconds: duration,
+            firstByteNanoseconds: exchange.firstByteAt == 0 ? nil : exchange.firstByteAt &- exchange.startedAt,
+            credentialWaitNanoseconds: exchange.credentialWait, attempts: exchange.attempts,
+            retry: exchange.machine.retryOutcome.map { Telemetry.RetryOutcome($0) },
+            errorCode: exchange.error.map { $0.code.description })
+        var requestID = ByteBuffer(capacity: 16)
+        requestID.appendHexadecimal(exchange.requestID)
+        let address = exchange.caller?.identity.address ?? []
+        log.exchangeEnded(
+            facts, requestID: requestID.array().span, caller: address.span,
+            method: Array(exchange.request.bytes(exchange.request.methodText)).span,
+            target: Array(exchange.request.bytes(exchange.request.target)).span)
+        if log.bytes.count > 64 * 1024 { flushLog() }
+    }
+
+    /// Writes an answer of ours to the caller's buffer.
+    func writeProblem(
+        _ caller: CallerConnection, _ error: GatewayError, reason: StaticString?, retryAfter: UInt32, keepAlive: Bool,
+        exchange: Exchange?
+    ) {
+        if exchange == nil { counters.errorMade(code: Int(error.rawValue)) }
+        requestSerial &+= exchange == nil ? 1 : 0
+        caller.outbound.acquire(from: buffers)
+        ProblemResponse.writeHTTP1(
+            error, reason: reason, requestID: exchange?.requestID ?? requestSerial,
+            grant: error.fault == .provider ? exchange?.route?.grantName : nil, retryAfter: retryAfter,
+            date: currentDate(), keepAlive: keepAlive, withBody: exchange?.request.method != .head,
+            to: &caller.outbound)
+        touch(caller)
+    }
+}
+
+extension Telemetry.RetryOutcome {
+    init(_ outcome: Proxy.RetryOutcome) {
+        switch outcome {
+        case .succeeded: self = .accepted
+        case .rejectedAgain: self = .rejectedAgain
+        case .unchanged, .unavailable: self = .noNewCredential
+        case .skippedBody: self = .bodyNotKept
+        case .otherChallenge: self = .noNewCredential
+        }
+    }
+}
+
+extension AttemptOutcome {
+    init(_ error: GatewayError) {
+        switch error {
+        case .upstreamUnreachable: self = .unreachable
+        case .upstreamTLS: self = .tls
+        case .upstreamTimeout: self = .timeout
+        case .upstreamProtocol: self = .malformed
+        case .malformedRequest, .requestTimeout, .bodyTooLarge, .targetTooLong, .headersTooLarge, .versionNotSupported,
+            .notImplemented, .expectationFailed, .callerDenied, .noRoute, .notConnected, .reauthorizationRequired,
+            .tokenUnavailable, .configurationError, .overloaded, .draining, .internalError:
+            self = .abandoned
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import HTTP
+import OpenSSLKit
+import Proxy
+import Reactor
+import Telemetry
+
+extension Worker {
+    func receive(_ message: WorkerMessage) {
+        switch message {
+        case .credential(let grant, let state):
+            credentialChanged(grant, state)
+        case .credentialAnswer(let waiter, let result):
+            credentialAnswered(waiter, result)
+        case .configuration(let configuration):
+            reconfigure(configuration)
+        case .resolved(let upstream, let result):
+            for runtime in runtimes where runtime.settings.name == upstream { addressesFound(runtime, result) }
+        case .collectCounters(let reply):
+            reply(counters.snapshot())
+        case .drain(let milliseconds):
+            startDraining(within: milliseconds)
+        }
+    }
+
+    /// Takes a configuration over. What fails leaves the old one as it is.
+    func adopt(_ new: WorkerConfiguration) throws {
+        var kept = runtimes
+        var next: [UpstreamRuntime] = []
+        for settings in new.upstreams {
+            if let index = kept.firstIndex(where: { $0.settings == settings }) {
+                next.append(kept.remove(at: index))
+            } else {
+                next.append(try UpstreamRuntime(settings: settings))
+            }
+        }
+        for runtime in kept {
+            runtime.isRetired = true
+            for slot in runtime.pool.takeIdle() {
+                if case .upstream(let connection) = slots[slot] { closeUpstream(connection) }
+            }
+        }
+        runtimes = next
+        configuration = new
+        counters.extend(to: new.names)
+        credentials = new.grants.map { credentialsByName[$0] ?? .unknown }
+    }
+
+    private func reconfigure(_ new: WorkerConfiguration) {
+        // The snapshot was checked before it was sent; a CA file that has vanished since keeps the old configuration.
+        do {
+            try adopt(new)
+        } catch {
+            log.begin(
+                level: .error, unixMilliseconds: WallClock.milliseconds(),
+                message: "the new configuration was not taken over by a worker")
+            log.field("reason", "\(error)")
+            log.end()
+        }
+    }
+
+    private func credentialChanged(_ grant: String, _ state: CredentialState) {
+        credentialsByName[grant] = state
+        for index in configuration.grants.indices where configuration.grants[index] == grant {
+            credentials[index] = state
+        }
+    }
+
+    private func credentialAnswered(_ waiter: CredentialWaiter, _ result: Result<Credential, CredentialUnavailable>) {
+        guard let id = waiters.removeValue(forKey: waiter.serial) else { return }
+        counters.credentialWaitersChanged(by: -1)
+        let exchange = exchanges[id]
+        exchange.waiterSerial = 0
+        exchange.credentialWait += MonotonicClock.nanoseconds() - exchange.credentialAskedAt
+        if let caller = exchange.caller, caller.waitingFor == .credential { setWait(caller, .nothing) }
+        switch result {
+        case .success(let credential):
+            exchange.credential = credential
+            perform(exchange, exchange.machine.credentialReady(generation: credential.generation))
+        case .failure(let unavailable):
+            perform(exchange, exchange.machine.credentialUnavailable(unavailable.refusal))
+        }
+    }
+
+    // MARK: Draining
+
+    private func startDraining(within milliseconds: UInt64) {
+        guard !isDraining else {
+            drainDeadline = min(drainDeadline, now + milliseconds)
+            return
+        }
+        isDraining = true
+        drainDeadline = now + milliseconds
+        for slot in slots.indices {
+            switch slots[slot] {
+            case .listener(let descriptor):
+                poller.remove(descriptor)
+                descriptor.close()
+                freeSlot(slot)
+            case .caller(let connection):
+                if connection.mode == .reading && connection.inbound.isEmpty { closeCaller(connection) }
+            case .mailbox:
+                arm(slot: slot, at: drainDeadline)
+            case .free, .upstream:
+                break
+            }
+        }
+    }
+
+    func checkDrained() {
+        guard callerCount > 0 else {
+            isStopped = true
+            return
+        }
+        guard now >= drainDeadline else { return }
+        for slot in slots.indices {
+            if case .caller(let connection) = slots[slot] { callerGone(connection) }
+        }
+        isStopped = true
+    }
+
+    // MARK: Log
+
+    func flushLog() {
+        guard !log.bytes.isEmpty else { return }
+        let dropped = services.log.write(log.bytes)
+        if dropped > 0 { counters.logLinesDropped(dropped) }
+        log.removeAll()
+    }
+}

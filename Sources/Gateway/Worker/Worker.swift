@@ -1,0 +1,202 @@
+import HTTP
+import OpenSSLKit
+import Proxy
+import Reactor
+import Telemetry
+
+/// A thread with an event loop, its own listeners' sockets, pools and counters.
+///
+/// Not Sendable: it is made inside its thread and only ``WorkerMessage``s reach it. A tick handles all ready events
+/// first and then flushes each touched connection once, so that what belongs together leaves in one system call.
+final class Worker {
+    enum Slot {
+        case free
+        case mailbox
+        case listener(Descriptor)
+        case caller(CallerConnection)
+        case upstream(UpstreamConnection)
+    }
+
+    let index: Int
+    let services: WorkerServices
+    let mailbox: Mailbox<WorkerMessage>
+    let poller: Poller
+    var configuration: WorkerConfiguration
+    let counters: WorkerCounters
+    var wheel: TimerWheel
+    /// Monotonic milliseconds and nanoseconds at the start of this tick.
+    var now: UInt64
+    var nowNanoseconds: UInt64
+    let buffers = BufferPool(blockBytes: Worker.blockBytes, limit: 64)
+    let tlsOutput = TLSOutputBuffer()
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Worker.readBytes, alignment: 16)
+    var pathScratch = ByteBuffer(capacity: 1024)
+    var slots: [Slot] = []
+    var slotGenerations: [UInt32] = []
+    /// When the wheel will next look at the slot.
+    var slotTimers: [UInt64] = []
+    var freeSlots: [Int] = []
+    var exchanges: [Exchange] = []
+    var freeExchanges: [Int] = []
+    var runtimes: [UpstreamRuntime] = []
+    var credentials: [CredentialState] = []
+    var credentialsByName: [String: CredentialState] = [:]
+    /// Exchanges that wait for control, by serial.
+    var waiters: [UInt64: Int] = [:]
+    var nextSerial: UInt64 = 1
+    var dirtyCallers: [CallerConnection] = []
+    var dirtyUpstreams: [UpstreamConnection] = []
+    /// Connections that stopped at the fairness limit with input left.
+    var readyAgain: [Int] = []
+    var callerCount = 0
+    var activeExchanges = 0
+    var listenersPaused = false
+    var isDraining = false
+    var isStopped = false
+    var drainDeadline: UInt64 = .max
+    var requestSerial: UInt64
+    var date: [UInt8] = []
+    var dateSecond: Int64 = 0
+    var log: LineWriter
+
+    /// What one read takes at most, and the size of a pooled buffer.
+    static let readBytes = 64 * 1024
+    static let blockBytes = 32 * 1024
+    /// Above this much unwritten data the other side's reading stops.
+    static let highWater = 32 * 1024
+    /// Content of at least this size is written past the buffer.
+    static let directWriteBytes = 4 * 1024
+    /// Reads of one connection per tick, so that none starves the others.
+    static let readsPerTick = 8
+
+    init(
+        index: Int, configuration: WorkerConfiguration, services: WorkerServices, mailbox: Mailbox<WorkerMessage>
+    ) throws {
+        self.index = index
+        self.services = services
+        self.mailbox = mailbox
+        self.configuration = configuration
+        poller = try Poller()
+        counters = WorkerCounters(names: configuration.names)
+        now = MonotonicClock.milliseconds()
+        nowNanoseconds = MonotonicClock.nanoseconds()
+        wheel = TimerWheel(now: now)
+        requestSerial = SystemRandom.uint64() & ~0xFF_FFFF
+        log = LineWriter(format: services.log.format)
+        let slot = allocateSlot(.mailbox)
+        try poller.addListener(mailbox.descriptor, token: token(slot))
+        try adopt(configuration)
+    }
+
+    deinit {
+        scratch.deallocate()
+    }
+
+    /// Adds a listening socket; the worker owns it from now on.
+    func listen(_ descriptor: Descriptor, shared: Bool) throws {
+        let slot = allocateSlot(.listener(descriptor))
+        try poller.addListener(descriptor, token: token(slot), shared: shared)
+    }
+
+    /// Runs until drained.
+    func run() {
+        var fired: [UInt32] = []
+        fired.reserveCapacity(256)
+        var messages: [WorkerMessage] = []
+        while !isStopped {
+            let wait = readyAgain.isEmpty ? wheel.millisecondsUntilNext(now: now) : 0
+            let count = poller.wait(timeoutMilliseconds: wait)
+            nowNanoseconds = MonotonicClock.nanoseconds()
+            now = nowNanoseconds / 1_000_000
+            for position in 0..<count { handle(poller.event(at: position), messages: &messages) }
+            resumeReady()
+            fired.removeAll(keepingCapacity: true)
+            wheel.advance(to: now, into: &fired)
+            for token in fired { timerFired(slot: Int(token)) }
+            flushAll()
+            flushLog()
+            if isDraining { checkDrained() }
+        }
+        services.stopped(index)
+    }
+
+    private func handle(_ event: PollEvent, messages: inout [WorkerMessage]) {
+        let slot = Int(truncatingIfNeeded: event.token & 0xFFFF_FFFF)
+        guard slot < slots.count, slotGenerations[slot] == UInt32(truncatingIfNeeded: event.token >> 32) else { return }
+        switch slots[slot] {
+        case .free: break
+        case .mailbox:
+            mailbox.drain(into: &messages)
+            for message in messages { receive(message) }
+            messages.removeAll(keepingCapacity: true)
+        case .listener(let descriptor): acceptCallers(descriptor)
+        case .caller(let connection): callerReady(connection, event.readiness)
+        case .upstream(let connection): upstreamReady(connection, event.readiness)
+        }
+    }
+
+    private func resumeReady() {
+        guard !readyAgain.isEmpty else { return }
+        let list = readyAgain
+        readyAgain.removeAll(keepingCapacity: true)
+        for slot in list {
+            switch slots[slot] {
+            case .caller(let connection): callerReady(connection, [])
+            case .upstream(let connection): upstreamReady(connection, [])
+            case .free, .mailbox, .listener: break
+            }
+        }
+    }
+
+    // MARK: Slots
+
+    func token(_ slot: Int) -> UInt64 {
+        UInt64(slotGenerations[slot]) << 32 | UInt64(slot)
+    }
+
+    func allocateSlot(_ content: Slot) -> Int {
+        if let slot = freeSlots.popLast() {
+            slots[slot] = content
+            return slot
+        }
+        slots.append(content)
+        slotGenerations.append(1)
+        slotTimers.append(.max)
+        return slots.count - 1
+    }
+
+    /// Stale events and timers of the slot are harmless from now on.
+    func freeSlot(_ slot: Int) {
+        slots[slot] = .free
+        slotGenerations[slot] &+= 1
+        freeSlots.append(slot)
+    }
+
+    // MARK: Exchanges
+
+    func takeExchange() -> Exchange {
+        if let id = freeExchanges.popLast() { return exchanges[id] }
+        let exchange = Exchange(id: exchanges.count)
+        exchanges.append(exchange)
+        return exchange
+    }
+
+    // MARK: Time
+
+    /// Makes the wheel look at `slot` at `deadline` at the latest.
+    func arm(slot: Int, at deadline: UInt64) {
+        guard deadline < slotTimers[slot] else { return }
+        slotTimers[slot] = deadline
+        wheel.schedule(UInt32(truncatingIfNeeded: slot), at: deadline)
+    }
+
+    func currentDate() -> [UInt8] {
+        let second = WallClock.seconds()
+        if second != dateSecond {
+            date.removeAll(keepingCapacity: true)
+            Timestamp.appendIMFFixdate(seconds: second, to: &date)
+            dateSecond = second
+        }
+        return date
+    }
+}

@@ -1,0 +1,84 @@
+import HTTP
+import OpenSSLKit
+import Proxy
+import Telemetry
+
+/// What the workers need of a snapshot, made once and shared; an exchange keeps the one that it began under.
+final class WorkerConfiguration: Sendable {
+    let table: RouteTable
+    let routes: [Route]
+    let upstreams: [UpstreamSettings]
+    /// Grant names by the index that routes use.
+    let grants: [String]
+    let timeouts: CallerTimeouts
+    let limits: CallerLimits
+    let names: MetricNames
+
+    init(
+        table: RouteTable, upstreams: [UpstreamSettings], grants: [String], timeouts: CallerTimeouts,
+        limits: CallerLimits, names: MetricNames
+    ) {
+        self.table = table
+        self.upstreams = upstreams
+        self.grants = grants
+        self.timeouts = timeouts
+        self.limits = limits
+        self.names = names
+        routes = table.rules.map { rule in
+            Route(
+                rule: rule, metricIndex: names.routeIndex(of: rule.name) ?? MetricNames.unrouted,
+                grantName: rule.grant.map { grants[$0] }, upstreamName: upstreams[rule.upstream].name)
+        }
+    }
+
+    /// A class, so that an exchange holds its route by one reference.
+    final class Route: Sendable {
+        let rule: RouteRule
+        let metricIndex: Int
+        let grantName: String?
+        let upstreamName: String
+
+        init(rule: RouteRule, metricIndex: Int, grantName: String?, upstreamName: String) {
+            self.rule = rule
+            self.metricIndex = metricIndex
+            self.grantName = grantName
+            self.upstreamName = upstreamName
+        }
+    }
+}
+
+/// Patience with callers, in milliseconds.
+struct CallerTimeouts: Sendable, Equatable {
+    var head: UInt64 = 10_000
+    var bodyIdle: UInt64 = 60_000
+    var keepAlive: UInt64 = 75_000
+    var writeIdle: UInt64 = 60_000
+    var credential: UInt64 = 15_000
+}
+
+struct CallerLimits: Sendable, Equatable {
+    var connections = 10_000
+    var head = HeadLimits()
+    var retryMemoryBytes = 64 * 1024
+    var temporaryDirectory = "/tmp"
+}
+
+/// One upstream, times in milliseconds. Two that are equal can share connections.
+struct UpstreamSettings: Sendable, Equatable {
+    var name: String
+    var identity: UpstreamIdentity
+    /// What to connect to and, with TLS, to verify.
+    var host: String
+    var port: UInt16
+    /// nil: plain HTTP, which the configuration allowed explicitly.
+    var tls: TLSClientConfiguration?
+    var pool: UpstreamPool.Limits
+    var connectTimeout: UInt64 = 5_000
+    var tlsTimeout: UInt64 = 5_000
+    var firstByteTimeout: UInt64 = 60_000
+    var responseIdleTimeout: UInt64 = 60_000
+    var writeIdleTimeout: UInt64 = 60_000
+    var idleTimeout: UInt64 = 60_000
+    var maxAge: UInt64?
+    var metricIndex = 0
+}
