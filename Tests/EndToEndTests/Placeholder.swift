@@ -1,1 +1,5 @@
-// Placeholder, replaced by the target's first test.
+import Testing
+
+@Test func `the suite has a test`() {
+    #expect(Bool(true))
+}
