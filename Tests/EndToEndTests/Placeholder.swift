@@ -1,5 +1,0 @@
-import Testing
-
-@Test func `the suite has a test`() {
-    #expect(Bool(true))
-}
