@@ -14,7 +14,7 @@ extension EndToEnd {
             async throws
         {
             let site = try await Site.lasting.value
-            let seat = site.seat(.direct)
+            let seat = site.seat(.probe1)
             let first = try await token(site, seat, try await authorizationCode(site, seat))
             let access = try #require(first.member("access_token"))
             let refresh = try #require(first.member("refresh_token"))
@@ -41,7 +41,7 @@ extension EndToEnd {
 
         @Test func `a second token within one second is answered 500 and harms nothing`() async throws {
             let site = try await Site.lasting.value
-            let seat = site.seat(.other)
+            let seat = site.seat(.probe2)
             var reply = try await token(site, seat, try await authorizationCode(site, seat))
             // The clock decides whether two calls fall into one second; a few tries are enough.
             for _ in 0..<5 where reply.status == 200 {
@@ -63,7 +63,7 @@ extension EndToEnd {
 
         @Test func `the harness forgets an access token at the server and the refresh token lives on`() async throws {
             let site = try await Site.lasting.value
-            let seat = site.seat(.plain)
+            let seat = site.seat(.probe3)
             let first = try await token(site, seat, try await authorizationCode(site, seat))
             let access = try #require(first.member("access_token"))
             #expect(try await site.isActive(access))
@@ -77,7 +77,7 @@ extension EndToEnd {
 
         @Test func `nginx gives back what it was given`() async throws {
             let site = try await Site.lasting.value
-            let seat = site.seat(.consent)
+            let seat = site.seat(.probe4)
             let access = try #require(try await token(site, seat, authorizationCode(site, seat)).member("access_token"))
             let bearer = ["-H", "Authorization: Bearer \(access)"]
             let content = randomBytes(3 << 20)
@@ -93,6 +93,17 @@ extension EndToEnd {
             let outcomes = try await Curl(authority: site.certificates.authority, options: bearer)
                 .parallel((0..<50).map { "\(api)/echo?\($0)" })
             #expect(outcomes == ["200": 50])
+        }
+
+        @Test func `a call that is made again gets the same answer`() async throws {
+            let site = try await Site.lasting.value
+            let seat = site.seat(.probe5)
+            let access = try #require(try await token(site, seat, authorizationCode(site, seat)).member("access_token"))
+            for call in SampleCall.all {
+                let first = try await site.direct(call, token: access)
+                #expect(first.status < 500 && first.status != 401, "\(call.name): \(first.status)")
+                expectEqual(first, try await site.direct(call, token: access), call.name)
+            }
         }
 
         @Test func `a program ends with its handle`() async throws {

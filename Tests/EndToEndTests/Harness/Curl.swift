@@ -71,7 +71,7 @@ struct Curl: Sendable {
     }
 
     private var common: [String] {
-        ["curl", "--no-progress-meter", "-q", "--http1.1", "--noproxy", "*"]
+        ["curl", "-q", "--no-progress-meter", "--http1.1", "--noproxy", "*", "--globoff", "--path-as-is"]
             + (authority.map { ["--cacert", $0] } ?? [])
     }
 

@@ -94,7 +94,9 @@ final class Nginx: Sendable {
             var head = r.method + ' ' + r.variables.request_uri + '\\n';
             names.forEach(n => { head += n + ': ' + (r.headersIn[n] || '') + '\\n'; });
             r.headersOut['Content-Type'] = 'application/octet-stream';
-            r.return(200, Buffer.concat([Buffer.from(head + '\\n'), r.requestBuffer || Buffer.from('')]));
+            var isEmpty = r.headersIn['Content-Length'] === '0';
+            var body = (isEmpty ? undefined : r.requestBuffer) || Buffer.from('');
+            r.return(200, Buffer.concat([Buffer.from(head + '\\n'), body]));
         }
         function chunked(r) {
             r.status = 200;

@@ -5,8 +5,12 @@ import Glibc
 final class RawSocket: Sendable {
     private let descriptor: Int32
 
-    init(port: UInt16, patience: Int = 20) throws {
+    /// A small `receiveBuffer` makes the peer wait for us; it has to be set before connecting.
+    init(port: UInt16, patience: Int = 20, receiveBuffer: Int32? = nil) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+        if var size = receiveBuffer {
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+        }
         guard withLoopback(port, { connect(descriptor, $0, $1) }) == 0 else {
             close(descriptor)
             throw HarnessError("cannot connect to port \(port): \(String(cString: strerror(errno)))")

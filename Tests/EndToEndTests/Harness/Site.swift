@@ -73,5 +73,10 @@ final class Site: Sendable {
 
 /// The scenarios that have a seat.
 enum SeatName: String, CaseIterable, Sendable {
-    case direct, consent, equality, expiry, retry, herd, kill, revoke, dead, denied, other, transient, leaks, plain
+    case probe1, probe2, probe3, probe4, probe5
+    case consent, replay, other, denied, paste, command, plain
+    case equality, credentials, drain
+    case expiry, idle, retry, rejected, large, herd, transient
+    case kill, second, key, revoke, dead
+    case leaks
 }
