@@ -31,7 +31,8 @@ final class ProcessHandle: Sendable {
 
     /// Nothing of the developer's own settings reaches the programs: no proxies, no configuration files at home.
     private static let plainEnvironment = [
-        "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin:/usr/sbin:/sbin",
+        // Debian has nginx in /usr/sbin, which an ordinary user's PATH does not name.
+        "PATH": (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin") + ":/usr/sbin:/sbin",
         "HOME": Workspace.path, "TMPDIR": Workspace.path, "LC_ALL": "C.UTF-8", "TZ": "UTC",
     ]
 
