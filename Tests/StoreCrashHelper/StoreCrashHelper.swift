@@ -1,0 +1,4 @@
+@main
+struct StoreCrashHelper {
+    static func main() {}
+}
