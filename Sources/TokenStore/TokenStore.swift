@@ -104,3 +104,5 @@ package protocol TokenStore: AnyObject, Sendable {
 
 /// The largest payload that a store takes; larger ones are an error of kind `invalid`.
 package let largestPayloadBytes = 1 << 20
+/// The longest grant id, consent id or lease name.
+package let largestIDBytes = 512
