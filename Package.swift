@@ -64,7 +64,9 @@ let package = Package(
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
         .testTarget(
-            name: "TokenStoreTests", dependencies: ["StoreCrashHelper", "TokenStore"], swiftSettings: common),
+            name: "TokenStoreTests",
+            dependencies: ["StoreCrashHelper", "TokenStore", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: common),
         .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
         .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: common),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),

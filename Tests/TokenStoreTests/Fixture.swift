@@ -23,7 +23,7 @@ final class Scratch: Sendable {
     func write(_ bytes: [UInt8], _ name: String = "grants.db") {
         let file = path + "/" + name
         unlink(file)
-        FileManager.default.createFile(atPath: file, contents: Data(bytes), attributes: [.posixPermissions: 0o600])
+        _ = FileManager.default.createFile(atPath: file, contents: Data(bytes), attributes: [.posixPermissions: 0o600])
     }
 
     func mode(_ name: String) -> mode_t {
