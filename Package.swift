@@ -22,8 +22,8 @@ let package = Package(
     targets: [
         // The system's libraries, one thin shim each.
         .target(name: "CLinux"),
-        .systemLibrary(
-            name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .target(
+            name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(name: "CTOML"),
 
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict),
