@@ -32,7 +32,7 @@ let package = Package(
         .target(name: "HTTP", swiftSettings: strict),
         .target(
             name: "TokenStore",
-            dependencies: ["OpenSSLKit", "COpenSSL", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: ["OpenSSLKit", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: common),
         // Only for the crash tests of the store: a writer to be killed.
         .executableTarget(
@@ -65,7 +65,9 @@ let package = Package(
         .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
         .testTarget(
             name: "TokenStoreTests",
-            dependencies: ["StoreCrashHelper", "TokenStore", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "OpenSSLKit", "StoreCrashHelper", "TokenStore", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: common),
         .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
         .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: common),

@@ -150,6 +150,11 @@ extension SQLiteStore {
         }
     }
 
+    package func checkWritable() throws(StoreError) {
+        // Setting the version to what it is writes the first page, and the commit syncs it.
+        try write { db, _, _ in try db.execute(sql: "PRAGMA user_version = \(SQLiteSchema.version(db))") }
+    }
+
     // MARK: Arguments
 
     private func checkStorable(id: String, _ payload: [UInt8]) throws(StoreError) {

@@ -1,4 +1,5 @@
 import GRDB
+import OpenSSLKit
 
 /// Reads columns without trust: a damaged file may hold any type anywhere.
 struct Columns {
@@ -120,7 +121,7 @@ enum ConsentTable {
     private static let columns = "SELECT consent_id, expires_at, key_id, sealed FROM pending_consent"
 
     static func digest(of id: String) -> String {
-        hexText(Cipher.sha256(Array("token-gateway consent id".utf8) + Array(id.utf8)))
+        hexText(Digest.sha256(Array("token-gateway consent id".utf8) + Array(id.utf8)))
     }
 
     static func find(_ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, digest: String) throws -> ConsentRow? {

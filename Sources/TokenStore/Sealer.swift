@@ -1,3 +1,5 @@
+import OpenSSLKit
+
 /// Where a sealed value belongs. It is authenticated with the value, so that a value moved elsewhere does not open.
 struct SealedPlace {
     let table: String
@@ -23,22 +25,19 @@ struct Sealer: Sendable {
     }
 
     static func seal(_ plain: [UInt8], with key: StoreKey, at place: SealedPlace) throws(StoreError) -> Sealed {
-        let nonce = Cipher.random(Cipher.nonceBytes)
-        let aad = associatedData(key.id, place)
-        guard let sealed = Cipher.seal(plain, key: key, nonce: nonce, aad: aad) else {
-            throw StoreError(.invalid, "the store could not seal a value: AES-256-GCM is not available")
+        do {
+            let sealed = try AEAD.seal(plain, key: key.bytes, associatedData: associatedData(key.id, place))
+            return Sealed(keyID: key.id, bytes: [version] + sealed)
+        } catch {
+            throw StoreError(.invalid, "the store could not seal a value (\(error))")
         }
-        return Sealed(keyID: key.id, bytes: [version] + nonce + sealed)
     }
 
     /// `nil`: the bytes were damaged, moved or sealed under another key.
     func open(_ sealed: Sealed, at place: SealedPlace) -> [UInt8]? {
-        guard let key = ring.key(sealed.keyID), sealed.bytes.first == Self.version,
-            sealed.bytes.count >= 1 + Cipher.nonceBytes + Cipher.tagBytes
-        else { return nil }
-        let nonce = Array(sealed.bytes[1...Cipher.nonceBytes])
-        let text = Array(sealed.bytes[(1 + Cipher.nonceBytes)...])
-        return Cipher.open(text, key: key, nonce: nonce, aad: Self.associatedData(key.id, place))
+        guard let key = ring.key(sealed.keyID), sealed.bytes.first == Self.version else { return nil }
+        return try? AEAD.open(
+            Array(sealed.bytes.dropFirst()), key: key.bytes, associatedData: Self.associatedData(key.id, place))
     }
 
     /// Each part with its length in front, so that no two places have the same bytes.

@@ -1,3 +1,5 @@
+package import OpenSSLKit
+
 /// The name of a key, safe to show: the first 8 bytes, in hex, of a labelled SHA-256 of the key.
 package struct KeyID: Sendable, Hashable, CustomStringConvertible {
     let text: String
@@ -11,7 +13,7 @@ package struct KeyID: Sendable, Hashable, CustomStringConvertible {
 package struct StoreKey: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     package static let byteCount = 32
     package let id: KeyID
-    let bytes: [UInt8]
+    let bytes: SecretBytes
 
     /// Reads a key from the content of a file, a variable or a credential: 32 raw bytes, or 32 bytes as base64,
     /// base64url or hex; one line break at the end is allowed. `source` is what error messages call it.
@@ -23,9 +25,14 @@ package struct StoreKey: Sendable, CustomStringConvertible, CustomDebugStringCon
         self.init(key)
     }
 
+    /// The same for content that is already kept as a secret.
+    package init(content: SecretBytes, source: String) throws(StoreError) {
+        try self.init(content: content.exposed(), source: source)
+    }
+
     private init(_ key: [UInt8]) {
-        bytes = key
-        let digest = Cipher.sha256(Array("token-gateway store key id".utf8) + key)
+        bytes = SecretBytes(key)
+        let digest = Digest.sha256(Array("token-gateway store key id".utf8) + key)
         id = KeyID(hexText(digest.prefix(8)))
     }
 
@@ -67,7 +74,7 @@ private enum KeyText {
         let text = withoutLineBreak(content)
         switch text.count {
         case 64: return hex(text)
-        case 43, 44: return base64(text)
+        case 43, 44: return base64(text).flatMap { $0.count == StoreKey.byteCount ? $0 : nil }
         default: break
         }
         // 32 printable characters are half a key in hex or a pass phrase; as raw bytes they would be far too weak.
@@ -119,36 +126,11 @@ private enum KeyText {
         }
     }
 
-    /// Base64 or base64url of exactly 32 bytes: 43 digits with the two spare bits zero, then perhaps one `=`.
+    /// Base64 (44 characters) or base64url (43, or 44 with its padding).
     private static func base64(_ text: [UInt8]) -> [UInt8]? {
-        let digits = text.count == 44 ? text.dropLast() : text[...]
-        guard text.count == 43 || text.last == UInt8(ascii: "=") else { return nil }
-        guard !(digits.contains { "+/".utf8.contains($0) } && digits.contains { "-_".utf8.contains($0) }) else {
-            return nil
-        }
-        var bytes: [UInt8] = []
-        var bits: UInt32 = 0
-        var bitCount = 0
-        for digit in digits {
-            guard let value = base64Value(digit) else { return nil }
-            bits = (bits << 6 | UInt32(value)) & 0xFFFF
-            bitCount += 6
-            guard bitCount >= 8 else { continue }
-            bitCount -= 8
-            bytes.append(UInt8(truncatingIfNeeded: bits >> UInt32(bitCount)))
-        }
-        return bits & 0b11 == 0 ? bytes : nil
-    }
-
-    private static func base64Value(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"): byte - UInt8(ascii: "A")
-        case UInt8(ascii: "a")...UInt8(ascii: "z"): byte - UInt8(ascii: "a") + 26
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0") + 52
-        case UInt8(ascii: "+"), UInt8(ascii: "-"): 62
-        case UInt8(ascii: "/"), UInt8(ascii: "_"): 63
-        default: nil
-        }
+        let text = String(decoding: text, as: UTF8.self)
+        return Base64.decode(text) ?? Base64.urlDecode(text.hasSuffix("=") ? String(text.dropLast()) : text)
+            ?? Base64.decode(text + "=")
     }
 }
 

@@ -98,6 +98,9 @@ package protocol TokenStore: AnyObject, Sendable {
     /// calling it again goes on. Older keys must stay configured until it has returned.
     func rekey(to key: StoreKey) throws(StoreError) -> RekeyReport
 
+    /// Makes a small durable write that changes nothing, so that a refresh whose result could not be kept is not begun.
+    func checkWritable() throws(StoreError)
+
     /// Ends the use of the store; every later call throws `closed`. A second call does nothing.
     func close()
 }

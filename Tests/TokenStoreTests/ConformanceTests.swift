@@ -220,6 +220,16 @@ import Testing
     }
 
     @Test(arguments: Backend.allCases)
+    func `a check of writing changes nothing`(_ backend: Backend) throws {
+        let store = try backend.open(scratch)
+        _ = try store.commit(grant: "crm", payload: [1], ifGeneration: 0)
+        try store.checkWritable()
+        store.close()
+        #expect(storeError { try store.checkWritable() }?.kind == .closed)
+        #expect(try backend.open(scratch).readAll() == ["crm": StoredRecord(generation: 1, payload: [1])])
+    }
+
+    @Test(arguments: Backend.allCases)
     func `a closed store says so`(_ backend: Backend) throws {
         let store = try backend.open(scratch)
         store.close()
