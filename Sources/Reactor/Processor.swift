@@ -1,0 +1,22 @@
+import CLinux
+
+package enum Processor {
+    /// How many workers make sense: the processors that this process may run on, and no more than the quota of its
+    /// control group (a container with "2 CPUs" on a large machine has all of the processors and a quota of two).
+    package static var availableCount: Int {
+        let allowed = max(1, Int(tg_processor_count()))
+        guard let bytes = try? Files.read(path: "/sys/fs/cgroup/cpu.max", limit: 128),
+            let quota = quota(fromCPUMax: String(decoding: bytes, as: UTF8.self))
+        else { return allowed }
+        return min(allowed, quota)
+    }
+
+    /// Reads `200000 100000` (microseconds per period; here 2) of a version 2 control group, rounded up. Nil for `max`.
+    static func quota(fromCPUMax text: String) -> Int? {
+        let fields = text.split { $0 == " " || $0 == "\n" }
+        guard fields.count == 2, let time = UInt64(fields[0]), let period = UInt64(fields[1]), time > 0, period > 0
+        else { return nil }
+        let (whole, rest) = time.quotientAndRemainder(dividingBy: period)
+        return Int(clamping: rest == 0 ? whole : whole + 1)
+    }
+}
