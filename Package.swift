@@ -50,7 +50,7 @@ let package = Package(
             ],
             swiftSettings: common),
         .target(
-            name: "DemoServices", dependencies: ["HTTP", "OpenSSLKit", "Reactor"], swiftSettings: common),
+            name: "DemoServices", dependencies: ["OpenSSLKit", "Reactor"], swiftSettings: common),
         .executableTarget(
             name: "TokenGateway",
             dependencies: [
@@ -74,6 +74,8 @@ let package = Package(
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: common),
+        .testTarget(
+            name: "DemoServicesTests", dependencies: ["DemoServices", "OpenSSLKit", "Reactor"], swiftSettings: common),
         .testTarget(name: "EndToEndTests", dependencies: [], swiftSettings: common),
     ],
     cxxLanguageStandard: .cxx17
