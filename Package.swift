@@ -60,7 +60,9 @@ let package = Package(
             swiftSettings: common),
 
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: common),
-        .testTarget(name: "OpenSSLKitTests", dependencies: ["OpenSSLKit"], swiftSettings: common),
+        .target(name: "COpenSSLTesting", path: "Tests/COpenSSLTesting"),
+        .testTarget(
+            name: "OpenSSLKitTests", dependencies: ["COpenSSL", "COpenSSLTesting", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
         .testTarget(

@@ -131,11 +131,13 @@ int tg_ignore_broken_pipes(void) {
 struct thread_start {
     void (*entry)(void *);
     void *argument;
+    char name[16];
 };
 
 static void *thread_main(void *raw) {
     struct thread_start start = *(struct thread_start *)raw;
     free(raw);
+    pthread_setname_np(pthread_self(), start.name);
     start.entry(start.argument);
     return NULL;
 }
@@ -152,6 +154,7 @@ int tg_thread_start(const char *name, void (*entry)(void *), void *argument, uin
     if (start == NULL) return -ENOMEM;
     start->entry = entry;
     start->argument = argument;
+    snprintf(start->name, sizeof start->name, "%s", name);
     // A new thread inherits its creator's mask; blocking here leaves no moment in which it could take a signal.
     sigset_t blocked, previous;
     asynchronous_signals(&blocked);
@@ -163,9 +166,6 @@ int tg_thread_start(const char *name, void (*entry)(void *), void *argument, uin
         free(start);
         return -failure;
     }
-    char short_name[16] = {0};
-    strncpy(short_name, name, sizeof short_name - 1);
-    pthread_setname_np(created, short_name);
     *thread = (uint64_t)created;
     return 0;
 }
@@ -173,12 +173,6 @@ int tg_thread_start(const char *name, void (*entry)(void *), void *argument, uin
 void tg_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
 
 void tg_thread_detach(uint64_t thread) { pthread_detach((pthread_t)thread); }
-
-int tg_thread_blocks_signal(int signal) {
-    sigset_t set;
-    pthread_sigmask(SIG_BLOCK, NULL, &set);
-    return sigismember(&set, signal) == 1;
-}
 
 // ---- addresses ----
 
@@ -225,17 +219,16 @@ static socklen_t encode(tg_address address, const char *path, struct sockaddr_st
     }
 }
 
-// A v4 address that arrives in its IPv6 clothes (::ffff:a.b.c.d) is given as the v4 address that it is.
-static void decode_v6(const struct sockaddr_in6 *in, tg_address *address) {
-    address->port = ntohs(in->sin6_port);
-    uint64_t high = load64(in->sin6_addr.s6_addr), low = load64(in->sin6_addr.s6_addr + 8);
+// An IPv4 address in its IPv6 form (::ffff:a.b.c.d) is given as the IPv4 address that it is.
+static void decode_v6(const uint8_t *bytes, uint32_t scope, tg_address *address) {
+    uint64_t high = load64(bytes), low = load64(bytes + 8);
     if (high == 0 && low >> 32 == 0xffff) {
         address->family = TG_FAMILY_V4;
         address->low = low & 0xffffffff;
         return;
     }
     address->family = TG_FAMILY_V6;
-    address->scope = in->sin6_scope_id;
+    address->scope = scope;
     address->high = high;
     address->low = low;
 }
@@ -251,9 +244,12 @@ static void decode(const struct sockaddr_storage *storage, socklen_t length, tg_
         address->low = ntohl(in->sin_addr.s_addr);
         return;
     }
-    case AF_INET6:
-        decode_v6((const struct sockaddr_in6 *)storage, address);
+    case AF_INET6: {
+        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)storage;
+        decode_v6(in->sin6_addr.s6_addr, in->sin6_scope_id, address);
+        address->port = ntohs(in->sin6_port);
         return;
+    }
     case AF_UNIX: {
         const struct sockaddr_un *un = (const struct sockaddr_un *)storage;
         address->family = TG_FAMILY_UNIX;
@@ -283,17 +279,15 @@ int tg_parse_ip(const char *text, tg_address *address) {
     host[length] = 0;
     uint8_t v6[16];
     if (inet_pton(AF_INET6, host, v6) != 1) return 0;
+    uint32_t scope = 0;
     if (percent != NULL) {
         char *end;
-        errno = 0;
         unsigned long index = strtoul(percent + 1, &end, 10);
         if (end == percent + 1 || *end != 0) index = if_nametoindex(percent + 1);
         if (index == 0 || index > UINT32_MAX) return 0;
-        address->scope = (uint32_t)index;
+        scope = (uint32_t)index;
     }
-    address->family = TG_FAMILY_V6;
-    address->high = load64(v6);
-    address->low = load64(v6 + 8);
+    decode_v6(v6, scope, address);
     return 1;
 }
 
@@ -340,13 +334,6 @@ int tg_set_option(int descriptor, int option, int value) {
     int level, name = option_name(option, &level);
     int result = setsockopt(descriptor, level, name, &value, sizeof value);
     return OR_ERRNO(result);
-}
-
-int tg_get_option(int descriptor, int option) {
-    int level, value = 0, name = option_name(option, &level);
-    socklen_t length = sizeof value;
-    int result = getsockopt(descriptor, level, name, &value, &length);
-    return result < 0 ? -errno : value;
 }
 
 int tg_bind(int descriptor, tg_address address, const char *path) {
@@ -488,7 +475,7 @@ int tg_lookup(const char *host, tg_address *addresses, int capacity, int *error)
     int code = getaddrinfo(host, NULL, &hints, &list);
     if (code != 0) {
         *error = errno;
-        return code < 0 ? code : -code;
+        return code;
     }
     int count = 0;
     for (struct addrinfo *entry = list; entry != NULL && count < capacity; entry = entry->ai_next) {
@@ -519,7 +506,7 @@ int tg_open_reading(const char *path) {
     return OR_ERRNO(result);
 }
 
-static int open_named_and_unlink(const char *directory) {
+int tg_open_and_unlink(const char *directory) {
     char path[PATH_MAX];
     int length = snprintf(path, sizeof path, "%s/.token-gateway-spool-XXXXXX", directory);
     if (length < 0 || length >= (int)sizeof path) return -ENAMETOOLONG;
@@ -533,12 +520,10 @@ static int open_named_and_unlink(const char *directory) {
     return descriptor;
 }
 
-int tg_open_unlinked(const char *directory) {
+int tg_open_nameless(const char *directory) {
     int result;
     RETRY(result, open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (result >= 0) return result;
-    // EOPNOTSUPP: the file system cannot; EISDIR: the kernel does not know the flag.
-    return errno == EOPNOTSUPP || errno == EISDIR ? open_named_and_unlink(directory) : -errno;
+    return OR_ERRNO(result);
 }
 
 int64_t tg_read(int descriptor, void *buffer, size_t count) {
@@ -576,16 +561,7 @@ int tg_status(const char *path, tg_file_status *status) {
     return 0;
 }
 
-int tg_status_of(int descriptor, tg_file_status *status) {
-    struct stat found;
-    if (fstat(descriptor, &found) < 0) return -errno;
-    copy_status(&found, status);
-    return 0;
-}
-
 int tg_is_socket(uint32_t mode) { return S_ISSOCK(mode); }
-
-int tg_is_directory(uint32_t mode) { return S_ISDIR(mode); }
 
 int tg_set_mode(const char *path, uint32_t mode) {
     int result = chmod(path, mode);

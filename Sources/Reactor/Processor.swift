@@ -5,10 +5,21 @@ package enum Processor {
     /// control group (a container with "2 CPUs" on a large machine has all of the processors and a quota of two).
     package static var availableCount: Int {
         let allowed = max(1, Int(tg_processor_count()))
-        guard let bytes = try? Files.read(path: "/sys/fs/cgroup/cpu.max", limit: 128),
-            let quota = quota(fromCPUMax: String(decoding: bytes, as: UTF8.self))
+        guard let groups = text(of: "/proc/self/cgroup"), let group = controlGroup(from: groups),
+            let limit = text(of: "/sys/fs/cgroup" + group + "/cpu.max"), let quota = quota(fromCPUMax: limit)
         else { return allowed }
         return min(allowed, quota)
+    }
+
+    private static func text(of path: String) -> String? {
+        guard let bytes = try? Files.read(path: path, limit: 16_384) else { return nil }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Finds the version 2 group in `/proc/self/cgroup`: the line `0::/system.slice/x.service`. In a container it is `/`.
+    static func controlGroup(from text: String) -> String? {
+        let line = text.split(separator: "\n").first { $0.hasPrefix("0::/") }
+        return line.map { String($0.dropFirst(3)) }
     }
 
     /// Reads `200000 100000` (microseconds per period; here 2) of a version 2 control group, rounded up. Nil for `max`.

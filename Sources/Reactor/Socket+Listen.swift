@@ -63,6 +63,13 @@ extension Socket {
         return descriptor
     }
 
+    /// Removes the file that a unix listener leaves; anything that is no socket stays. For the end of the process.
+    package static func removeSocketFile(at path: String) {
+        var status = tg_file_status()
+        guard Files.isUsable(path), unsafe tg_status(path, &status) == 0, tg_is_socket(status.mode) != 0 else { return }
+        _ = unsafe tg_unlink(path)
+    }
+
     private static func prepare(
         _ descriptor: Descriptor, for address: SocketAddress, reusePort: Bool, unixMode: UInt32?
     ) throws(SocketError) {

@@ -8,7 +8,8 @@ package enum Socket {
         case accepted(Descriptor, SocketAddress)
         case wouldBlock
         /// No descriptor, or no memory for one. The connection still waits, so a level-triggered listener would report
-        /// it again at once: take the listener out of the poller for a moment.
+        /// it again at once: take the listener out of the poller for a moment. Linux looks for a free descriptor first,
+        /// so that this may be the answer when nobody waits.
         case descriptorsExhausted
         /// The listener itself is broken.
         case failed(Errno)

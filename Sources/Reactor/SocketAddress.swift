@@ -17,14 +17,14 @@ package enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Reads `127.0.0.1`, `::1`, `[::1]` or `fe80::1%eth0`. Nil for anything else: host names, shortened or octal IPv4.
+    /// `::ffff:10.0.0.1` is the IPv4 address in it, here and where the kernel reports a peer.
     package init?(numericHost: String, port: UInt16) {
         var text = numericHost[...]
         let isBracketed = text.utf8.first == UInt8(ascii: "[") && text.utf8.last == UInt8(ascii: "]")
         if isBracketed, text.utf8.count > 2 { text = text.dropFirst().dropLast() }
-        guard !text.utf8.contains(0) else { return nil }
+        guard !text.utf8.contains(0), !isBracketed || text.utf8.contains(UInt8(ascii: ":")) else { return nil }
         var raw = tg_address()
         guard unsafe tg_parse_ip(String(text), &raw) == 1 else { return nil }
-        guard !isBracketed || raw.family == Int32(TG_FAMILY_V6) else { return nil }
         raw.port = port
         self.init(raw)
     }

@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 
 /// A temporary file without a name, for bytes that may have to be sent again. It has mode 0600, is closed by `deinit`,
 /// and is gone when closed, also when the process is killed. One thread at a time.
@@ -12,7 +13,23 @@ package final class SpoolFile {
     /// Makes the file in a directory, which fixes the file system whose space it takes.
     package init(directory: String) throws(Errno) {
         guard Files.isUsable(directory) else { throw .invalidArgument }
-        descriptor = Descriptor(rawValue: try Errno.check(unsafe tg_open_unlinked(directory)))
+        let opened = unsafe tg_open_nameless(directory)
+        // EOPNOTSUPP: the file system knows no nameless files; EISDIR: the kernel does not.
+        if opened == -EOPNOTSUPP || opened == -EISDIR {
+            descriptor = try Self.openAndUnlink(in: directory)
+        } else {
+            descriptor = Descriptor(rawValue: try Errno.check(opened))
+        }
+    }
+
+    /// The older way: for a moment the file has a name that nobody can guess.
+    static func openAndUnlink(in directory: String) throws(Errno) -> Descriptor {
+        Descriptor(rawValue: try Errno.check(unsafe tg_open_and_unlink(directory)))
+    }
+
+    /// Takes over an open, empty file.
+    init(adopting descriptor: Descriptor) {
+        self.descriptor = descriptor
     }
 
     deinit {

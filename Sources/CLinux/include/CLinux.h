@@ -43,7 +43,6 @@ int tg_ignore_broken_pipes(void);
 int tg_thread_start(const char *name, void (*entry)(void *), void *argument, uint64_t *thread);
 void tg_thread_join(uint64_t thread);
 void tg_thread_detach(uint64_t thread);
-int tg_thread_blocks_signal(int signal);
 
 // ---- sockets ----
 enum { TG_FAMILY_NONE = 0, TG_FAMILY_UNIX = 1, TG_FAMILY_V4 = 4, TG_FAMILY_V6 = 6 };
@@ -74,7 +73,6 @@ int tg_parse_ip(const char *text, tg_address *address);  // 1 when it is a numer
 int tg_format_ip(tg_address address, char *buffer);      // length; buffer of TG_IP_TEXT_CAPACITY bytes
 int tg_socket(int32_t family);
 int tg_set_option(int descriptor, int option, int value);
-int tg_get_option(int descriptor, int option);
 int tg_bind(int descriptor, tg_address address, const char *path);
 int tg_listen(int descriptor, int backlog);
 int tg_connect(int descriptor, tg_address address, const char *path);
@@ -89,8 +87,8 @@ int tg_shutdown_writing(int descriptor);
 int tg_reset_on_close(int descriptor);
 int tg_unix_peer(int descriptor, uint32_t *user, uint32_t *group, int32_t *process);
 int tg_notify(const char *path, const void *message, size_t count);
-// getaddrinfo for stream sockets; *error gets the errno for EAI_SYSTEM. Returns the count, or the negated EAI_ code's
-// magnitude (EAI_ codes are negative on Linux, so the value is returned as it is).
+// getaddrinfo for stream sockets. Returns the count, or the EAI_ code, which is negative; *error gets the errno that
+// goes with EAI_SYSTEM.
 int tg_lookup(const char *host, tg_address *addresses, int capacity, int *error);
 int tg_lookup_means_not_found(int code);
 int tg_lookup_means_system_error(int code);
@@ -109,14 +107,13 @@ typedef struct {
 
 int tg_close(int descriptor);
 int tg_open_reading(const char *path);
-int tg_open_unlinked(const char *directory);
+int tg_open_nameless(const char *directory);    // O_TMPFILE
+int tg_open_and_unlink(const char *directory);  // where there is no O_TMPFILE
 int64_t tg_read(int descriptor, void *buffer, size_t count);
 int64_t tg_read_at(int descriptor, void *buffer, size_t count, int64_t offset);
 int64_t tg_write_at(int descriptor, const void *buffer, size_t count, int64_t offset);
 int tg_status(const char *path, tg_file_status *status);
-int tg_status_of(int descriptor, tg_file_status *status);
 int tg_is_socket(uint32_t mode);
-int tg_is_directory(uint32_t mode);
 int tg_set_mode(const char *path, uint32_t mode);
 int tg_set_mode_of(int descriptor, uint32_t mode);
 int tg_unlink(const char *path);
