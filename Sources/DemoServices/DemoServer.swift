@@ -158,7 +158,7 @@ final class DemoServer: Sendable {
             wire.patienceMilliseconds = 120_000
             let reader = MessageReader(wire)
             while try exchange(reader, wire) {}
-            wire.close()
+            wire.closeAfterDraining()
         } catch {
             refuse(error, wire)
         }
@@ -267,6 +267,6 @@ final class DemoServer: Sendable {
             status: status, fields: [("Content-Type", "text/plain")], body: .bytes(Array((words + "\n").utf8)))
         try? wire.write(Self.head(response, closes: true))
         try? Self.sendBody(response, wire)
-        wire.close()
+        wire.closeAfterDraining()
     }
 }

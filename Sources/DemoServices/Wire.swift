@@ -122,6 +122,19 @@ final class Wire {
         abandon()
     }
 
+    /// Says goodbye, and takes in for a moment what the peer still sends: closing on unread bytes would reset the
+    /// connection and with it the answer that is on its way (RFC 9112 9.6).
+    func closeAfterDraining() {
+        guard isOpen else { return }
+        engine?.close(output: output)
+        try? flush()
+        Socket.shutdownWriting(socket)
+        patienceMilliseconds = 500
+        var budget = 8 << 20
+        while budget > 0, let bytes = try? readSocket(), !bytes.isEmpty { budget -= bytes.count }
+        abandon()
+    }
+
     /// Closes without a word, as a crashed server would.
     func abandon() {
         guard isOpen else { return }

@@ -218,6 +218,12 @@ import Testing
         #expect(client.services.counters.apiCalls == 0)
     }
 
+    @Test func `a refusal arrives though the requester goes on sending`() throws {
+        let client = try Client()
+        let answer = try raw(client, "NONSENSE\r\n\r\n" + String(repeating: "x", count: 2_000_000))
+        #expect(answer.hasPrefix("HTTP/1.1 400 "))
+    }
+
     @Test func `requests follow each other on one connection`() throws {
         let client = try Client()
         let tokens = try client.connect()
