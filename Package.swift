@@ -23,6 +23,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
         // The system's libraries, one thin shim each.
@@ -35,7 +36,14 @@ let package = Package(
         .target(name: "OpenSSLKit", dependencies: ["COpenSSL"], swiftSettings: strict),
         .target(name: "Telemetry", swiftSettings: common),
         .target(name: "HTTP", swiftSettings: strict),
-        .target(name: "TokenStore", dependencies: ["OpenSSLKit"], swiftSettings: common),
+        .target(
+            name: "TokenStore",
+            dependencies: ["OpenSSLKit", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: common),
+        // Only for the crash tests of the store: a writer to be killed.
+        .executableTarget(
+            name: "StoreCrashHelper", dependencies: ["TokenStore"], path: "Tests/StoreCrashHelper",
+            swiftSettings: common),
         .target(name: "OAuth", dependencies: ["HTTP", "OpenSSLKit"], swiftSettings: common),
         .target(name: "Proxy", dependencies: ["HTTP"], swiftSettings: common),
         .target(name: "Configuration", dependencies: ["CTOML", "HTTP"], swiftSettings: common),
@@ -48,7 +56,7 @@ let package = Package(
             ],
             swiftSettings: common),
         .target(
-            name: "DemoServices", dependencies: ["HTTP", "OpenSSLKit", "Reactor"], swiftSettings: common),
+            name: "DemoServices", dependencies: ["OpenSSLKit", "Reactor"], swiftSettings: common),
         .executableTarget(
             name: "TokenGateway",
             dependencies: [
@@ -58,15 +66,24 @@ let package = Package(
             swiftSettings: common),
 
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: common),
-        .testTarget(name: "OpenSSLKitTests", dependencies: ["OpenSSLKit"], swiftSettings: common),
+        .target(name: "COpenSSLTesting", path: "Tests/COpenSSLTesting"),
+        .testTarget(
+            name: "OpenSSLKitTests", dependencies: ["COpenSSL", "COpenSSLTesting", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
-        .testTarget(name: "TokenStoreTests", dependencies: ["TokenStore"], swiftSettings: common),
+        .testTarget(
+            name: "TokenStoreTests",
+            dependencies: [
+                "OpenSSLKit", "StoreCrashHelper", "TokenStore", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: common),
         .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
         .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: common),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: common),
+        .testTarget(
+            name: "DemoServicesTests", dependencies: ["DemoServices", "OpenSSLKit", "Reactor"], swiftSettings: common),
         .testTarget(name: "EndToEndTests", dependencies: [], exclude: ["requirements.txt"], swiftSettings: common),
     ],
     cxxLanguageStandard: .cxx17

@@ -1,0 +1,180 @@
+import GRDB
+import Synchronization
+
+/// The embedded store: one SQLite file (WAL, `synchronous=FULL`) for one process.
+///
+/// SQLite's exclusive locking mode is on: no other program can open the file meanwhile, and there is no shared-memory
+/// file, whose mapping could fault on a full disk.
+package final class SQLiteStore: TokenStore {
+    struct State {
+        var database: DatabaseQueue?
+        var sealer: Sealer
+        var lock: StoreLock?
+    }
+
+    let path: String
+    private let state: Mutex<State>
+
+    /// Opens the store, or makes it if there is no file. Checks directory, file modes, lock, form, integrity and keys
+    /// before anything is written; every value must open.
+    package convenience init(path: String, keys: KeyRing) throws(StoreError) {
+        try self.init(path: path, keys: keys, migrations: SQLiteSchema.migrations)
+    }
+
+    /// `migrations` other than the schema's own are for tests.
+    init(path: String, keys: KeyRing, migrations: [[String]]) throws(StoreError) {
+        let files = StoreFiles(path: path)
+        try files.prepareDirectory()
+        let lock = try StoreLock(files)
+        let sealer = Sealer(ring: keys)
+        if try !files.checkDatabase() {
+            try Self.create(files, sealer, migrations)
+        }
+        try SQLiteSchema.checkHeader(files.header(SQLiteSchema.headerBytes), path: path)
+        let failure = SQLiteFailure(path: path)
+        do {
+            let database = try Self.connect(path)
+            try Self.examine(database, sealer, migrations, failure)
+            self.path = path
+            state = Mutex(State(database: database, sealer: sealer, lock: lock))
+        } catch {
+            throw failure.translate(error)
+        }
+    }
+
+    deinit {
+        close()
+    }
+
+    package func close() {
+        state.withLock { state in
+            // A failure here loses nothing: every commit was durable when it returned.
+            try? state.database?.close()
+            state.database = nil
+            state.lock = nil
+        }
+    }
+
+    // MARK: Opening
+
+    private static func connect(_ path: String) throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.label = "token-store"
+        configuration.busyMode = .timeout(5)
+        configuration.prepareDatabase { db in
+            // The locking mode comes first: it decides how the log is opened.
+            try db.execute(
+                sql: """
+                    PRAGMA locking_mode = EXCLUSIVE;
+                    PRAGMA journal_mode = WAL;
+                    PRAGMA synchronous = FULL;
+                    PRAGMA secure_delete = ON;
+                    PRAGMA cell_size_check = ON;
+                    PRAGMA trusted_schema = OFF;
+                    PRAGMA temp_store = MEMORY;
+                    """)
+        }
+        return try DatabaseQueue(path: path, configuration: configuration)
+    }
+
+    private static func create(_ files: StoreFiles, _ sealer: Sealer, _ migrations: [[String]]) throws(StoreError) {
+        try files.createUnfinished()
+        do {
+            let database = try connect(files.unfinishedPath)
+            try database.write { db in
+                try db.execute(sql: "PRAGMA application_id = \(SQLiteSchema.applicationID)")
+                try SQLiteSchema.migrate(db, migrations)
+                try KeyTable.add(db, sealer.ring.active)
+            }
+            // Closing moves the log into the file and removes it.
+            try database.close()
+        } catch {
+            throw SQLiteFailure(path: files.unfinishedPath).translate(error)
+        }
+        try files.publishUnfinished()
+    }
+
+    private static func examine(
+        _ database: DatabaseQueue, _ sealer: Sealer, _ migrations: [[String]], _ failure: SQLiteFailure
+    ) throws {
+        // All checks, the migration and the note of a new key are one transaction: a refusal leaves no trace.
+        try database.write { db in
+            let version = try SQLiteSchema.version(db)
+            guard version <= migrations.count else {
+                throw StoreError(
+                    .newerSchema,
+                    "\(failure.path) was written by a newer token-gateway (schema \(version), this one knows "
+                        + "\(migrations.count)); it was not touched. Run the newer version, or put a backup back")
+            }
+            let findings = try DatabaseValue.fetchAll(db, sql: "PRAGMA quick_check(1)")
+            guard findings.map(\.storage.value) as? [String] == ["ok"] else {
+                throw failure.corrupt("its integrity check failed")
+            }
+            guard version > 0, try SQLiteSchema.matches(db, Array(migrations.prefix(version))) else {
+                throw failure.corrupt("its tables are not those of a store")
+            }
+            try SQLiteSchema.migrate(db, migrations)
+            try KeyTable.admit(db, sealer, failure)
+            try GrantTable.verifyAll(db, sealer, failure)
+            try ConsentTable.verifyAll(db, sealer, failure)
+        }
+    }
+
+    // MARK: Transactions
+
+    /// Runs `body` in one transaction, durable when this returns.
+    func write<Result: Sendable>(_ body: (Database, Sealer, SQLiteFailure) throws -> Result)
+        throws(StoreError) -> Result
+    {
+        try transaction { database, sealer, failure in
+            try database.write { db in try body(db, sealer, failure) }
+        }
+    }
+
+    func read<Result: Sendable>(_ body: (Database, Sealer, SQLiteFailure) throws -> Result)
+        throws(StoreError) -> Result
+    {
+        try transaction { database, sealer, failure in
+            try database.read { db in try body(db, sealer, failure) }
+        }
+    }
+
+    /// Writes with another key in front, which stays there if the transaction succeeds.
+    func writeActivating(_ key: StoreKey, _ body: (Database) throws -> Void) throws(StoreError) {
+        let failure = SQLiteFailure(path: path)
+        try state.withLock { state throws(StoreError) in
+            guard let database = state.database else { throw Self.closed(failure.path) }
+            do {
+                try database.write(body)
+            } catch {
+                throw failure.translate(error)
+            }
+            state.sealer.ring.activate(key)
+        }
+    }
+
+    /// Empties the log into the file, so that nothing old stays in it.
+    func emptyLog() throws(StoreError) {
+        try transaction { database, _, _ in
+            try database.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
+        }
+    }
+
+    private func transaction<Result: Sendable>(
+        _ body: (DatabaseQueue, Sealer, SQLiteFailure) throws -> Result
+    ) throws(StoreError) -> Result {
+        let failure = SQLiteFailure(path: path)
+        return try state.withLock { state throws(StoreError) in
+            guard let database = state.database else { throw Self.closed(failure.path) }
+            do {
+                return try body(database, state.sealer, failure)
+            } catch {
+                throw failure.translate(error)
+            }
+        }
+    }
+
+    private static func closed(_ path: String) -> StoreError {
+        StoreError(.closed, "\(path): the store is closed")
+    }
+}

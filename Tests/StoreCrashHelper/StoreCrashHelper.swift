@@ -1,0 +1,102 @@
+import Glibc
+import TokenStore
+
+/// A process for the store's tests to kill: `StoreCrashHelper MODE PATH`. Says on standard output, line by line, what
+/// the store has acknowledged.
+@main
+struct StoreCrashHelper {
+    static func main() {
+        signal(SIGXFSZ, SIG_IGN)
+        let arguments = CommandLine.arguments
+        guard arguments.count >= 3 else { exit(64) }
+        do {
+            switch arguments[1] {
+            case "write": try write(arguments[2])
+            case "rekey": try rekey(arguments[2])
+            case "fill": try fill(arguments[2], limit: arguments.count > 3 ? rlim_t(arguments[3]) : nil)
+            case "hold": try hold(arguments[2])
+            default: exit(64)
+            }
+        } catch {
+            say("error \(error)")
+            exit(1)
+        }
+    }
+
+    static func key(_ seed: UInt8) throws -> StoreKey {
+        try StoreKey(content: (0..<32).map { seed &+ $0 &* 7 }, source: "test key")
+    }
+
+    static func open(_ path: String) throws -> SQLiteStore {
+        try SQLiteStore(path: path, keys: KeyRing(active: key(1), older: [key(2)]))
+    }
+
+    /// Commits to three grants in turn and puts and takes a consent each time, until killed. A payload tells its
+    /// generation and spans several pages.
+    static func write(_ path: String) throws {
+        let store = try open(path)
+        say("ready")
+        let found = try store.readAll()
+        let grants = ["a", "b", "c"]
+        var generations = grants.map { found[$0]?.generation ?? 0 }
+        while true {
+            for (index, grant) in grants.enumerated() {
+                let next = generations[index] + 1
+                let payload = Array(repeating: "\(grant)\(next) ", count: 2000).joined().utf8
+                let outcome = try store.commit(
+                    grant: grant, payload: Array(payload), ifGeneration: generations[index])
+                guard outcome == .committed(generation: next) else { return say("error \(outcome)") }
+                generations[index] = next
+                say("committed \(grant) \(next)")
+                let id = "\(grant)\(next)"
+                _ = try store.putConsent(id: id, payload: Array(id.utf8), expiresAt: 100, limit: 1000, now: 0)
+                say("put \(id)")
+                if next % 2 == 0, try store.takeConsent(id: id, now: 0) != nil { say("took \(id)") }
+            }
+        }
+    }
+
+    /// Rekeys to and fro until killed.
+    static func rekey(_ path: String) throws {
+        let store = try open(path)
+        say("ready")
+        while true {
+            for seed: UInt8 in [2, 1] {
+                _ = try store.rekey(to: key(seed))
+                say("rekeyed \(seed)")
+            }
+        }
+    }
+
+    /// Commits until an error comes, then shows that reading goes on and what a commit says now.
+    static func fill(_ path: String, limit: rlim_t??) throws {
+        let store = try open(path)
+        if let limit, let limit {
+            var value = rlimit(rlim_cur: limit, rlim_max: limit)
+            setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &value)
+        }
+        var count = 0
+        do throws(StoreError) {
+            while count < 10_000 {
+                _ = try store.commit(grant: "g\(count)", payload: [UInt8](repeating: 7, count: 8000), ifGeneration: 0)
+                count += 1
+            }
+            say("error the disk never filled")
+        } catch {
+            say("failed \(error.kind.rawValue) \(error.isTransient) after \(count)")
+        }
+        say("readable \(try store.readAll().count)")
+    }
+
+    static func hold(_ path: String) throws {
+        let store = try open(path)
+        say("ready")
+        while getchar() != EOF {}
+        store.close()
+    }
+
+    static func say(_ line: String) {
+        let bytes = Array((line + "\n").utf8)
+        _ = Glibc.write(1, bytes, bytes.count)
+    }
+}
