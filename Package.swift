@@ -21,8 +21,8 @@ let package = Package(
     targets: [
         // The system's libraries, one thin shim each.
         .target(name: "CLinux"),
-        .systemLibrary(
-            name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .target(
+            name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(name: "CTOML"),
 
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict),
@@ -52,7 +52,9 @@ let package = Package(
             swiftSettings: common),
 
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: common),
-        .testTarget(name: "OpenSSLKitTests", dependencies: ["OpenSSLKit"], swiftSettings: common),
+        .target(name: "COpenSSLTesting", path: "Tests/COpenSSLTesting"),
+        .testTarget(
+            name: "OpenSSLKitTests", dependencies: ["COpenSSL", "COpenSSLTesting", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
         .testTarget(name: "TokenStoreTests", dependencies: ["TokenStore"], swiftSettings: common),
