@@ -59,7 +59,6 @@ package enum UnavailableReason: String, Sendable, Hashable, CaseIterable {
     case noRefreshToken = "no_refresh_token"
     case storeUnavailable = "store_unavailable"
     case tooManyWaiters = "too_many_waiters"
-    case shuttingDown = "shutting_down"
 }
 
 package enum CredentialAnswer: Sendable, Equatable {
@@ -117,7 +116,8 @@ package enum ConsentRefusal: Sendable, Hashable {
         case .missingScopes(let scopes):
             "The provider did not grant what this grant requires: " + scopes.joined(separator: " ") + "."
         case .wrongAccount(let received, let expected):
-            "The account \(received) consented, but this grant belongs to \(expected). Sign in there and authorize again."
+            "The account \(received) consented, but this grant belongs to \(expected). Sign in there and authorize "
+                + "again, or forget the grant first."
         case .accountUnknown:
             "The provider's reply does not say which account consented, and this grant expects a certain one."
         }
