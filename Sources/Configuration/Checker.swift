@@ -15,8 +15,8 @@ struct Checker {
         for upstream in draft.upstreams { checkUpstream(upstream) }
         for route in draft.routes { checkRoute(route, grants: grants) }
         checkOverlaps()
-        checkUnused()
         checkLogAndLimits()
+        checkUnused()
         return snapshot(grants: grants)
     }
 
@@ -45,7 +45,9 @@ struct Checker {
 
     private func printable(_ name: String) -> String { String(quoted(name).dropFirst().dropLast()) }
 
+    /// Only in a file that is right otherwise, since a mistake elsewhere may be why something seems unused.
     private mutating func checkUnused() {
+        guard !diagnostics.hasErrors else { return }
         let used = Set(draft.routes.map(\.value.upstream))
         for upstream in draft.upstreams where !used.contains(upstream.value.name) {
             diagnostics.warning(upstream.position, "no route uses \(upstream.title)")

@@ -12,9 +12,6 @@ extension Checker {
                 diagnostics.error(listener.position(of: "address"), "\(other) already listens on this address")
             }
             seen.append((listener.title, listener.value.address))
-            if listener.has("unix_mode"), !listener.value.address.isUnix {
-                diagnostics.warning(listener.position(of: "unix_mode"), "\"unix_mode\" has no meaning for this address")
-            }
         }
         guard let console = draft.console, !console.faulty.contains("address"),
             let other = clash(console.value.address)
@@ -72,13 +69,6 @@ extension Checker {
 }
 
 extension Snapshot.Address {
-    var isUnix: Bool {
-        switch self {
-        case .unix: true
-        case .tcp, .any: false
-        }
-    }
-
     /// Whether binding both would fail or share callers between them.
     func overlaps(_ other: Self) -> Bool {
         switch (self, other) {

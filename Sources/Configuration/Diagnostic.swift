@@ -37,6 +37,7 @@ package struct Diagnostic: Sendable, Hashable, CustomStringConvertible {
 struct Diagnostics {
     let file: String
     private(set) var list: [Diagnostic] = []
+    private var muted: Set<Position> = []
 
     init(file: String) { self.file = file }
 
@@ -47,12 +48,19 @@ struct Diagnostics {
         list.enumerated().sorted { ($0.element.position, $0.offset) < ($1.element.position, $1.offset) }.map(\.element)
     }
 
+    /// Says no more about the value at `position`, whose text is not what was meant.
+    mutating func mute(_ position: Position) { muted.insert(position) }
+
     mutating func error(_ position: Position, _ message: String) {
-        list.append(Diagnostic(file: file, position: position, severity: .error, message: message))
+        if !muted.contains(position) { add(position, .error, message) }
     }
 
     mutating func warning(_ position: Position, _ message: String) {
-        list.append(Diagnostic(file: file, position: position, severity: .warning, message: message))
+        if !muted.contains(position) { add(position, .warning, message) }
+    }
+
+    private mutating func add(_ position: Position, _ severity: Diagnostic.Severity, _ message: String) {
+        list.append(Diagnostic(file: file, position: position, severity: severity, message: message))
     }
 }
 

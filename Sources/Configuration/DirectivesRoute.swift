@@ -16,7 +16,7 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
             "Accept an `http://` url: the token then travels in the clear."),
         Directive(
             "max_connections", .integer(1...100_000), \.maxConnections, default: 1024,
-            "Connections at once, per worker; requests beyond it wait."),
+            "Connections at once, per worker."),
         Directive(
             "max_idle_connections", .integer(0...100_000), \.maxIdleConnections, default: 256,
             "Idle connections kept for later, per worker."),
@@ -96,10 +96,10 @@ private let routeLimitDirectives: [Directive<Snapshot.Route>] = [
         "retry_body_limit", .size(0...1 << 30), \.retryBodyLimit, default: "256KiB",
         "Request bodies up to this size are kept so that they can be sent again."),
     Directive(
-        "request_body_limit", .sizeOrUnlimited(1...1 << 50), \.requestBodyLimit, default: 0,
+        "request_body_limit", .sizeOrUnlimited(1...1 << 40), \.requestBodyLimit, default: 0,
         "The largest request body."),
     Directive(
-        "response_body_limit", .sizeOrUnlimited(1...1 << 50), \.responseBodyLimit, default: 0,
+        "response_body_limit", .sizeOrUnlimited(1...1 << 40), \.responseBodyLimit, default: 0,
         "The largest response body."),
     Directive(
         "timeout", .durationOrOff(.milliseconds(1)...year, zero: "no limit"), \.timeout, default: "1h",

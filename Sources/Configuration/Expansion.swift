@@ -3,6 +3,8 @@ struct Expansion {
     let source: SourceText
     let variable: @Sendable (String) -> String?
     private(set) var mistakes: [Mistake] = []
+    /// Where the strings with mistakes begin.
+    private(set) var broken: [Position] = []
 
     init(source: SourceText, variable: @escaping @Sendable (String) -> String?) {
         self.source = source
@@ -16,6 +18,7 @@ struct Expansion {
         var bytes = Array(raw.utf8)[...]
         var result: [UInt8] = []
         var references = 0
+        let mistakesBefore = mistakes.count
         while let byte = bytes.first {
             if bytes.starts(with: "$${".utf8) {
                 result += "${".utf8
@@ -30,6 +33,7 @@ struct Expansion {
                 bytes = bytes.dropFirst()
             }
         }
+        if mistakes.count > mistakesBefore { broken.append(position) }
         return String(decoding: result, as: UTF8.self)
     }
 

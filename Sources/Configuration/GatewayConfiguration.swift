@@ -54,7 +54,7 @@ struct Draft {
         base.workers = min(max(1, environment.processorCount), 256)
         base.limits.temporaryDirectory = environment.temporaryDirectory
         top = reader.read(
-            root, title: "the top level", at: .nowhere, as: topDirectives, into: base,
+            root, title: "", at: .nowhere, as: topDirectives, into: base,
             tables: Place.allCases.dropFirst().map(\.rawValue))
         listeners = reader.named(listenerDirectives, in: root) { Snapshot.Listener(name: $0) }
         console = reader.single(consoleDirectives, in: root, Snapshot.Console())

@@ -1,6 +1,6 @@
 /// A table of the file, read by its directives.
 struct Section<Subject: Sendable>: Sendable {
-    /// As in messages: `[route.crm]`.
+    /// As in messages: `[route.crm]`; empty for the top level.
     let title: String
     /// Where the table begins.
     let position: Position
@@ -43,7 +43,7 @@ struct SectionReader {
             }
         }
         for directive in directives.list where directive.row.isRequired && !section.mentions(directive.name) {
-            diagnostics.error(position, "\(title) needs \"\(directive.name)\": \(directive.row.type)")
+            diagnostics.error(position, "\(title) needs \"\(directive.name)\"")
             section.faulty.insert(directive.name)
         }
         return section
@@ -60,7 +60,8 @@ struct SectionReader {
             }
         let kind =
             if case .table = member.value.kind { "table" } else { "directive" }
-        diagnostics.error(member.keyPosition, "unknown \(kind) \(quoted(member.key)) in \(title)\(hint)")
+        diagnostics.error(
+            member.keyPosition, "unknown \(kind) \(quoted(member.key))\(title.isEmpty ? "" : " in \(title)")\(hint)")
     }
 
     /// The members of a table that may stand once.

@@ -34,7 +34,7 @@ extension Snapshot.Provider {
             case .none: "public client"
             }
         let place = issuer ?? tokenURL?.withoutQuery ?? ""
-        return "\(place), client \(clientID), \(authentication)\(needsDiscovery ? ", discovered" : "")"
+        return "\(place), client \(clientID), \(authentication)\(needsDiscovery ? ", endpoints discovered" : "")"
     }
 }
 

@@ -5,8 +5,8 @@ enum Suggestion {
         nearest(to: word, among: names).map { "; did you mean \"\($0)\"?" } ?? ""
     }
 
-    /// The name with the fewest edits, at most a third of the longer one's letters (but one is always allowed for
-    /// words of two letters and more).
+    /// The name with the fewest edits, at most about a third of the longer one's letters; else the first name that
+    /// holds the whole word.
     static func nearest(to word: String, among names: some Sequence<String>) -> String? {
         let letters = Array(word.lowercased().utf8.prefix(64))
         var best: (name: String, distance: Int)?
@@ -14,9 +14,10 @@ enum Suggestion {
             let candidate = Array(name.lowercased().utf8.prefix(64))
             let longer = max(letters.count, candidate.count)
             let distance = self.distance(letters, candidate)
-            guard longer > 1, distance <= max(1, longer / 3) else { continue }
+            guard longer > 2, distance <= (longer + 1) / 3 else { continue }
             if distance < best?.distance ?? .max { best = (name, distance) }
         }
+        if best == nil, letters.count > 3 { return names.first { $0.contains(word.lowercased()) } }
         return best?.name
     }
 

@@ -6,8 +6,8 @@ struct TOMLReader {
     private var next = 0
     private var expansion: Expansion
 
-    /// The root table's members, or nil after a syntax error. Mistakes go to `diagnostics`; a string with an undefined
-    /// variable keeps its text.
+    /// The root table's members, or nil after a syntax error. Mistakes go to `diagnostics`; after one in a
+    /// string nothing more is said about that string.
     static func read(
         _ text: [UInt8], variable: @escaping @Sendable (String) -> String?, diagnostics: inout Diagnostics
     ) -> [Node.Member]? {
@@ -33,6 +33,7 @@ struct TOMLReader {
             expansion: Expansion(source: SourceText(text), variable: variable))
         let root = reader.node()
         for mistake in reader.expansion.mistakes { diagnostics.error(mistake.position, mistake.text) }
+        for position in reader.expansion.broken { diagnostics.mute(position) }
         guard case .table(let members)? = root?.kind else { return [] }
         return members
     }

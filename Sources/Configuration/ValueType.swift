@@ -77,7 +77,8 @@ extension ValueType where Value == Int {
     /// Bytes: an integer or a string with a unit. Decimal units are not accepted, as "1MB" is read both ways.
     static func size(_ range: ClosedRange<Int>) -> Self {
         let legal = "\(SizeText.text(range.lowerBound)) to \(SizeText.text(range.upperBound))"
-        return Self("size", expected: "a size such as \"64KiB\" or a number of bytes, \(legal)", legal: legal) { node in
+        return Self("size", expected: "a size such as \"64KiB\" or a number of bytes (\(legal))", legal: legal) {
+            node in
             let bytes: Int? =
                 switch node.kind {
                 case .integer(let wide): Int(exactly: wide)
@@ -105,10 +106,15 @@ extension ValueType where Value == Int? {
     }
 }
 
+/// Durations are strings only: a bare number would be seconds to some and milliseconds to others.
+private func durationExpected(_ legal: String) -> String {
+    "a duration in quotes such as \"30s\" or \"1m30s\" (\(legal))"
+}
+
 extension ValueType where Value == Duration {
     static func duration(_ range: ClosedRange<Duration>) -> Self {
         let legal = "\(DurationText.text(range.lowerBound)) to \(DurationText.text(range.upperBound))"
-        return Self("duration", expected: "a string such as \"30s\" or \"1m30s\", \(legal)", legal: legal) { node in
+        return Self("duration", expected: durationExpected(legal), legal: legal) { node in
             guard case .string(let text, _) = node.kind, let duration = DurationText.duration(text),
                 range.contains(duration)
             else { return .wrong }
@@ -122,7 +128,7 @@ extension ValueType where Value == Duration? {
     static func durationOrOff(_ range: ClosedRange<Duration>, zero: String = "off") -> Self {
         let legal =
             "\(DurationText.text(range.lowerBound)) to \(DurationText.text(range.upperBound)), or \"0s\": \(zero)"
-        return Self("duration", expected: "a string such as \"30s\" or \"1m30s\", \(legal)", legal: legal) { node in
+        return Self("duration", expected: durationExpected(legal), legal: legal) { node in
             guard case .string(let text, _) = node.kind, let duration = DurationText.duration(text),
                 duration == .zero || range.contains(duration)
             else { return .wrong }

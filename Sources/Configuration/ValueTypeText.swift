@@ -45,7 +45,7 @@ extension ValueType where Value == String {
 
     static var method: Self {
         string(
-            "method", expected: "an HTTP method in capitals, such as \"POST\"; CONNECT and TRACE are never forwarded"
+            "method", expected: "an HTTP method in capitals such as \"POST\", other than CONNECT and TRACE"
         ) { text in
             text.utf8.allSatisfy { $0.isTokenCharacter && !($0.isLetter && $0 & 0x20 != 0) }
                 && text != "CONNECT" && text != "TRACE"

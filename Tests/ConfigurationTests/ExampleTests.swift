@@ -1,0 +1,102 @@
+import Foundation
+import Testing
+
+@testable import Configuration
+
+/// `gateway.conf.example` against the table of directives.
+struct ExampleTests {
+    private let lines: [String]
+
+    init() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let text = try String(contentsOf: root.appending(path: "gateway.conf.example"), encoding: .utf8)
+        lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    }
+
+    private let world = environment(
+        variables: [
+            "EXAMPLE_SECRET": "a", "CONSOLE_SECRET": "b", "STORE_KEY": "c", "CREDENTIALS_DIRECTORY": "/run/credentials",
+        ],
+        files: [
+            "/etc/token-gateway/store.key": "k", "/etc/token-gateway/example.secret": "s",
+            "/etc/token-gateway/console.secret": "c", "/run/secrets/billing-token": "t",
+            "/etc/ssl/private-ca.pem": "-----BEGIN CERTIFICATE-----", "/run/credentials/console-secret": "x",
+            "/run/credentials/store-key": "y", "/run/credentials/example-secret": "z",
+        ])
+
+    @Test func `the example is a valid configuration as it is`() {
+        let text = lines.joined(separator: "\n")
+        #expect(mistakes(text, world) == [])
+        #expect(parsed(text, world)?.routes.map(\.name) == ["crm", "billing"])
+    }
+
+    @Test func `the example names every directive with its line of documentation`() {
+        for (place, rows) in DirectiveTable.rows {
+            for row in rows {
+                let found = entries.filter { $0.place == place && $0.name == row.name }
+                #expect(!found.isEmpty, "\(row.name) of \(place.heading)")
+                let isExplained = found.contains { lines[..<$0.index].suffix(4).contains("# " + row.documentation) }
+                #expect(isExplained, "# \(row.documentation)")
+            }
+        }
+    }
+
+    @Test func `the example names nothing that is not in the table`() {
+        for entry in entries {
+            let names = DirectiveTable.rows.first { $0.place == entry.place }?.rows.map(\.name) ?? []
+            #expect(names.contains(entry.name), "\(entry.name) in \(entry.place)")
+        }
+    }
+
+    @Test func `a default that the example shows is the default that holds without it`() throws {
+        let plain = try #require(parsed(lines.joined(separator: "\n"), world))
+        for entry in entries where entry.isCommented {
+            let row = DirectiveTable.rows.first { $0.place == entry.place }?.rows.first { $0.name == entry.name }
+            guard let value = row?.defaultText else { continue }
+            #expect(lines[entry.index].hasPrefix("#\(entry.name) = \(value)"), "\(lines[entry.index])")
+            #expect(parsed(switchedOn(entry), world) == plain, "\(lines[entry.index])")
+        }
+    }
+
+    @Test func `every switched-off line parses when it is switched on`() {
+        for entry in entries where entry.isCommented {
+            #expect(mistakes(switchedOn(entry), world) == [], "\(lines[entry.index])")
+        }
+    }
+
+    private struct Entry {
+        let index: Int
+        let place: Place
+        let name: String
+        let isCommented: Bool
+    }
+
+    /// The lines that say a directive, switched on or off.
+    private var entries: [Entry] {
+        var place = Place.top
+        return lines.indices.compactMap { index in
+            let line = lines[index]
+            if line.hasPrefix("[") {
+                place = Place(rawValue: String(line.dropFirst().prefix { $0 != "." && $0 != "]" })) ?? .top
+            }
+            let body = line.hasPrefix("#") ? line.dropFirst() : line[...]
+            let name = body.prefix { $0.isLetter || $0 == "_" }
+            guard !name.isEmpty, body.dropFirst(name.count).hasPrefix(" = ") else { return nil }
+            return Entry(index: index, place: place, name: String(name), isCommented: line.hasPrefix("#"))
+        }
+    }
+
+    /// The file with one more line; the other sources of the same secret are switched off.
+    private func switchedOn(_ entry: Entry) -> String {
+        var changed = lines
+        changed[entry.index].removeFirst()
+        for suffix in ["_env", "_credential"] where entry.name.hasSuffix(suffix) {
+            let file = entry.name.dropLast(suffix.count) + "_file"
+            for other in entries where other.place == entry.place && other.name == file && !other.isCommented {
+                changed[other.index] = ""
+            }
+        }
+        return changed.joined(separator: "\n")
+    }
+}
