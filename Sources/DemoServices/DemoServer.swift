@@ -128,19 +128,20 @@ final class DemoServer: Sendable {
     }
 
     private func serve(_ socket: Descriptor) {
-        threads.withLock { threads in
-            for id in threads.ended { threads.running[id] = nil }
-            threads.ended = []
-            guard threads.running.count < Self.connectionLimit else { return socket.close() }
-            let id = threads.next
+        let id = threads.withLock { threads -> Int? in
+            for id in threads.ended where threads.running.removeValue(forKey: id) != nil { threads.ended.remove(id) }
+            guard threads.running.count < Self.connectionLimit else { return nil }
             threads.next += 1
-            let thread = try? WorkerThread.start(name: "demo-connection") { [self] in
-                converse(socket)
-                self.threads.withLock { _ = $0.ended.insert(id) }
-            }
-            guard let thread else { return socket.close() }
-            threads.running[id] = thread
+            return threads.next
         }
+        guard let id else { return socket.close() }
+        let thread = try? WorkerThread.start(name: "demo-connection") { [self] in
+            converse(socket)
+            threads.withLock { _ = $0.ended.insert(id) }
+        }
+        guard let thread else { return socket.close() }
+        // Only the acceptor adds and removes, so `stop`, which waits for it first, misses none.
+        threads.withLock { $0.running[id] = thread }
     }
 
     // MARK: A connection
