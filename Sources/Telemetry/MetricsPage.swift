@@ -27,7 +27,8 @@ package enum MetricsPage {
         _ routes: Routes, _ totals: CounterTotals, to writer: inout PrometheusWriter
     ) {
         writer.beginFamily(
-            "token_gateway_requests_total", .counter, help: "Requests that ended, by route and class of the status sent.")
+            "token_gateway_requests_total", .counter,
+            help: "Requests that ended, by route and class of the status sent.")
         for (name, route) in routes {
             for status in StatusClass.allCases {
                 writer.sample(
@@ -97,7 +98,8 @@ package enum MetricsPage {
         writer.sample([("side", "upstream"), ("direction", "received")], totals.bytesFromUpstreams)
         writer.sample([("side", "upstream"), ("direction", "sent")], totals.bytesToUpstreams)
         writer.beginFamily(
-            "token_gateway_log_lines_dropped_total", .counter, help: "Log lines lost because the log was not read fast enough.")
+            "token_gateway_log_lines_dropped_total", .counter,
+            help: "Log lines lost because the log was not read fast enough.")
         writer.sample(totals.logLinesDropped)
     }
 
@@ -118,7 +120,8 @@ package enum MetricsPage {
     }
 
     private static func writeGrants(_ grants: [GrantMetrics], to writer: inout PrometheusWriter) {
-        writer.beginFamily("token_gateway_grant_state", .gauge, help: "1 for the state that a grant is in, 0 for the others.")
+        writer.beginFamily(
+            "token_gateway_grant_state", .gauge, help: "1 for the state that a grant is in, 0 for the others.")
         for grant in grants {
             for state in GrantStateLabel.allCases {
                 writer.sample([("grant", grant.name), ("state", state.rawValue)], grant.state == state ? 1 : 0)
@@ -174,7 +177,8 @@ package enum MetricsPage {
             "token_gateway_config_last_reload_success_timestamp_seconds", .gauge,
             help: "When the configuration in force was taken over, Unix time.")
         writer.sample(input.lastReloadSuccess)
-        writer.beginFamily("token_gateway_config_reloads_total", .counter, help: "Reloads of the configuration, by outcome.")
+        writer.beginFamily(
+            "token_gateway_config_reloads_total", .counter, help: "Reloads of the configuration, by outcome.")
         writer.sample([("outcome", "failed")], input.control.reloadsFailed)
         writer.sample([("outcome", "succeeded")], input.control.reloadsSucceeded)
         writer.beginFamily("token_gateway_draining", .gauge, help: "1 while the gateway finishes its last exchanges.")

@@ -1,0 +1,150 @@
+/// What the console asks its driver to do. Every command is answered by exactly one ``ConsoleOutcome``.
+package enum ConsoleCommand: Sendable, Equatable {
+    /// Begin a consent bound to this browser: answered by `authorizationStarted`.
+    case startAuthorization(grant: String, browserBinding: String)
+    /// May a consent for this grant be begun by link? Answered by `linkAllowed`; the console makes the link itself.
+    case authorizationLink(grant: String)
+    /// A provider's answer came back. `query` is as received (at most 8 KiB); `browserBinding` is the browser's cookie,
+    /// or what ``ConsoleCommand/startAuthorization(grant:browserBinding:)`` was given where the answer was pasted.
+    /// With `expectedGrant` an answer for another grant is refused. Answered by `connected` or `consentFailed`.
+    case callback(query: String, browserBinding: String?, expectedGrant: String?)
+    /// Answered by `refreshed`.
+    case refresh(grant: String)
+    /// Answered by `revoked`.
+    case revoke(grant: String)
+    /// Answered by `forgotten`.
+    case forget(grant: String)
+    /// Answered by `grants`.
+    case listGrants
+    /// Answered by `grant`.
+    case grantDetail(grant: String)
+    /// Answered by `status`.
+    case status
+    /// Answered by `metrics`.
+    case metrics
+    /// Answered by `readiness`.
+    case readiness
+
+    /// The command without what is secret in it: for logs.
+    package var name: StaticString {
+        switch self {
+        case .startAuthorization: "start_authorization"
+        case .authorizationLink: "authorization_link"
+        case .callback: "callback"
+        case .refresh: "refresh"
+        case .revoke: "revoke"
+        case .forget: "forget"
+        case .listGrants: "list_grants"
+        case .grantDetail: "grant_detail"
+        case .status: "status"
+        case .metrics: "metrics"
+        case .readiness: "readiness"
+        }
+    }
+}
+
+/// What came of a command. `failed` may answer any of them.
+package enum ConsoleOutcome: Sendable {
+    /// The provider's authorization URL, with all parameters; goes into `Location`.
+    case authorizationStarted(url: String)
+    case linkAllowed
+    case connected(ConsentSuccess)
+    case consentFailed(ConsentFailure)
+    case refreshed(GrantView)
+    case revoked(GrantView, RevocationResult)
+    case forgotten
+    case grants([GrantView])
+    case grant(GrantView)
+    case status(StatusView)
+    case metrics([UInt8])
+    case readiness(Readiness)
+    case failed(ConsoleFailure)
+}
+
+/// The console's answer to a request.
+package enum ConsoleAction: Sendable {
+    case respond(ConsoleResponse)
+    /// Do this, then hand the outcome and the context to ``Console/commandEnded(_:outcome:now:random:)``.
+    case perform(ConsoleCommand, ConsoleContext)
+}
+
+/// Why a command did not do what it should.
+package struct ConsoleFailure: Error, Sendable, Equatable {
+    package enum Code: String, Sendable, CaseIterable {
+        case unknownGrant = "unknown_grant"
+        /// The grant's tokens come from a file: there is nobody to ask.
+        case notAuthorizable = "not_authorizable"
+        case notConnected = "not_connected"
+        case reauthorizationRequired = "reauthorization_required"
+        case configurationError = "configuration_error"
+        case tooManyPendingConsents = "too_many_pending_consents"
+        /// The provider answered with something that is not a refusal, or not at all.
+        case providerUnavailable = "provider_unavailable"
+        case storeUnavailable = "store_unavailable"
+        case draining
+        case `internal` = "internal_error"
+    }
+
+    package var code: Code
+    /// One sentence for the operator. Never a secret, never a provider's body.
+    package var detail: String?
+    package var retryAfterSeconds: Int?
+
+    package init(_ code: Code, detail: String? = nil, retryAfterSeconds: Int? = nil) {
+        self.code = code
+        self.detail = detail
+        self.retryAfterSeconds = retryAfterSeconds
+    }
+}
+
+/// A consent that ended well.
+package struct ConsentSuccess: Sendable, Equatable {
+    package enum Note: String, Sendable, CaseIterable {
+        /// The provider gave no refresh token: the grant ends with the access token.
+        case noRefreshToken = "no_refresh_token"
+        /// The provider granted other scopes than asked.
+        case scopesDiffer = "scopes_differ"
+    }
+
+    package var grant: String
+    package var notes: [Note]
+
+    package init(grant: String, notes: [Note] = []) {
+        self.grant = grant
+        self.notes = notes
+    }
+}
+
+/// A consent that ended without a grant. A grant that was good before is still good.
+package struct ConsentFailure: Error, Sendable, Equatable {
+    package enum Kind: String, Sendable, CaseIterable {
+        /// Missing, unknown, used or expired state.
+        case unknownState = "unknown_state"
+        /// The state is known and belongs to another browser.
+        case otherBrowser = "other_browser"
+        /// Code and error together, a parameter twice, or neither.
+        case malformed = "malformed_callback"
+        case issuerMismatch = "issuer_mismatch"
+        /// The person said no.
+        case denied = "access_denied"
+        /// The provider sent another error.
+        case providerError = "provider_error"
+        /// The code could not be exchanged.
+        case exchangeFailed = "exchange_failed"
+        case noRefreshToken = "no_refresh_token"
+        case missingScope = "missing_scope"
+        case otherGrant = "other_grant"
+        case storeUnavailable = "store_unavailable"
+    }
+
+    package var kind: Kind
+    package var grant: String?
+    /// The provider's own error word and description, or what was missing. Shown escaped and cut; never a code or token.
+    package var detail: String?
+
+    package init(_ kind: Kind, grant: String? = nil, detail: String? = nil) {
+        self.kind = kind
+        self.grant = grant
+        self.detail = detail
+    }
+}
