@@ -52,7 +52,9 @@ let package = Package(
             swiftSettings: common),
 
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: common),
-        .testTarget(name: "OpenSSLKitTests", dependencies: ["OpenSSLKit"], swiftSettings: common),
+        .target(name: "COpenSSLTesting", path: "Tests/COpenSSLTesting"),
+        .testTarget(
+            name: "OpenSSLKitTests", dependencies: ["COpenSSL", "COpenSSLTesting", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
         .testTarget(name: "TokenStoreTests", dependencies: ["TokenStore"], swiftSettings: common),

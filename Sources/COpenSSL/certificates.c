@@ -1,4 +1,5 @@
 // Facts of certificates for messages, and the two steps of certificate building that are macros in C.
+#define _POSIX_C_SOURCE 200809L  // the standard strerror_r
 #include "COpenSSL.h"
 
 #include <arpa/inet.h>
@@ -70,6 +71,11 @@ void tg_x509_time(X509 *certificate, bool end, char *text, size_t capacity) {
     struct tm parts;
     if (ASN1_TIME_to_tm(end ? X509_get0_notAfter(certificate) : X509_get0_notBefore(certificate), &parts) != 1) return;
     if (strftime(text, capacity, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) text[0] = 0;
+}
+
+void tg_system_error(int number, char *text, size_t capacity) {
+    if (capacity == 0) return;
+    if (strerror_r(number, text, capacity) != 0) snprintf(text, capacity, "system error %d", number);
 }
 
 bool tg_x509_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value) {

@@ -162,10 +162,10 @@ int tg_tls_receive(tg_tls *tls, const void *input, size_t count, void *plaintext
 }
 
 int tg_tls_send(tg_tls *tls, const void *plaintext, size_t count, tg_buffer *output) {
-    // A handshake message that the peer has cut into several records is half read: OpenSSL would not write now.
-    if (SSL_in_init(tls->ssl)) return SSL_ERROR_WANT_READ;
     begin(tls, NULL, 0, output);
     size_t written = 0;
+    // While a handshake message that the peer has cut into several records is half read, OpenSSL wants its rest
+    // before it writes anything.
     int result = SSL_write_ex(tls->ssl, plaintext, count, &written);
     int code = result == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, result);
     end(tls);
@@ -173,9 +173,10 @@ int tg_tls_send(tg_tls *tls, const void *plaintext, size_t count, tg_buffer *out
 }
 
 void tg_tls_close(tg_tls *tls, tg_buffer *output) {
-    if (SSL_in_init(tls->ssl) || (SSL_get_shutdown(tls->ssl) & SSL_SENT_SHUTDOWN)) return;
+    if (SSL_get_shutdown(tls->ssl) & SSL_SENT_SHUTDOWN) return;
     begin(tls, NULL, 0, output);
-    (void)SSL_shutdown(tls->ssl);
+    // A key update that is still to be sent goes first. In the middle of a message of the peer nothing can be sent.
+    if (!SSL_in_init(tls->ssl) || SSL_do_handshake(tls->ssl) == 1) (void)SSL_shutdown(tls->ssl);
     end(tls);
     clear_errors();
 }

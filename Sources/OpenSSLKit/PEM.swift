@@ -70,6 +70,7 @@ enum PEMSource {
                     .badCertificate, "certificate \(found.count + 1) in \(name) is damaged: it must be PEM text")
             }
             guard !found.isEmpty else {
+                try unsafe checkReadable(bio)
                 throw error(
                     .noCertificate, "\(name) has no certificate: it must hold at least one BEGIN CERTIFICATE block")
             }
@@ -77,11 +78,21 @@ enum PEMSource {
         }
     }
 
+    /// A folder can be opened and then does not read; PEM reading keeps that to itself.
+    private func checkReadable(_ bio: OpaquePointer) throws(TLSConfigurationError) {
+        var octet: UInt8 = 0
+        ERR_clear_error()
+        _ = unsafe BIO_read(bio, &octet, 1)
+        guard tg_error_library(ERR_peek_error()) == Int32(ERR_LIB_SYS) else { return }
+        throw error(.unreadableFile, "\(name) cannot be read: \(systemErrorText())")
+    }
+
     /// The first private key.
     func privateKey() throws(TLSConfigurationError) -> PrivateKey {
         try unsafe read { bio throws(TLSConfigurationError) in
             // OpenSSL would ask for the password of an encrypted key on the terminal.
             guard let key = unsafe PEM_read_bio_PrivateKey(bio, nil, { _, _, _, _ in -1 }, nil) else {
+                try unsafe checkReadable(bio)
                 throw error(
                     .badKey, "\(name) has no usable private key: it must hold one unencrypted PEM PRIVATE KEY block")
             }
@@ -104,24 +115,27 @@ enum PEMSource {
     deinit { unsafe EVP_PKEY_free(pointer) }
 }
 
-/// The system error at the front of the queue as text, for example "No such file or directory".
+/// The first system error in the queue as text, for example "No such file or directory". Empties the queue.
 private func systemErrorText() -> String {
-    var code = ERR_peek_error()
-    while code != 0 {
-        if tg_error_library(code) == Int32(ERR_LIB_SYS) { break }
-        _ = ERR_get_error()
-        code = ERR_peek_error()
+    var code = ERR_get_error()
+    while code != 0, tg_error_library(code) != Int32(ERR_LIB_SYS) { code = ERR_get_error() }
+    return unsafe cText { unsafe tg_system_error(tg_error_reason(code), $0, $1) }
+}
+
+/// Text that C code writes, with its terminator, into the space that it gets.
+func cText(_ fill: (UnsafeMutablePointer<CChar>, Int) -> Void) -> String {
+    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
+        guard let start = buffer.baseAddress else { return "" }
+        unsafe start.pointee = 0
+        unsafe fill(start, buffer.count)
+        return unsafe String(cString: start)
     }
-    return libraryText(code)
 }
 
 /// OpenSSL's words for an error code, without its numbers.
 func libraryText(_ code: UInt) -> String {
     guard code != 0, let text = unsafe ERR_reason_error_string(code) else {
-        return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
-            unsafe ERR_error_string_n(code, buffer.baseAddress, buffer.count)
-            return unsafe String(cString: buffer.baseAddress!)
-        }
+        return unsafe cText { unsafe ERR_error_string_n(code, $0, $1) }
     }
     return unsafe String(cString: text)
 }

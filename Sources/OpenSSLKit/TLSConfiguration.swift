@@ -1,7 +1,7 @@
+package enum TLSVersion: Sendable, Hashable, CaseIterable { case tls12, tls13 }
+
 /// How to connect to upstreams or providers by TLS. Verification has no switch: it is always on.
 package struct TLSClientConfiguration: Sendable, Hashable {
-    package enum MinimumVersion: Sendable, Hashable { case tls12, tls13 }
-
     /// A PEM file with the authorities to trust. With `caPEM` too, both are trusted; with neither, the system's.
     package var caFile: String?
     /// Authorities to trust, as PEM text.
@@ -9,23 +9,27 @@ package struct TLSClientConfiguration: Sendable, Hashable {
     /// Protocols to offer, most wanted first, for example `["h2", "http/1.1"]`. Empty: the extension is not sent.
     package var alpn: [String]
     /// With TLS 1.2 only suites with ECDHE and AEAD are offered (RFC 9325 4.2).
-    package var minimumVersion: MinimumVersion
+    package var minimumVersion: TLSVersion
+    /// Nil: the newest. For peers that mishandle TLS 1.3.
+    package var maximumVersion: TLSVersion?
     /// A PEM file with our certificate and its chain, leaf first. Needs `clientKeyFile`.
     package var clientCertificateFile: String?
     /// A PEM file with the unencrypted private key of `clientCertificateFile`.
     package var clientKeyFile: String?
-    /// Gives back OpenSSL's buffers (about 35 KB) after every record, for two heap allocations each time.
+    /// Gives back OpenSSL's buffers (about 35 KB) after every record, at the price of allocating them again.
     /// `TLSEngine.releaseIdleBuffers()` does the same only where it is worth it.
     package var releasesBuffersAfterEachRecord: Bool
 
     package init(
-        caFile: String? = nil, caPEM: String? = nil, alpn: [String] = [], minimumVersion: MinimumVersion = .tls12,
-        clientCertificateFile: String? = nil, clientKeyFile: String? = nil, releasesBuffersAfterEachRecord: Bool = false
+        caFile: String? = nil, caPEM: String? = nil, alpn: [String] = [], minimumVersion: TLSVersion = .tls12,
+        maximumVersion: TLSVersion? = nil, clientCertificateFile: String? = nil, clientKeyFile: String? = nil,
+        releasesBuffersAfterEachRecord: Bool = false
     ) {
         self.caFile = caFile
         self.caPEM = caPEM
         self.alpn = alpn
         self.minimumVersion = minimumVersion
+        self.maximumVersion = maximumVersion
         self.clientCertificateFile = clientCertificateFile
         self.clientKeyFile = clientKeyFile
         self.releasesBuffersAfterEachRecord = releasesBuffersAfterEachRecord
@@ -45,6 +49,8 @@ package struct TLSConfigurationError: Error, Sendable, Equatable, CustomStringCo
         case badKey
         /// A protocol name is empty or longer than 255 octets.
         case badProtocolName
+        /// The oldest version is newer than the newest.
+        case badVersions
         /// OpenSSL refused something that cannot fail but for want of memory.
         case library
     }

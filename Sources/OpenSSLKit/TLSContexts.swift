@@ -8,16 +8,26 @@ import COpenSSL
     let pointer: OpaquePointer
     package let configuration: TLSClientConfiguration
 
+    /// - Parameter other: where it trusts the same roots, they are shared. Reading the system's takes 20 ms and half
+    ///   a megabyte, so make the first context of a snapshot alone and the others with it. Same thread only.
     /// - Throws: what an operator must mend, with the path of the file.
-    package init(_ configuration: TLSClientConfiguration) throws(TLSConfigurationError) {
+    package init(
+        _ configuration: TLSClientConfiguration, sharingRootsOf other: TLSClientContext? = nil
+    ) throws(TLSConfigurationError) {
         self.configuration = configuration
         unsafe pointer = try makeContext(
             TLS_client_method(), releasesBuffers: configuration.releasesBuffersAfterEachRecord)
         unsafe tg_context_prepare(pointer, true)
         unsafe tg_set_cache_mode(pointer, Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL))
-        if configuration.minimumVersion == .tls13 { unsafe tg_set_minimum_version(pointer, TLS1_3_VERSION) }
+        try limitVersions()
         try offer(configuration.alpn)
-        try unsafe trust(caFile: configuration.caFile, caPEM: configuration.caPEM, in: pointer)
+        if let other, other.configuration.caFile == configuration.caFile,
+            other.configuration.caPEM == configuration.caPEM
+        {
+            unsafe SSL_CTX_set1_cert_store(pointer, SSL_CTX_get_cert_store(other.pointer))
+        } else {
+            try unsafe trust(caFile: configuration.caFile, caPEM: configuration.caPEM, in: pointer)
+        }
         switch (configuration.clientCertificateFile, configuration.clientKeyFile) {
         case (nil, nil): break
         case (let certificate?, let key?):
@@ -32,6 +42,17 @@ import COpenSSL
     }
 
     deinit { unsafe SSL_CTX_free(pointer) }
+
+    private func limitVersions() throws(TLSConfigurationError) {
+        if configuration.minimumVersion == .tls13 {
+            guard configuration.maximumVersion != .tls12 else {
+                throw TLSConfigurationError(
+                    kind: .badVersions, path: nil, reason: "the newest TLS version must not be older than the oldest")
+            }
+            unsafe tg_set_minimum_version(pointer, TLS1_3_VERSION)
+        }
+        if configuration.maximumVersion == .tls12 { unsafe tg_set_maximum_version(pointer, TLS1_2_VERSION) }
+    }
 
     private func offer(_ names: [String]) throws(TLSConfigurationError) {
         let wire = try wireNames(names)
@@ -135,7 +156,8 @@ private func makeContext(
     unsafe SSL_CTX_set_options(context, tg_hardening_options())
     unsafe tg_set_mode(context, Int(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER))
     if releasesBuffers { unsafe tg_set_mode(context, Int(SSL_MODE_RELEASE_BUFFERS)) }
-    unsafe tg_set_read_ahead(context, 1)
+    // Read-ahead saves system calls; over memory there are none, and it only moves octets (measured: 10 % slower).
+    unsafe tg_set_read_ahead(context, 0)
     return unsafe context
 }
 

@@ -40,7 +40,7 @@ import COpenSSL
         guard unsafe VerifiedHost(host)?.apply(to: tls.pointee.ssl) == true else {
             failure = TLSError(
                 kind: .invalidHost,
-                reason: "\"\(host)\" cannot be verified: the host must be a DNS name or an IP address")
+                reason: "\"\(host)\" cannot be verified: it must be a DNS name in ASCII or an IP address")
             return
         }
         if let session, session.context === context, session.host == host, session.isResumable {
@@ -86,6 +86,7 @@ import COpenSSL
     /// Decrypts `input` into `plaintext`, as many records as fit.
     ///
     /// - Parameters:
+    ///   - input: must not be memory of `output`, which may move.
     ///   - plaintext: not empty; 16 KiB holds any record.
     ///   - output: gets what TLS itself must answer (alerts, key updates).
     package func receive(
@@ -99,11 +100,11 @@ import COpenSSL
         let code = unsafe tg_tls_receive(
             tls, input.baseAddress, input.count, plaintext.baseAddress, plaintext.count, output.storage, &consumed,
             &produced)
-        if !postponed.isEmpty { sendPostponed(output) }
         switch code {
         case SSL_ERROR_NONE:
             return TLSReceiveStep(consumed: consumed, produced: produced, state: .open)
         case SSL_ERROR_WANT_READ:
+            if !postponed.isEmpty { sendPostponed(output) }
             return TLSReceiveStep(consumed: consumed, produced: produced, state: .needsInput)
         case SSL_ERROR_ZERO_RETURN:
             return TLSReceiveStep(consumed: consumed, produced: produced, state: .closed)
@@ -306,8 +307,10 @@ private struct VerifiedHost {
     /// Nil for what OpenSSL would take as "any" (empty), as "any below" (leading dot), or cut off (NUL).
     init?(_ host: String) {
         var text = Substring(host)
-        if text.hasPrefix("["), text.hasSuffix("]") { text = text.dropFirst().dropLast() }
+        let isBracketed = text.hasPrefix("[") && text.hasSuffix("]")
+        if isBracketed { text = text.dropFirst().dropLast() }
         isAddress = Self.isAddress(String(text))
+        guard isAddress || !isBracketed else { return nil }
         if text.hasSuffix(".") { text = text.dropLast() }
         name = String(text)
         guard !isAddress else { return }

@@ -34,11 +34,13 @@ struct TLSFailure {
             return unsafe refusal(tls)
         }
         if reason > SSL_AD_REASON_OFFSET { return alert(reason - SSL_AD_REASON_OFFSET) }
-        return handshakeError(reason)
+        return violation(reason, isEstablished: isEstablished)
     }
 
-    private func handshakeError(_ reason: Int32) -> TLSError {
+    private func violation(_ reason: Int32, isEstablished: Bool) -> TLSError {
         switch reason {
+        case SSL_R_WRONG_VERSION_NUMBER where isEstablished:
+            return error(.protocolViolation, "\(peer) sent something that is not a TLS record after the handshake")
         case SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST:
             return error(
                 .notTLS, "\(peer) does not speak TLS on this port (it may be plain HTTP): the port must be one for TLS")
@@ -150,19 +152,10 @@ private struct CertificateFacts {
 
     init(_ certificate: OpaquePointer?) {
         guard let certificate = unsafe certificate else { return }
-        subject = unsafe text { unsafe tg_x509_subject(certificate, false, $0, $1) }
-        issuer = unsafe text { unsafe tg_x509_subject(certificate, true, $0, $1) }
-        names = unsafe text { unsafe tg_x509_names(certificate, $0, $1) }
-        notBefore = unsafe text { unsafe tg_x509_time(certificate, false, $0, $1) }
-        notAfter = unsafe text { unsafe tg_x509_time(certificate, true, $0, $1) }
-    }
-
-    /// The C side writes printable ASCII and a terminator.
-    private func text(_ fill: (UnsafeMutablePointer<CChar>, Int) -> Void) -> String {
-        unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
-            guard let start = buffer.baseAddress else { return "" }
-            unsafe fill(start, buffer.count)
-            return unsafe String(cString: start)
-        }
+        subject = unsafe cText { unsafe tg_x509_subject(certificate, false, $0, $1) }
+        issuer = unsafe cText { unsafe tg_x509_subject(certificate, true, $0, $1) }
+        names = unsafe cText { unsafe tg_x509_names(certificate, $0, $1) }
+        notBefore = unsafe cText { unsafe tg_x509_time(certificate, false, $0, $1) }
+        notAfter = unsafe cText { unsafe tg_x509_time(certificate, true, $0, $1) }
     }
 }

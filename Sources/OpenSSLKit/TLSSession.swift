@@ -18,6 +18,12 @@ import COpenSSL
 
     deinit { unsafe SSL_SESSION_free(pointer) }
 
+    /// Seconds since 1970, from the clock of this machine. Later than that the peer would refuse it, and the
+    /// certificate that was verified then may be out of date: drop it.
+    package var expiresAt: Int64 {
+        unsafe Int64(SSL_SESSION_get_time(pointer)) + Int64(SSL_SESSION_get_timeout(pointer))
+    }
+
     /// False when a peer's failure has withdrawn it.
     package var isResumable: Bool { unsafe SSL_SESSION_is_resumable(pointer) == 1 }
 }

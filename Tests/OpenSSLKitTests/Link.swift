@@ -137,11 +137,13 @@ enum Fixture {
     }
 
     static func client(
-        alpn: [String] = [], minimumVersion: TLSClientConfiguration.MinimumVersion = .tls12,
+        alpn: [String] = [], minimumVersion: TLSVersion = .tls12, maximumVersion: TLSVersion? = nil,
         authority: CertificateAuthority = authority
     ) throws -> TLSClientContext {
         try TLSClientContext(
-            TLSClientConfiguration(caPEM: authority.certificatePEM, alpn: alpn, minimumVersion: minimumVersion))
+            TLSClientConfiguration(
+                caPEM: authority.certificatePEM, alpn: alpn, minimumVersion: minimumVersion,
+                maximumVersion: maximumVersion))
     }
 
     static func link(

@@ -73,6 +73,9 @@ void tg_x509_names(X509 *certificate, char *text, size_t capacity);
 void tg_x509_subject(X509 *certificate, bool issuer, char *text, size_t capacity);
 void tg_x509_time(X509 *certificate, bool end, char *text, size_t capacity);
 
+/// The text of an errno value, for example "No such file or directory".
+void tg_system_error(int number, char *text, size_t capacity);
+
 /// The extension `nid` with a value in the syntax of x509v3_config(5).
 bool tg_x509_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value);
 EVP_PKEY *tg_generate_p256(void);

@@ -1,0 +1,198 @@
+// How a grant begins and ends: consent, revocation, forgetting.
+extension GrantMachine {
+    static let revocationBackoffBase: Int64 = 5000
+    static let revocationBackoffLimit: Int64 = 3_600_000
+
+    // MARK: Consent
+
+    mutating func consentArrived(_ tokens: TokenSet, sentAt: Moment, ticket: Ticket) {
+        if let refusal = refusal(of: tokens) {
+            actions.append(.note(.consentRefused(refusal)))
+            if case .wrongAccount = refusal { revokeRefused(tokens) }
+            actions.append(.finish(ticket, .consentRefused(refusal)))
+            return
+        }
+        // The newest consent wins: a refresh of the old tokens is of no interest any more.
+        abandonRefresh()
+        changes.append(
+            .consented(
+                tokens, sentAt: sentAt, scopes: tokens.scopes ?? settings.scopes, generationAbove: generationFloor,
+                ticket: ticket))
+    }
+
+    private func refusal(of tokens: TokenSet) -> ConsentRefusal? {
+        let view = projected
+        let expected = settings.expectedAccount ?? (view.state == .notConnected ? nil : view.account)
+        if let expected {
+            guard let received = tokens.account else { return .accountUnknown }
+            if received != expected { return .wrongAccount(received: received, expected: expected) }
+        }
+        if tokens.refreshToken == nil {
+            let replacesOne = view.tokens?.refreshToken != nil
+            if settings.refreshTokenRequired ?? replacesOne { return .noRefreshToken }
+        }
+        let granted = tokens.scopes ?? settings.scopes
+        let missing = settings.requiredScopes.filter { !granted.contains($0) }
+        return missing.isEmpty ? nil : .missingScopes(missing)
+    }
+
+    /// Somebody else's tokens are not kept, and not left alive either. Nothing waits for the answer.
+    private mutating func revokeRefused(_ tokens: TokenSet) {
+        guard let token = tokens.revocable.first else { return }
+        let id = CallID(owner: .grant(settings.name), number: nextCall)
+        nextCall += 1
+        actions.append(.revokeToken(RevocationCall(id: id, token: token.token, hint: token.hint)))
+    }
+
+    private mutating func abandonRefresh() {
+        if let call, case .refresh = call.kind { self.call = nil }
+        replay = nil
+        recovery = nil
+        load = nil
+    }
+
+    mutating func consentStored(_ tokens: TokenSet, sentAt: Moment, ticket: Ticket?, now: Moment) {
+        generationFloor = record.generation
+        rejectedGeneration = nil
+        generationFromRejection = nil
+        lastRejectionRefreshAt = nil
+        strikes = 0
+        notBefore = .min
+        startClocks(sentAt: sentAt)
+        let scopes = record.tokens?.scopes ?? []
+        let missing = settings.scopes.filter { !scopes.contains($0) }
+        var warnings: [String] = []
+        if record.tokens?.refreshToken == nil {
+            warnings.append("There is no refresh token: " + ConsentRefusal.noRefreshToken.explanation)
+        }
+        if tokens.lifetime == nil {
+            warnings.append("The provider did not say how long the access token lives: it is refreshed after a 401.")
+        }
+        if !missing.isEmpty {
+            warnings.append("Asked for and not granted: \(missing.joined(separator: " ")).")
+        }
+        actions.append(.note(.connected(generation: record.generation)))
+        finishRefreshTickets(.refreshed(generation: record.generation))
+        finishRevocationTickets(.nothingToRevoke)
+        if let ticket {
+            let report = ConsentReport(scopes: scopes, missingScopes: missing, warnings: warnings)
+            actions.append(.finish(ticket, .connected(report)))
+        }
+    }
+
+    // MARK: Revocation
+
+    mutating func revokeCommanded(_ ticket: Ticket) {
+        let view = projected
+        if isStopped || view.state == .revoked {
+            guard view.revocation != nil || isStopped else {
+                actions.append(.finish(ticket, .revocation(.nothingToRevoke)))
+                return
+            }
+            revocationTickets.append(ticket)
+            revocationNotBefore = .min
+            if view.state != .revoked { changes.append(.revoke) }
+            return
+        }
+        guard view.tokens != nil || changes.contains(where: \.bringsTokens) else {
+            actions.append(.finish(ticket, .revocation(.nothingToRevoke)))
+            return
+        }
+        replay = nil
+        recovery = nil
+        load = nil
+        revocationTickets.append(ticket)
+        changes.append(.revoke)
+        rebuildCredential()
+    }
+
+    mutating func startRevocation(_ owed: GrantRecord.Revocation.Token) {
+        let id = CallID(owner: .grant(settings.name), number: nextCall)
+        nextCall += 1
+        call = Call(id: id, kind: .revocation(owed.token))
+        actions.append(.revokeToken(RevocationCall(id: id, token: owed.token, hint: owed.hint)))
+    }
+
+    /// A revocation call ended.
+    package mutating func revocationCallFinished(
+        _ id: CallID, _ result: RevocationCallResult, now: Moment
+    ) -> [GrantAction] {
+        guard let call, call.id == id, case .revocation(let token) = call.kind else { return finish(now) }
+        self.call = nil
+        var step = GrantChange.RevocationStep(token: token, failure: nil, outcome: .revoked, nextAttemptAt: 0)
+        switch result {
+        case .revoked: break
+        case .alreadyInvalid: step.outcome = .alreadyInvalid
+        case .notSupported: step.outcome = .notSupported
+        case .failed(let problem):
+            let attempts = projected.revocation?.attempts ?? 0
+            let grown = min(Self.revocationBackoffBase << Int64(min(attempts, 16)), Self.revocationBackoffLimit)
+            let wait = max(grown - jitter.upTo(grown / 2), problem.retryAfter ?? 0)
+            revocationNotBefore = now.monotonic.saturatingAdd(wait)
+            step.failure = GrantRecord.Failure(problem, at: now.wall)
+            step.outcome = .failedKeptForRetry
+            step.nextAttemptAt = now.wall.saturatingAdd(wait)
+            actions.append(.note(.revocationFailed(problem)))
+            finishRevocationTickets(.failedKeptForRetry)
+        }
+        changes.append(.revocationStep(step))
+        // What came of it is told even when the store does not take it.
+        if commitFailures > 0, projected.revocation == nil {
+            finishRevocationTickets(projected.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked)
+        }
+        return finish(now)
+    }
+
+    mutating func revocationAdvanced() {
+        guard record.revocation == nil, record.state == .revoked else { return }
+        let outcome = record.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked
+        actions.append(.note(.revocationFinished(outcome)))
+        finishRevocationTickets(outcome)
+    }
+
+    mutating func finishRevocationTickets(_ result: RevocationResult) {
+        for ticket in revocationTickets {
+            actions.append(.finish(ticket, .revocation(result)))
+        }
+        revocationTickets = []
+    }
+
+    // MARK: Forgetting
+
+    mutating func forgetCommanded(_ ticket: Ticket) {
+        abandonRefresh()
+        if let call, case .revocation = call.kind { self.call = nil }
+        changes.append(.forget(ticket: ticket))
+        rebuildCredential()
+    }
+
+    mutating func forgotten(_ ticket: Ticket) {
+        generationFloor = max(generationFloor, record.generation)
+        record = GrantRecord()
+        call = nil
+        readClocks(Moment(monotonic: 0, wall: 0), atStart: false)
+        rebuildCredential()
+        finishRevocationTickets(.nothingToRevoke)
+        actions.append(.finish(ticket, .forgotten))
+    }
+
+    // MARK: View
+
+    package func status(now: Moment) -> GrantStatus {
+        let view = projected
+        let scopes = view.tokens?.scopes ?? []
+        let nextRefresh = [notBefore > now.monotonic ? max(notBefore, refreshAt ?? notBefore) : refreshAt, keepaliveAt]
+            .compactMap { $0 }.min()
+        let next = nextRefresh.map { now.wall.saturatingAdd($0.saturatingSubtract(now.monotonic)) }
+        return GrantStatus(
+            name: settings.name, provider: settings.provider, state: state, reason: view.lastFailure?.code,
+            generation: view.generation, usable: usableCredential(now) != nil,
+            hasRefreshToken: view.tokens?.refreshToken != nil, scopes: scopes,
+            missingScopes: view.tokens == nil ? [] : settings.scopes.filter { !scopes.contains($0) },
+            account: view.account, expiresAt: view.tokens?.expiresAt,
+            refreshTokenExpiresAt: view.tokens?.refreshTokenExpiresAt, lastRefreshAt: view.lastRefreshAt,
+            nextAttemptAt: view.state == .active ? next : nil, lastFailure: view.lastFailure,
+            consecutiveFailures: view.consecutiveFailures, revocationPending: view.revocation != nil,
+            revocationOutcome: view.revocationOutcome, waiters: waiters.count)
+    }
+}

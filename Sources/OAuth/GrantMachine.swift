@@ -1,0 +1,248 @@
+/// One grant: holds its tokens, refreshes them, answers who waits for them, and ends them.
+///
+/// Sans-IO: each method is one event, in past tense, and returns the actions for the driver, in order. At any time at
+/// most one refresh and one commit are in flight. New tokens are durable before they are published or used.
+///
+/// ```
+/// notConnected ──consent──▶ active ⇄ refreshing
+///                             │  ▲
+///        invalid_grant ───────┤  ├── consent, changed configuration, operator's refresh
+///        invalid_client ──────┤  │
+///                             ▼  │
+///   reauthorizationRequired, configurationError      revoked ──consent──▶ active
+/// ```
+///
+/// Every event ends in `settle`, which looks at the facts and starts what is due: there is one place that decides, and
+/// an event only changes facts.
+package struct GrantMachine: Sendable {
+    /// What the driver knows about the process and its store.
+    package struct Environment: Sendable, Equatable {
+        /// Names this process (or this replica, if it keeps its name over restarts) in refresh intents.
+        package var instance: String
+        /// No other process can have the store open: a foreign intent is that of a dead predecessor.
+        package var storeIsExclusive: Bool
+        /// For jitter.
+        package var seed: UInt64
+
+        package init(instance: String, storeIsExclusive: Bool, seed: UInt64) {
+            self.instance = instance
+            self.storeIsExclusive = storeIsExclusive
+            self.seed = seed
+        }
+    }
+
+    enum Command: Sendable, Equatable {
+        case refresh(Ticket)
+        case consent(TokenSet, sentAt: Moment, Ticket)
+        case revoke(Ticket)
+        case forget(Ticket)
+    }
+
+    struct Call: Sendable, Equatable {
+        enum Kind: Sendable, Equatable {
+            case refresh(GrantChange.SentRefresh)
+            case revocation(Secret)
+        }
+
+        var id: CallID
+        var kind: Kind
+    }
+
+    struct Load: Sendable, Equatable {
+        enum Purpose: Sendable, Equatable {
+            case start
+            /// The provider said invalid_grant: perhaps a sibling has rotated the token (pains 3).
+            case suspicion(ProviderProblem, GrantChange.SentRefresh)
+        }
+
+        var purpose: Purpose
+        /// nil: in flight.
+        var retryAt: Int64?
+        var failures = 0
+    }
+
+    struct Replay: Sendable, Equatable {
+        var count: Int
+        var firstLossAt: Int64
+        var dueAt: Int64
+    }
+
+    // Settings.
+    var settings: GrantSettings
+    var provider: ProviderSettings
+    let environment: Environment
+    var jitter: Jitter
+
+    // What the store holds, to our best knowledge, and what it shall hold.
+    var record = GrantRecord()
+    var isLoaded = false
+    var load: Load?
+    var changes: [GrantChange] = []
+    /// The record of the commit in flight; a deletion has none.
+    var candidate: GrantRecord?
+    var isCommitting = false
+    var commitFailures = 0
+    var commitRetryAt: Int64?
+    /// No refresh before this: the store did not take an intent.
+    var storeBlockedUntil: Int64 = .min
+    /// Generations never come twice, not even after `forget`.
+    var generationFloor: UInt64 = 0
+
+    // Calls.
+    var call: Call?
+    var nextCall: UInt64 = 1
+    var replay: Replay?
+    var refreshReason: GrantFact.RefreshReason?
+    var foreignIntentUntil: Int64?
+
+    // Times, monotonic.
+    var expiresAt: Int64?
+    var obtainedAt: Int64 = .min
+    var refreshAt: Int64?
+    var keepaliveAt: Int64?
+    var notBefore: Int64 = .min
+    var lastCallAt: Int64?
+    var revocationNotBefore: Int64 = .min
+    /// A restart or a new configuration asks for a refresh as soon as it may be.
+    var recovery: GrantFact.RefreshReason?
+
+    // 401s.
+    var rejectedGeneration: UInt64?
+    var generationFromRejection: UInt64?
+    var lastRejectionRefreshAt: Int64?
+    var strikes = 0
+
+    // Who waits.
+    var waiters: [WaiterID: UInt64?] = [:]
+    var refreshTickets: [Ticket] = []
+    var revocationTickets: [Ticket] = []
+    /// Commands that came before the record was read.
+    var inbox: [Command] = []
+
+    // What others were told.
+    var credential: Credential?
+    var published: Credential?
+    var armed: Int64?
+    var notedState: GrantState = .notConnected
+    var actions: [GrantAction] = []
+
+    package init(settings: GrantSettings, provider: ProviderSettings, environment: Environment) {
+        self.settings = settings
+        self.provider = provider
+        self.environment = environment
+        jitter = Jitter(seed: environment.seed)
+    }
+}
+
+// MARK: - Events
+
+extension GrantMachine {
+    /// The first event. Reads the record.
+    package mutating func started(now: Moment) -> [GrantAction] {
+        guard !isLoaded, load == nil else { return finish(now) }
+        load = Load(purpose: .start)
+        actions.append(.load)
+        return finish(now)
+    }
+
+    /// A request needs a credential: there was none that is usable, or an upstream has rejected the one of `rejected`.
+    /// Answered exactly once, perhaps among the returned actions, unless the waiter leaves.
+    package mutating func credentialNeeded(
+        _ waiter: WaiterID, rejected: UInt64? = nil, now: Moment
+    ) -> [GrantAction] {
+        if let rejected, rejected == record.generation, isLoaded {
+            generationRejected(rejected, now: now)
+        }
+        if waiters.count >= settings.maximumWaiters {
+            actions.append(.answer(waiter, .unavailable(.tooManyWaiters, retryAfter: 1000)))
+        } else {
+            waiters[waiter] = .some(rejected)
+        }
+        return finish(now)
+    }
+
+    /// The request went away. What it waited for goes on (pains 1).
+    package mutating func waiterLeft(_ waiter: WaiterID, now: Moment) -> [GrantAction] {
+        waiters.removeValue(forKey: waiter)
+        return finish(now)
+    }
+
+    package mutating func timerFired(now: Moment) -> [GrantAction] {
+        armed = nil
+        return finish(now)
+    }
+
+    /// An operator wants a refresh now. Releases a latch; back-off and the minimum interval do not hold it.
+    package mutating func refreshRequested(_ ticket: Ticket, now: Moment) -> [GrantAction] {
+        command(.refresh(ticket), now: now)
+    }
+
+    /// A consent brought tokens. `sentAt` is when the code exchange was sent.
+    package mutating func authorizationGranted(
+        _ tokens: TokenSet, sentAt: Moment, ticket: Ticket, now: Moment
+    ) -> [GrantAction] {
+        command(.consent(tokens, sentAt: sentAt, ticket), now: now)
+    }
+
+    /// Injection stops with the first action; then the store, then the provider learn of it.
+    package mutating func revokeRequested(_ ticket: Ticket, now: Moment) -> [GrantAction] {
+        command(.revoke(ticket), now: now)
+    }
+
+    /// The record is deleted. The provider is not told: that is `revokeRequested`.
+    package mutating func forgetRequested(_ ticket: Ticket, now: Moment) -> [GrantAction] {
+        command(.forget(ticket), now: now)
+    }
+
+    /// A reload changed the settings: a latched failure gets another chance if what it may have come from is different.
+    package mutating func settingsChanged(
+        _ new: GrantSettings, provider newProvider: ProviderSettings, now: Moment
+    ) -> [GrantAction] {
+        // What was wrong may be mended: no back-off from before holds.
+        if provider != newProvider { notBefore = .min }
+        settings = new
+        provider = newProvider
+        if isLoaded {
+            unlatchIfConfigurationChanged()
+            planRefresh(earliest: nil)
+            rebuildCredential()
+        }
+        return finish(now)
+    }
+
+    /// The store says that another replica wrote the record (nil: deleted it). Echoes of our own commits are harmless.
+    package mutating func recordChangedElsewhere(_ newer: GrantRecord?, now: Moment) -> [GrantAction] {
+        guard isLoaded, !isCommitting, load == nil else { return finish(now) }
+        if let newer {
+            if newer.revision > record.revision { adopt(newer, now: now) }
+        } else if record.revision > 0 {
+            adopt(GrantRecord(), now: now)
+        }
+        return finish(now)
+    }
+
+    private mutating func command(_ command: Command, now: Moment) -> [GrantAction] {
+        if isLoaded {
+            perform(command, now: now)
+        } else {
+            inbox.append(command)
+        }
+        return finish(now)
+    }
+
+    mutating func perform(_ command: Command, now: Moment) {
+        switch command {
+        case .refresh(let ticket): refreshCommanded(ticket)
+        case .consent(let tokens, let sentAt, let ticket): consentArrived(tokens, sentAt: sentAt, ticket: ticket)
+        case .revoke(let ticket): revokeCommanded(ticket)
+        case .forget(let ticket): forgetCommanded(ticket)
+        }
+    }
+
+    /// Settles the facts and hands the actions over.
+    mutating func finish(_ now: Moment) -> [GrantAction] {
+        settle(now)
+        defer { actions = [] }
+        return actions
+    }
+}

@@ -1,0 +1,75 @@
+/// All that is durable about one grant. `encoded()` makes the payload that the store seals; the store keeps it beside
+/// `revision` and commits by compare-and-set on that number.
+package struct GrantRecord: Sendable, Equatable {
+    package enum State: String, Sendable, CaseIterable {
+        case notConnected, active, reauthorizationRequired, configurationError, revoked
+    }
+
+    package struct Tokens: Sendable, Equatable {
+        package var accessToken: Secret
+        package var refreshToken: Secret?
+        /// Wall milliseconds at which the token call was sent.
+        package var obtainedAt: Int64
+        /// Wall milliseconds; nil: unknown.
+        package var expiresAt: Int64?
+        package var refreshTokenExpiresAt: Int64?
+        package var scopes: [String]
+    }
+
+    /// Written before a refresh is sent, so that a restart knows that its answer may be lost and so that replicas see
+    /// that somebody is at it.
+    package struct Intent: Sendable, Equatable {
+        package var instance: String
+        package var startedAt: Int64
+        /// Wall milliseconds after which the writer is taken for dead.
+        package var expiresAt: Int64
+    }
+
+    package struct Failure: Sendable, Equatable {
+        package var errorClass: ErrorClass
+        package var code: String
+        package var detail: String
+        /// Wall milliseconds.
+        package var at: Int64
+    }
+
+    /// Tokens that are still to be revoked at the provider.
+    package struct Revocation: Sendable, Equatable {
+        package var tokens: [Token]
+        package var attempts: Int
+        package var nextAttemptAt: Int64
+
+        package struct Token: Sendable, Equatable {
+            package var token: Secret
+            package var hint: RevocationCall.Hint
+        }
+    }
+
+    /// Grows by one with each commit; 0: never stored.
+    package var revision: UInt64 = 0
+    /// Grows by one with each change of the tokens.
+    package var generation: UInt64 = 0
+    package var state = State.notConnected
+    package var tokens: Tokens?
+    package var account: String?
+    package var intent: Intent?
+    package var revocation: Revocation?
+    /// What the last revocation came to.
+    package var revocationOutcome: String?
+    package var lastFailure: Failure?
+    package var consecutiveFailures = 0
+    /// Wall milliseconds of the next refresh after failures.
+    package var nextAttemptAt: Int64?
+    /// Wall milliseconds of the last success.
+    package var lastRefreshAt: Int64?
+    /// `ProviderSettings.fingerprint` at the time of a permanent failure.
+    package var latchedFingerprint: String?
+
+    package init() {}
+}
+
+extension GrantRecord: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    package var description: String { "grant record \(revision), generation \(generation), \(state.rawValue)" }
+    package var debugDescription: String { description }
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
+}

@@ -1,0 +1,73 @@
+extension ProviderProblem {
+    static func invalidReply(_ detail: String) -> ProviderProblem {
+        ProviderProblem(.transient, code: "invalid_reply", detail: detail, status: 200, outcomeUnknown: true)
+    }
+
+    /// A call without a reply.
+    package init(_ failure: ProviderFailure) {
+        let (code, detail): (String, String) =
+            switch failure {
+            case .notSent(let reason):
+                ("not_sent_\(reason.rawValue)", "The provider was not reached: \(reason.rawValue).")
+            case .replyLost(let reason):
+                (
+                    reason == .timeout ? "timeout" : "reply_lost_\(reason.rawValue)",
+                    "The request was sent and no reply came: \(reason.rawValue)."
+                )
+            case .tls(let reason): ("tls", "TLS to the provider failed: \(SafeText.clean(reason, limit: 200)).")
+            case .tooLarge: ("reply_too_large", "The reply is longer than \(ProviderRequest.replyLimitBytes) bytes.")
+            case .malformed: ("malformed_reply", "The reply is not HTTP.")
+            }
+        self.init(.transient, code: code, detail: detail, outcomeUnknown: failure.outcomeUnknown)
+    }
+
+    /// A reply that is not a success. Only a parsed OAuth error, or what the provider's aliases say, is anything but
+    /// transient (pains 6).
+    init(_ reply: ProviderReply, fields: ReplyFields?, settings: ProviderSettings, now: Moment) {
+        let retryAfter = reply.header("retry-after").flatMap { RetryAfter.parse($0, now: now) }
+        guard let code = fields?.errorCode(settings) else {
+            self.init(withoutCode: reply, settings: settings, retryAfter: retryAfter)
+            return
+        }
+        let meaning = settings.errorAliases[code] ?? code
+        // 429 and 5xx say "not now" whatever code comes with them.
+        let errorClass = reply.status == 429 || reply.status >= 500 ? .transient : Self.errorClass(ofCode: meaning)
+        let description = fields?.errorDescription(settings).map { ": \($0)" } ?? ""
+        self.init(
+            errorClass, code: code, detail: "The provider answered \(code)\(description).", status: reply.status,
+            retryAfter: retryAfter, outcomeUnknown: reply.status >= 500)
+    }
+
+    private init(withoutCode reply: ProviderReply, settings: ProviderSettings, retryAfter: Int64?) {
+        let status = reply.status
+        if let meaning = settings.errorAliases[String(status)] {
+            self.init(
+                Self.errorClass(ofCode: meaning), code: "http_\(status)",
+                detail: "The provider answered \(status), which it uses for \(SafeText.clean(meaning, limit: 80)).",
+                status: status, retryAfter: retryAfter)
+            return
+        }
+        let isPage =
+            reply.header("content-type")?.lowercased().contains("html") == true
+            || reply.body.first { $0 > 0x20 } == UInt8(ascii: "<")
+        let (code, detail): (String, String) =
+            switch status {
+            case 300..<400: ("redirect", "The provider answered with a redirect (\(status)), which is not followed.")
+            case _ where isPage:
+                ("blocked_by_intermediary", "A web page came instead of a token reply (\(reply.summary)).")
+            case 200: ("invalid_reply", "The reply is neither a JSON object nor a form (\(reply.summary)).")
+            default: ("http_\(status)", "The provider answered without an OAuth error (\(reply.summary)).")
+            }
+        self.init(
+            .transient, code: code, detail: detail, status: status, retryAfter: retryAfter,
+            outcomeUnknown: status >= 500 || status == 200 || status == 408)
+    }
+
+    static func errorClass(ofCode code: String) -> ErrorClass {
+        switch code {
+        case "invalid_grant": .permanent
+        case "invalid_client", "unauthorized_client": .configuration
+        default: .transient
+        }
+    }
+}

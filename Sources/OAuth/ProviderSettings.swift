@@ -1,0 +1,179 @@
+/// How the client proves itself at the token and revocation endpoints (RFC 6749 section 2.3).
+package enum ClientAuthentication: String, Sendable, CaseIterable {
+    /// By what the metadata announces, else Basic where there is a secret and none where there is not.
+    case automatic
+    case basic = "client_secret_basic"
+    case post = "client_secret_post"
+    case none
+}
+
+/// Everything about one provider that its operator can set; what quirks `providers.md` lists map to here.
+///
+/// Times are milliseconds. Immutable in use: a reload makes a new value and tells the machines by `settingsChanged`.
+package struct ProviderSettings: Sendable, Equatable {
+    package enum PKCE: String, Sendable, CaseIterable {
+        case s256, off
+    }
+
+    package enum Body: String, Sendable, CaseIterable {
+        case form, json
+    }
+
+    package enum RefreshScope: Sendable, Equatable {
+        case omit
+        /// The scopes that the grant asks for.
+        case same
+        case list([String])
+    }
+
+    package enum Discovery: String, Sendable, CaseIterable {
+        /// RFC 8414 first, then OpenID Connect.
+        case automatic
+        case oauth
+        case openID = "openid"
+    }
+
+    /// Where in a token reply the values are: member names joined by dots.
+    package struct Paths: Sendable, Equatable {
+        package var accessToken = "access_token"
+        package var refreshToken = "refresh_token"
+        package var expiresIn = "expires_in"
+        /// Absolute expiry in seconds since 1970; not read by default.
+        package var expiresAt: String?
+        package var scope = "scope"
+        package var error = "error"
+        package var errorDescription = "error_description"
+        /// What identifies the account that consented (pains 16); not read by default.
+        package var account: String?
+
+        package init() {}
+    }
+
+    package var name: String
+    /// Issuer identifier; with it the endpoints that are not given are discovered.
+    package var issuer: String?
+    package var discovery = Discovery.automatic
+    package var authorizationEndpoint: ProviderURL?
+    package var tokenEndpoint: ProviderURL?
+    /// Where refreshes go, for providers that part the two; default: the token endpoint.
+    package var refreshEndpoint: ProviderURL?
+    package var revocationEndpoint: ProviderURL?
+    /// http:// endpoints on loopback addresses are accepted; nothing else ever is.
+    package var allowPlaintextOnLoopback = false
+    package var metadataLifetime: Int64 = 24 * 3_600_000
+
+    package var clientID: String
+    /// Tried in order on invalid_client; the one that worked is remembered (pains 34).
+    package var clientSecrets: [Secret] = []
+    package var clientAuthentication = ClientAuthentication.automatic
+    /// nil: as at the token endpoint (or what the metadata announces for revocation).
+    package var revocationAuthentication: ClientAuthentication?
+
+    package var pkce = PKCE.s256
+    /// A callback without iss is refused, whatever the metadata says (RFC 9207).
+    package var requireIssuerParameter = false
+    package var scopeSeparator = " "
+    package var scopeParameter = "scope"
+    /// The callback's name for the code.
+    package var codeParameter = "code"
+    package var authorizeParameters: [Parameter] = []
+    package var tokenParameters: [Parameter] = []
+    package var refreshParameters: [Parameter] = []
+    package var revocationParameters: [Parameter] = []
+    package var refreshScope = RefreshScope.omit
+    package var tokenBody = Body.form
+    /// Sent with each token, refresh and revocation request; replaces a default field of the same name.
+    package var tokenHeaders: [HeaderField] = []
+    package var userAgent = "token-gateway"
+    package var paths = Paths()
+    /// Provider's code → the code of RFC 6749 that it means, e.g. bad_refresh_token → invalid_grant. A key of three
+    /// digits is a status: it applies where the reply has no OAuth error.
+    package var errorAliases: [String: String] = [:]
+
+    /// For replies without a usable expires_in; nil: unknown, only a 401 triggers a refresh.
+    package var defaultLifetime: Int64?
+    /// Milliseconds in one unit of expires_in.
+    package var expiresUnit: Int64 = 1000
+    package var refreshTokenLifetime: Int64?
+    /// How far ahead of expiry a refresh starts; at most half of the lifetime.
+    package var refreshSkew: Int64 = 300_000
+    package var minimumRefreshInterval: Int64 = 0
+    /// A grant that was not refreshed for this long is refreshed, so that its refresh token does not die of idleness.
+    package var keepaliveInterval: Int64?
+    /// How long after a lost reply the same refresh token is sent again at once; 0 switches that off.
+    package var replayWindow: Int64 = 25_000
+    /// At most one refresh because of 401s in this time.
+    package var rejectionCooldown: Int64 = 10_000
+    /// The whole of one provider call.
+    package var callDeadline: Int64 = 30_000
+
+    /// How the access token is sent to the upstream.
+    package var headerName = "Authorization"
+    /// Empty: the token alone.
+    package var headerScheme = "Bearer"
+
+    package init(name: String, clientID: String) {
+        self.name = name
+        self.clientID = clientID
+    }
+
+    /// Changes when something changes that can turn a permanent failure into success: a latched grant is tried again.
+    package var fingerprint: String {
+        let parts: [String] =
+            [issuer, authorizationEndpoint?.description, tokenEndpoint?.description, refreshEndpoint?.description]
+            .map { $0 ?? "" }
+            + [clientID, clientAuthentication.rawValue, tokenBody.rawValue, "\(refreshScope)", pkce.rawValue]
+            + clientSecrets.map { $0.reveal() }
+            + (tokenParameters + refreshParameters).flatMap { [$0.name, $0.value] }
+            + tokenHeaders.flatMap { [$0.name, $0.value] }
+            + errorAliases.sorted { $0.key < $1.key }.flatMap { [$0.key, $0.value] }
+        let joined = parts.map { "\($0.utf8.count):\($0)" }.joined()
+        return Crypto.base64URL(Crypto.sha256(Array(("token-gateway provider\n" + joined).utf8)))
+    }
+
+    var acceptsAnyTokenType: Bool {
+        headerName.lowercased() != "authorization" || headerScheme.lowercased() != "bearer"
+    }
+}
+
+extension ProviderSettings {
+    /// A name and a value, in the order in which they are sent.
+    package struct Parameter: Sendable, Hashable {
+        package var name: String
+        package var value: String
+
+        package init(_ name: String, _ value: String) {
+            self.name = name
+            self.value = value
+        }
+    }
+}
+
+/// What an operator sets for one grant.
+package struct GrantSettings: Sendable, Equatable {
+    package var name: String
+    package var provider: String
+    /// Asked for in the authorization request.
+    package var scopes: [String]
+    /// Without one of these the grant is not usable (checklist D12).
+    package var requiredScopes: [String] = []
+    /// true: a consent without a refresh token is refused; false: accepted; nil: refused only where it would replace a
+    /// grant that has one.
+    package var refreshTokenRequired: Bool?
+    /// The only account whose consent is accepted; nil: the first that consents is pinned, where `paths.account` is set.
+    package var expectedAccount: String?
+    /// More waiters than this are answered at once (checklist D34).
+    package var maximumWaiters = 10_000
+
+    package init(name: String, provider: String, scopes: [String] = []) {
+        self.name = name
+        self.provider = provider
+        self.scopes = scopes
+    }
+}
+
+extension ProviderSettings: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    package var description: String { "provider \(name)" }
+    package var debugDescription: String { description }
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
+}

@@ -1,0 +1,127 @@
+/// What a successful token reply says, validated (RFC 6749 section 5.1).
+package struct TokenSet: Sendable, Equatable {
+    package var accessToken: Secret
+    /// nil: the reply had none, so the old one stays.
+    package var refreshToken: Secret?
+    /// Milliseconds from the moment the call was sent; nil: unknown.
+    package var lifetime: Int64?
+    /// Milliseconds; nil: not said.
+    package var refreshTokenLifetime: Int64?
+    /// nil: the reply did not say, so it is what was asked for.
+    package var scopes: [String]?
+    package var account: String?
+
+    package init(accessToken: Secret, refreshToken: Secret? = nil, lifetime: Int64? = nil) {
+        self.accessToken = accessToken
+        self.refreshToken = refreshToken
+        self.lifetime = lifetime
+    }
+}
+
+/// What a failed provider call means for the grant (design.md, "Grants").
+package enum ErrorClass: String, Sendable, Hashable, CaseIterable {
+    /// invalid_grant, or the provider's alias for it: consent is needed.
+    case permanent
+    /// invalid_client, unauthorized_client: our registration or our configuration is wrong.
+    case configuration
+    /// All else: tokens are kept and the call is made again later.
+    case transient
+}
+
+/// A failed provider call in words that may be logged and shown: no token, no body.
+package struct ProviderProblem: Error, Sendable, Hashable {
+    package var errorClass: ErrorClass
+    /// Stable and machine-readable: the OAuth error code, or one of ours such as timeout, http_503, invalid_reply.
+    package var code: String
+    /// One sentence for the operator; text from the provider is cleaned and cut.
+    package var detail: String
+    package var status: Int?
+    /// What the provider asked for by Retry-After, in milliseconds.
+    package var retryAfter: Int64?
+    /// The provider may have acted on the request although we have no answer.
+    package var outcomeUnknown: Bool
+
+    package init(
+        _ errorClass: ErrorClass, code: String, detail: String, status: Int? = nil, retryAfter: Int64? = nil,
+        outcomeUnknown: Bool = false
+    ) {
+        self.errorClass = errorClass
+        self.code = code
+        self.detail = detail
+        self.status = status
+        self.retryAfter = retryAfter
+        self.outcomeUnknown = outcomeUnknown
+    }
+}
+
+/// Names one call to a provider, so that a late answer cannot be taken for another's.
+package struct CallID: Sendable, Hashable {
+    package enum Owner: Sendable, Hashable {
+        case grant(String)
+        case consent(UInt64)
+    }
+
+    package var owner: Owner
+    package var number: UInt64
+
+    package init(owner: Owner, number: UInt64) {
+        self.owner = owner
+        self.number = number
+    }
+}
+
+/// A token call that a ProviderMachine is asked to make.
+package struct TokenCall: Sendable, Equatable {
+    package enum Kind: Sendable, Equatable {
+        case refresh(refreshToken: Secret, scopes: [String])
+        /// The code goes only to the token endpoint that was remembered with the state (checklist D6).
+        case code(Secret, verifier: Secret?, redirectURI: String, tokenEndpoint: ProviderURL)
+    }
+
+    package var id: CallID
+    package var kind: Kind
+
+    package init(id: CallID, kind: Kind) {
+        self.id = id
+        self.kind = kind
+    }
+}
+
+/// The end of a token call.
+package struct TokenCallReport: Sendable, Equatable {
+    package var result: Result<TokenSet, ProviderProblem>
+    /// When the request was sent: lifetimes count from here (pains 14).
+    package var sentAt: Moment
+
+    package init(result: Result<TokenSet, ProviderProblem>, sentAt: Moment) {
+        self.result = result
+        self.sentAt = sentAt
+    }
+}
+
+/// A revocation call (RFC 7009 section 2.1) that a ProviderMachine is asked to make.
+package struct RevocationCall: Sendable, Equatable {
+    package enum Hint: String, Sendable {
+        case refreshToken = "refresh_token"
+        case accessToken = "access_token"
+    }
+
+    package var id: CallID
+    package var token: Secret
+    package var hint: Hint
+
+    package init(id: CallID, token: Secret, hint: Hint) {
+        self.id = id
+        self.token = token
+        self.hint = hint
+    }
+}
+
+/// The end of a revocation call.
+package enum RevocationCallResult: Sendable, Hashable {
+    case revoked
+    case alreadyInvalid
+    /// The provider has no revocation endpoint, or does not revoke this type of token.
+    case notSupported
+    case failed(ProviderProblem)
+}
