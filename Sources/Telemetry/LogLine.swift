@@ -72,6 +72,35 @@ package struct LineWriter: Sendable {
         }
     }
 
+    /// Starts a line whose message is made at run time; for control's few lines.
+    package mutating func begin(level: LogLevel, unixMilliseconds: Int64, text: String) {
+        begin(level: level, unixMilliseconds: unixMilliseconds, message: "")
+        switch format {
+        case .json:
+            bytes.removeLast()
+            bytes.append(escaping: text)
+            bytes.append(UInt8(ascii: "\""))
+        case .human:
+            bytes.append(escaping: text)
+        }
+    }
+
+    /// A field whose name is made at run time; what is not a letter, digit or `_` in it becomes `_`.
+    package mutating func field(named name: String, _ text: String) {
+        if format == .json { bytes.append(UInt8(ascii: ",")) } else { bytes.append(UInt8(ascii: " ")) }
+        if format == .json { bytes.append(UInt8(ascii: "\"")) }
+        for byte in name.utf8 {
+            let isPlain =
+                (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+            bytes.append(isPlain ? byte : 0x5F)
+        }
+        if format == .json { bytes.append(UInt8(ascii: "\"")) }
+        bytes.append(format == .json ? UInt8(ascii: ":") : UInt8(ascii: "="))
+        let quoted = opensQuote(for: text.utf8)
+        bytes.append(escaping: text)
+        if quoted { bytes.append(UInt8(ascii: "\"")) }
+    }
+
     package mutating func field(_ name: StaticString, _ text: String) {
         beginField(name)
         let quoted = opensQuote(for: text.utf8)

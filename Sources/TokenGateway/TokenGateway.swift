@@ -1,4 +1,32 @@
+import ArgumentParser
+import Gateway
+import Glibc
+
 @main
-struct TokenGateway {
-    static func main() {}
+struct TokenGateway: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "token-gateway", abstract: "Puts OAuth 2.0 bearer tokens on the requests of services that know none.",
+        subcommands: [Run.self, Version.self])
+}
+
+struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Run the gateway in the foreground.")
+
+    @Option(help: "The configuration file.")
+    var config = "gateway.conf"
+
+    func run() throws {
+        let status = GatewayServer.run(configurationPath: config, version: gatewayVersion) { line in
+            fputs(line + "\n", stderr)
+        }
+        throw ExitCode(status)
+    }
+}
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Print the version.")
+
+    func run() {
+        print("token-gateway \(gatewayVersion)")
+    }
 }

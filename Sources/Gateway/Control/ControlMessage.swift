@@ -7,7 +7,6 @@ enum ControlMessage: Sendable {
     case waiterLeft(grant: String, CredentialWaiter)
     case credentialRejected(grant: String, generation: UInt64)
     case counters(worker: Int, request: UInt64, CounterSnapshot)
-    case resolved(request: UInt64, Result<[SocketAddress], ResolveError>)
     /// A call to the store has ended; the closure was made by whoever made the call.
     case storeAnswered(request: UInt64)
     case workerStopped(Int)

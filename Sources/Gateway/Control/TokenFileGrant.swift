@@ -1,5 +1,4 @@
 import Configuration
-import OAuth
 import Proxy
 import Reactor
 
@@ -8,7 +7,7 @@ import Reactor
 struct TokenFileGrant {
     let name: String
     let path: String
-    private let header: Snapshot.CredentialHeader
+    let header: Snapshot.CredentialHeader
     private var stamp: FileStamp?
     private var token: [UInt8] = []
     private(set) var generation: UInt64 = 0

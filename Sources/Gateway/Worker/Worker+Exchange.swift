@@ -270,11 +270,11 @@ extension Worker {
         var requestID = ByteBuffer(capacity: 16)
         requestID.appendHexadecimal(exchange.requestID)
         let address = exchange.caller?.identity.address ?? []
-        log.exchangeEnded(
+        accessLog.exchangeEnded(
             facts, requestID: requestID.array().span, caller: address.span,
             method: Array(exchange.request.bytes(exchange.request.methodText)).span,
             target: Array(exchange.request.bytes(exchange.request.target)).span)
-        if log.bytes.count > 64 * 1024 { flushLog() }
+        if accessLog.bytes.count > 60 * 1024 { flushLog() }
     }
 
     /// Writes an answer of ours to the caller's buffer.

@@ -121,9 +121,14 @@ extension Worker {
     // MARK: Log
 
     func flushLog() {
-        guard !log.bytes.isEmpty else { return }
-        let dropped = services.log.write(log.bytes)
+        flush(&accessLog, to: services.log)
+        flush(&log, to: services.messages)
+    }
+
+    private func flush(_ lines: inout LineWriter, to sink: LogSink) {
+        guard !lines.bytes.isEmpty else { return }
+        let dropped = sink.write(lines.bytes)
         if dropped > 0 { counters.logLinesDropped(dropped) }
-        log.removeAll()
+        lines.removeAll()
     }
 }

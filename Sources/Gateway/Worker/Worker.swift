@@ -57,6 +57,8 @@ final class Worker {
     var requestSerial: UInt64
     var date: [UInt8] = []
     var dateSecond: Int64 = 0
+    /// Lines about exchanges, and lines for the operator.
+    var accessLog: LineWriter
     var log: LineWriter
 
     /// What one read takes at most, and the size of a pooled buffer.
@@ -82,7 +84,8 @@ final class Worker {
         nowNanoseconds = MonotonicClock.nanoseconds()
         wheel = TimerWheel(now: now)
         requestSerial = SystemRandom.uint64() & ~0xFF_FFFF
-        log = LineWriter(format: services.log.format)
+        accessLog = LineWriter(format: services.log.format, capacity: services.log.isEnabled ? 64 * 1024 : 0)
+        log = LineWriter(format: services.messages.format, capacity: 256)
         let slot = allocateSlot(.mailbox)
         try poller.addListener(mailbox.descriptor, token: token(slot))
         try adopt(configuration)

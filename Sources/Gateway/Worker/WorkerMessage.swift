@@ -42,8 +42,10 @@ struct WorkerServices: Sendable {
     /// This generation was rejected upstream; nobody waits.
     var credentialRejected: @Sendable (_ grant: String, _ rejected: UInt64) -> Void
     var resolver: Resolver
-    /// Takes log lines; never blocks.
+    /// Takes the lines of exchanges; never blocks.
     var log: LogSink
+    /// Takes lines about what an operator should know.
+    var messages: LogSink
     /// The worker has ended.
     var stopped: @Sendable (_ worker: Int) -> Void
 }

@@ -1,0 +1,240 @@
+import Configuration
+import Console
+import Logging
+import OAuth
+import OpenSSLKit
+import Proxy
+import Reactor
+import Telemetry
+
+/// Start, reload, drain.
+extension Control {
+    /// Everything about grants and the console that a snapshot says, read and checked; made before anything changes.
+    struct Prepared {
+        var snapshot: Snapshot
+        var providers: [String: (ProviderSettings, TLSClientConfiguration)]
+        var console: ConsoleSettings?
+    }
+
+    /// Reads the secrets and checks what only the file system can tell.
+    ///
+    /// - Returns: what is wrong, one sentence each, or everything that is needed.
+    static func prepare(
+        _ snapshot: Snapshot, environment: ConfigurationEnvironment, version: String
+    ) -> Result<Prepared, StartupProblems> {
+        var problems: [String] = []
+        let loader = SecretLoader(environment: environment)
+        var providers: [String: (ProviderSettings, TLSClientConfiguration)] = [:]
+        for provider in snapshot.providers {
+            var secrets: [LoadedSecret] = []
+            for source in provider.clientSecrets {
+                switch loader.load(source) {
+                case .success(let secret): secrets.append(secret)
+                case .failure(let error): problems.append("provider.\(provider.name): \(error)")
+                }
+            }
+            let tls = TLSClientConfiguration(caFile: provider.caFile, alpn: ["http/1.1"])
+            checkTLS(tls, "provider.\(provider.name)", &problems)
+            providers[provider.name] = (ProviderSettings(provider, secrets: secrets), tls)
+        }
+        for upstream in snapshot.upstreams where !upstream.url.isPlaintext {
+            let tls = TLSClientConfiguration(caFile: upstream.caFile, alpn: ["http/1.1"])
+            checkTLS(tls, "upstream.\(upstream.name)", &problems)
+        }
+        let console = consoleSettings(snapshot, loader: loader, version: version, &problems)
+        guard problems.isEmpty else { return .failure(StartupProblems(sentences: problems)) }
+        return .success(Prepared(snapshot: snapshot, providers: providers, console: console))
+    }
+
+    private static func checkTLS(_ configuration: TLSClientConfiguration, _ place: String, _ problems: inout [String]) {
+        do {
+            _ = try TLSClientContext(configuration)
+        } catch {
+            problems.append("\(place): \(error)")
+        }
+    }
+
+    private static func consoleSettings(
+        _ snapshot: Snapshot, loader: SecretLoader, version: String, _ problems: inout [String]
+    ) -> ConsoleSettings? {
+        guard let console = snapshot.console else { return nil }
+        var authentication = ConsoleAuthentication.none
+        for source in console.secrets.prefix(1) {
+            switch loader.load(source) {
+            case .success(let secret): authentication = .secret(digest: Digest.sha256(secret.bytes))
+            case .failure(let error): problems.append("console: \(error)")
+            }
+        }
+        let fallback = "http://127.0.0.1"
+        guard let publicURL = PublicURL(console.publicURL?.description ?? fallback) else {
+            problems.append("console: public_url is not an absolute URL")
+            return nil
+        }
+        return ConsoleSettings(
+            publicURL: publicURL, authentication: authentication, version: version,
+            cryptography: ConsoleCryptography(
+                sha256: { Digest.sha256($0) }, hmacSHA256: { Digest.hmacSHA256(key: $0, message: $1) }))
+    }
+
+    // MARK: Taking over
+
+    /// Takes a prepared snapshot into force: the first one, or a reload's. Grants that stay keep their tokens.
+    func take(_ prepared: Prepared) {
+        snapshot = prepared.snapshot
+        takeProviders(prepared)
+        takeGrants(prepared)
+        if let settings = prepared.console {
+            if console == nil {
+                console = Console(settings: settings, random: SystemRandom.bytes)
+            } else {
+                console!.settingsChanged(settings)
+            }
+        }
+        if tokenFileTimer == nil { watchTokenFiles() }
+    }
+
+    private func takeProviders(_ prepared: Prepared) {
+        for name in providers.keys where prepared.providers[name] == nil { providers[name] = nil }
+        for (name, (settings, tls)) in prepared.providers {
+            if let entry = providers[name] {
+                entry.tls = tls
+                perform(provider: name, entry.machine.settingsChanged(settings, now: moment))
+            } else {
+                providers[name] = Provider(machine: ProviderMachine(settings: settings), tls: tls)
+            }
+        }
+    }
+
+    private func takeGrants(_ prepared: Prepared) {
+        let names = Set(prepared.snapshot.grants.map(\.name))
+        for name in grants.keys where !names.contains(name) {
+            if let timer = grants[name]?.timer { loop.cancel(timer) }
+            grants[name] = nil
+            told[name] = nil
+        }
+        for name in tokenFiles.keys where !names.contains(name) {
+            tokenFiles[name] = nil
+            told[name] = nil
+        }
+        for grant in prepared.snapshot.grants { take(grant, prepared) }
+    }
+
+    private func take(_ grant: Snapshot.Grant, _ prepared: Prepared) {
+        switch grant.source {
+        case .tokenFile(let path):
+            grants[grant.name] = nil
+            if let old = tokenFiles[grant.name], old.path == path, old.header == grant.credentialHeader { return }
+            tokenFiles[grant.name] = TokenFileGrant(name: grant.name, path: path, header: grant.credentialHeader)
+            told[grant.name] = nil
+            checkTokenFile(grant.name)
+        case .provider(let providerName, let scopes, let requiredScopes):
+            tokenFiles[grant.name] = nil
+            guard let (base, _) = prepared.providers[providerName] else { return }
+            let provider = base.with(grant.credentialHeader)
+            var settings = GrantSettings(name: grant.name, provider: providerName, scopes: scopes)
+            settings.requiredScopes = requiredScopes
+            if let entry = grants[grant.name] {
+                entry.providerName = providerName
+                entry.header = grant.credentialHeader
+                perform(grant.name, entry.machine.settingsChanged(settings, provider: provider, now: moment))
+                return
+            }
+            let machine = GrantMachine(
+                settings: settings, provider: provider,
+                environment: GrantMachine.Environment(
+                    instance: instance, storeIsExclusive: true, seed: SystemRandom.uint64()))
+            let entry = ProviderGrant(machine: machine, providerName: providerName, header: grant.credentialHeader)
+            grants[grant.name] = entry
+            perform(grant.name, entry.machine.started(now: moment))
+        }
+    }
+
+    // MARK: Reload
+
+    /// Reads the file again. A file with a mistake changes nothing and says so.
+    func reload() {
+        ServiceManager.notify("RELOADING=1")
+        defer { ServiceManager.notify("READY=1") }
+        let outcome = GatewayConfiguration.load(path: configurationPath, environment: environment)
+        for diagnostic in outcome.diagnostics { logger.warning("configuration", metadata: ["at": "\(diagnostic)"]) }
+        guard let new = outcome.snapshot else {
+            reloadEnded(nil, "the configuration has mistakes; the old one stays in force")
+            return
+        }
+        switch Control.prepare(new, environment: environment, version: version) {
+        case .failure(let problems):
+            for sentence in problems.sentences { logger.error("configuration", metadata: ["reason": "\(sentence)"]) }
+            reloadEnded(nil, "the configuration cannot be used; the old one stays in force")
+        case .success(let prepared):
+            let obstacles = restartNeeded(from: snapshot, to: new)
+            guard obstacles.isEmpty else {
+                reloadEnded(nil, "these changes need a restart: " + obstacles.joined(separator: ", "))
+                return
+            }
+            let configuration = WorkerConfiguration(new, extending: names)
+            names = configuration.names
+            // Workers first: a grant's news name it by what the workers know then.
+            broadcast(.configuration(configuration))
+            take(prepared)
+            reloadEnded(WallClock.seconds(), "the configuration was reloaded")
+        }
+    }
+
+    private func reloadEnded(_ time: Int64?, _ message: String) {
+        lastReloadSuccessful = time != nil
+        counters.reloadEnded(succeeded: time != nil)
+        if let time {
+            lastReloadAt = time
+            logger.notice("\(message)")
+        } else {
+            logger.error("\(message)")
+        }
+    }
+
+    private func restartNeeded(from old: Snapshot, to new: Snapshot) -> [String] {
+        var list: [String] = []
+        if old.workers != new.workers { list.append("workers") }
+        if old.listeners != new.listeners { list.append("listeners") }
+        if old.console?.address != new.console?.address { list.append("console.address") }
+        if old.store != new.store { list.append("store") }
+        if old.log != new.log { list.append("log") }
+        return list
+    }
+
+    // MARK: Draining
+
+    /// Stops accepting and lets running exchanges end; a second call ends the patience.
+    func drain(within milliseconds: UInt64) {
+        if isDraining {
+            logger.notice("told twice to stop: the rest is cut")
+            broadcast(.drain(milliseconds: 0))
+            return
+        }
+        isDraining = true
+        ServiceManager.notify("STOPPING=1")
+        logger.notice("stopping", metadata: ["patience_ms": "\(milliseconds)"])
+        broadcast(.drain(milliseconds: milliseconds))
+    }
+
+    /// Calls to providers that are under way are given time to end and to be stored: a reply that is thrown away can
+    /// cost the grant.
+    func allWorkersStopped() {
+        settle(until: MonotonicClock.milliseconds() + 5_000)
+    }
+
+    private func settle(until deadline: UInt64) {
+        let isBusy = client.callCount > 0 || !storeAnswers.isEmpty
+        if !isBusy || MonotonicClock.milliseconds() >= deadline {
+            consoleServer?.stop()
+            client.cancelAll()
+            loop.stop()
+        } else {
+            loop.schedule(after: 20) { [unowned self] in settle(until: deadline) }
+        }
+    }
+}
+
+/// What keeps a configuration from being used, beyond what its text can show.
+struct StartupProblems: Error {
+    var sentences: [String]
+}

@@ -1,0 +1,83 @@
+import Configuration
+import OAuth
+import Proxy
+
+/// From the words of `gateway.conf` to the settings of the OAuth machines.
+extension ProviderSettings {
+    /// - Parameter secrets: the client secrets, read.
+    init(_ provider: Snapshot.Provider, secrets: [LoadedSecret]) {
+        self.init(name: provider.name, clientID: provider.clientID)
+        issuer = provider.issuer
+        authorizationEndpoint = provider.authorizeURL.flatMap { ProviderURL($0.description) }
+        tokenEndpoint = provider.tokenURL.flatMap { ProviderURL($0.description) }
+        refreshEndpoint = provider.refreshURL.flatMap { ProviderURL($0.description) }
+        revocationEndpoint = provider.revocationURL.flatMap { ProviderURL($0.description) }
+        allowPlaintextOnLoopback = provider.allowPlaintext
+        clientSecrets = secrets.map { Secret(String(decoding: $0.bytes, as: UTF8.self)) }
+        clientAuthentication =
+            switch provider.clientAuthentication {
+            case .automatic: .automatic
+            case .clientSecretBasic: .basic
+            case .clientSecretPost: .post
+            case .none: .none
+            }
+        pkce = provider.pkce == .s256 ? .s256 : .off
+        requireIssuerParameter = provider.requireISS
+        scopeSeparator = provider.scopeSeparator
+        authorizeParameters = provider.authorizeParameters.map { Parameter($0.name, $0.value) }
+        tokenParameters = provider.tokenParameters.map { Parameter($0.name, $0.value) }
+        refreshParameters = provider.refreshParameters.map { Parameter($0.name, $0.value) }
+        refreshScope =
+            switch provider.refreshScope {
+            case .omit: .omit
+            case .same: .same
+            case .list(let scopes): .list(scopes)
+            }
+        tokenHeaders = provider.tokenHeaders.map { HeaderField($0.name, $0.value) }
+        userAgent = provider.userAgent
+        paths.accessToken = provider.replyPaths.accessToken.joined(separator: ".")
+        paths.refreshToken = provider.replyPaths.refreshToken.joined(separator: ".")
+        paths.expiresIn = provider.replyPaths.expiresIn.joined(separator: ".")
+        paths.scope = provider.replyPaths.scope.joined(separator: ".")
+        errorAliases = provider.errorAliases.mapValues(\.rawValue)
+        defaultLifetime = provider.defaultLifetime.map { Int64($0.milliseconds) }
+        refreshTokenLifetime = provider.refreshTokenLifetime.map { Int64($0.milliseconds) }
+        refreshSkew = Int64(provider.refreshSkew.milliseconds)
+        minimumRefreshInterval = Int64(provider.minRefreshInterval.milliseconds)
+        keepaliveInterval = provider.keepaliveInterval.map { Int64($0.milliseconds) }
+        replayWindow = Int64(provider.replayWindow.milliseconds)
+        callDeadline = Int64(provider.timeout.milliseconds)
+        headerName = provider.credentialHeader.name
+        headerScheme = provider.credentialHeader.scheme
+    }
+
+    /// The settings as one grant uses them: a grant may have its own header.
+    func with(_ header: Snapshot.CredentialHeader) -> ProviderSettings {
+        var copy = self
+        copy.headerName = header.name
+        copy.headerScheme = header.scheme
+        return copy
+    }
+}
+
+extension Proxy.Credential {
+    convenience init(_ credential: OAuth.Credential) {
+        self.init(
+            headerName: String(decoding: credential.headerName, as: UTF8.self), headerValue: credential.headerValue,
+            generation: credential.generation, expiry: credential.expiresAt.map { UInt64(max(0, $0)) } ?? .max)
+    }
+}
+
+extension CredentialRefusal {
+    init(_ reason: UnavailableReason, retryAfter: Int64?) {
+        switch reason {
+        case .notConnected, .revoked: self = .notConnected
+        case .reauthorizationRequired: self = .reauthorizationRequired
+        case .configurationError: self = .configurationError
+        case .coolingDown, .noRefreshToken, .refreshTooSoon: self = .unchanged
+        case .refreshFailed, .storeUnavailable, .tooManyWaiters:
+            let seconds = ((retryAfter ?? 1000) + 999) / 1000
+            self = .unavailable(retryAfter: UInt32(clamping: max(1, seconds)))
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Configuration
+import HTTP
+import OpenSSLKit
+import Proxy
+import Telemetry
+
+/// From the words of `gateway.conf` to what the workers run on.
+extension WorkerConfiguration {
+    /// - Parameter names: of the configuration before; every name keeps its place in the counters.
+    convenience init(_ snapshot: Snapshot, extending names: MetricNames?) {
+        let routeNames = snapshot.routes.map(\.name)
+        let upstreamNames = snapshot.upstreams.map(\.name)
+        let codes = GatewayError.allCases.map { $0.code.description }
+        let extended =
+            names?.extended(routes: routeNames, upstreams: upstreamNames)
+            ?? MetricNames(routes: routeNames, upstreams: upstreamNames, errorCodes: codes)
+        let grants = snapshot.grants.map(\.name)
+        self.init(
+            table: RouteTable(snapshot.routes.map { RouteRule($0, in: snapshot) }),
+            upstreams: snapshot.upstreams.map { upstream in
+                UpstreamSettings(upstream, metricIndex: extended.upstreamIndex(of: upstream.name) ?? 0)
+            },
+            grants: grants, timeouts: CallerTimeouts(snapshot.timeouts), limits: CallerLimits(snapshot.limits),
+            names: extended)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds, never negative.
+    var milliseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        return UInt64(max(0, seconds)) * 1000 + UInt64(max(0, attoseconds / 1_000_000_000_000_000))
+    }
+}
+
+extension CallerTimeouts {
+    init(_ timeouts: Snapshot.Timeouts) {
+        head = timeouts.head.milliseconds
+        bodyIdle = timeouts.bodyIdle.milliseconds
+        keepAlive = timeouts.keepAlive.milliseconds
+        writeIdle = timeouts.writeIdle.milliseconds
+        credential = timeouts.credential.milliseconds
+    }
+}
+
+extension CallerLimits {
+    init(_ limits: Snapshot.Limits) {
+        connections = limits.maxConnections
+        head = HeadLimits(
+            targetBytes: limits.targetBytes, headBytes: limits.headerBytes, fieldCount: limits.headerCount)
+        retryMemoryBytes = limits.retryMemoryBytes
+        temporaryDirectory = limits.temporaryDirectory
+    }
+}
+
+extension UpstreamSettings {
+    init(_ upstream: Snapshot.Upstream, metricIndex: Int) {
+        var basePath = Array(upstream.url.path.utf8)
+        while basePath.last == 0x2F { basePath.removeLast() }
+        self.init(
+            name: upstream.name,
+            identity: UpstreamIdentity(
+                isPlaintext: upstream.url.isPlaintext, authority: Array((upstream.host ?? upstream.url.authority).utf8),
+                basePath: basePath),
+            host: upstream.url.host, port: upstream.url.port,
+            tls: upstream.url.isPlaintext ? nil : TLSClientConfiguration(caFile: upstream.caFile, alpn: ["http/1.1"]),
+            pool: UpstreamPool.Limits(
+                connections: upstream.maxConnections, idle: upstream.maxIdleConnections,
+                waiting: upstream.maxConnections * 4))
+        connectTimeout = upstream.connectTimeout.milliseconds
+        tlsTimeout = upstream.tlsTimeout.milliseconds
+        firstByteTimeout = upstream.firstByteTimeout.milliseconds
+        responseIdleTimeout = upstream.responseIdleTimeout.milliseconds
+        writeIdleTimeout = upstream.writeIdleTimeout.milliseconds
+        idleTimeout = upstream.idleTimeout.milliseconds
+        maxAge = upstream.maxConnectionAge?.milliseconds
+        self.metricIndex = metricIndex
+    }
+}
+
+extension RouteRule {
+    init(_ route: Snapshot.Route, in snapshot: Snapshot) {
+        let path: Path =
+            switch route.path {
+            case .exact(let path): .exact(Array(path.utf8))
+            case .prefix(let path): .prefix(Array(path.utf8))
+            }
+        // The parser has checked that both names exist.
+        let upstream = snapshot.upstreams.firstIndex { $0.name == route.upstream } ?? 0
+        let grant = route.grant.flatMap { name in snapshot.grants.firstIndex { $0.name == name } }
+        self.init(name: route.name, path: path, upstream: upstream, grant: grant)
+        host = route.host.map { Array($0.utf8) }
+        methods = route.methods.map { Array($0.utf8) }
+        stripPrefix = Array((route.stripPrefix ?? "").utf8)
+        if stripPrefix.last == 0x2F { stripPrefix.removeLast() }
+        forwardAuthorization = route.forwardAuthorization
+        forwardCookies = route.forwardCookies
+        forwarded =
+            switch route.forwarded {
+            case .off: .off
+            case .xForwarded: .xForwarded
+            case .rfc7239: .rfc7239
+            }
+        via = route.via
+        retryStatuses = route.retryStatuses.map { UInt16(clamping: $0) }
+        retryBodyLimit = route.retryBodyLimit
+        requestBodyLimit = route.requestBodyLimit.map { UInt64($0) }
+        responseBodyLimit = route.responseBodyLimit.map { UInt64($0) }
+        allowFrom = route.allowFrom.map { AddressBlock($0) }
+        allowWebSocket = route.allowWebSocket
+        timeout = route.timeout?.milliseconds
+        if let grant {
+            credentialHeader = Array(snapshot.grants[grant].credentialHeader.name.lowercased().utf8)
+        }
+    }
+}
+
+extension AddressBlock {
+    init(_ network: Snapshot.Network) {
+        switch network.address {
+        case .v4(let bits):
+            self.init(high: 0, low: UInt64(bits), isIPv4: true, prefixLength: network.prefixLength)
+        case .v6(let high, let low):
+            self.init(high: high, low: low, isIPv4: false, prefixLength: network.prefixLength)
+        }
+    }
+}
