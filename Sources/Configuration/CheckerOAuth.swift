@@ -21,14 +21,14 @@ extension Checker {
             diagnostics.error(
                 section.position, "\(section.title) needs \"issuer\", or both \"authorize_url\" and \"token_url\"")
         }
-        for name in ["discovery_url", "require_iss"] where section.has(name) && !section.mentions("issuer") {
-            diagnostics.error(section.position(of: name), "\"\(name)\" needs \"issuer\", which it is compared with")
+        for name in ["discovery", "require_iss"] where section.has(name) && !section.mentions("issuer") {
+            diagnostics.error(section.position(of: name), "\"\(name)\" has no meaning without \"issuer\"")
         }
         let provider = section.value
         let urls = [
             ("issuer", provider.issuer.flatMap { URLText.url($0) }), ("authorize_url", provider.authorizeURL),
             ("token_url", provider.tokenURL), ("refresh_url", provider.refreshURL),
-            ("revocation_url", provider.revocationURL), ("discovery_url", provider.discoveryURL),
+            ("revocation_url", provider.revocationURL),
         ]
         for case (let name, let url?) in urls where url.isPlaintext {
             checkPlaintext(url, name, at: section.position(of: name), isAllowed: provider.allowPlaintext)
@@ -87,13 +87,23 @@ extension Checker {
         let provider = self.draft.providers.first { $0.value.name == draft.provider }?.value
         var grant = Snapshot.Grant(name: draft.name)
         grant.credentialHeader = header(of: draft, provider: provider)
+        grant.requireRefreshToken = draft.requireRefreshToken
+        grant.expectedAccount = draft.expectedAccount
         if let path = draft.tokenFile { grant.source = .tokenFile(path: path) }
         if let name = draft.provider {
             grant.source = .provider(name, scopes: draft.scopes, requiredScopes: draft.requiredScopes)
         }
-        let separator = provider?.scopeSeparator ?? " "
-        checkScopes(draft.scopes, separator: separator, at: section.position(of: "scopes"))
+        checkDetails(of: section, provider: provider)
         return grant
+    }
+
+    private mutating func checkDetails(of section: Section<GrantDraft>, provider: Snapshot.Provider?) {
+        let separator = provider?.scopeSeparator ?? " "
+        checkScopes(section.value.scopes, separator: separator, at: section.position(of: "scopes"))
+        guard section.has("expected_account"), let provider, provider.replyPaths.account == nil else { return }
+        diagnostics.error(
+            section.position(of: "expected_account"),
+            "\"expected_account\" needs \"account\" in the \"paths\" of [provider.\(provider.name)]")
     }
 
     private func header(of draft: GrantDraft, provider: Snapshot.Provider?) -> Snapshot.CredentialHeader {
@@ -117,7 +127,8 @@ extension Checker {
             diagnostics.error(
                 section.position(of: "token_file"), "\"token_file\" and \"provider\" exclude each other")
         case (false, true):
-            for name in ["scopes", "required_scopes"] where section.has(name) {
+            for name in ["scopes", "required_scopes", "require_refresh_token", "expected_account"]
+            where section.has(name) {
                 diagnostics.error(section.position(of: name), "\"\(name)\" needs a provider; a token_file has none")
             }
             checkTokenFile(section)

@@ -12,7 +12,8 @@ private let endpointDirectives: [Directive<Snapshot.Provider>] = [
     Directive("refresh_url", .url, \.refreshURL, "Where refreshes go, if not to token_url."),
     Directive("revocation_url", .url, \.revocationURL, "The revocation endpoint (RFC 7009)."),
     Directive(
-        "discovery_url", .url, \.discoveryURL, "The metadata document, if not at the well-known place."),
+        "discovery", .choice([("auto", .automatic), ("oauth", .oauth), ("openid", .openID)]), \.discovery,
+        default: "auto", "Whose metadata is asked: RFC 8414's (`oauth`), OpenID Connect's, or one after the other."),
     Directive("ca_file", .path, \.caFile, "Certificates (PEM) to trust instead of the system's."),
     Directive(
         "timeout", .duration(.seconds(1)...(.seconds(600))), \.timeout, default: "30s",
@@ -49,6 +50,11 @@ private let clientDirectives: [Directive<Snapshot.Provider>] = [
         ]), \.clientAuthentication, default: "auto",
         "How the client authenticates; `auto`: as discovered, else `client_secret_basic`, without a secret `none`."),
     Directive(
+        "revocation_auth",
+        .choice([
+            ("client_secret_basic", .clientSecretBasic), ("client_secret_post", .clientSecretPost), ("none", .none),
+        ]), \.revocationAuthentication, "How it authenticates for revocation, if not as at the token endpoint."),
+    Directive(
         "pkce", .choice([("s256", .s256), ("off", .off)]), \.pkce, default: "s256",
         "`off` only for a provider that refuses PKCE."),
     Directive(
@@ -61,6 +67,10 @@ private let quirkDirectives: [Directive<Snapshot.Provider>] = [
         .string(expected: "one printable ASCII character that is not a letter or digit") { text in
             text.utf8.count == 1 && text.utf8.allSatisfy { $0 < 0x7f && !$0.isLetter && !$0.isDigit }
         }, \.scopeSeparator, default: " ", "What stands between scopes; some providers want `,`."),
+    Directive(
+        "scope_param", .parameterName, \.scopeParameter, default: "scope",
+        "The authorization request's name for the scopes."),
+    Directive("code_param", .parameterName, \.codeParameter, default: "code", "The callback's name for the code."),
     Directive(
         "authorize_params",
         .parameters(reserved: [
@@ -75,6 +85,11 @@ private let quirkDirectives: [Directive<Snapshot.Provider>] = [
         "refresh_params",
         .parameters(reserved: ["grant_type", "refresh_token", "client_id", "client_secret", "scope"]),
         \.refreshParameters, "Further parameters of refresh requests."),
+    Directive(
+        "revocation_params",
+        .parameters(reserved: ["token", "token_type_hint", "client_id", "client_secret"]), \.revocationParameters,
+        "Further parameters of revocation requests."),
+    Directive("token_body", .choice, \.tokenBody, default: "form", "How requests to the token endpoint are encoded."),
     Directive(
         "refresh_scope", .refreshScope, \.refreshScope, default: "omit",
         "The scope of refreshes: `omit`, `same` (the grant's) or a list."),
@@ -97,11 +112,17 @@ private let lifetimeDirectives: [Directive<Snapshot.Provider>] = [
         "default_lifetime", .durationOrOff(.seconds(1)...year, zero: "unknown"), \.defaultLifetime, default: "0s",
         "The lifetime of an access token whose reply does not say it; unknown: only a 401 refreshes."),
     Directive(
+        "expires_unit", .duration(.milliseconds(1)...(.seconds(86_400))), \.expiresUnit, default: "1s",
+        "What one unit of `expires_in` is."),
+    Directive(
         "refresh_skew", .duration(.zero...(.seconds(86_400))), \.refreshSkew, default: "1m",
         "Refresh this long before expiry, but at most half of the lifetime."),
     Directive(
-        "min_refresh_interval", .duration(.zero...(.seconds(86_400))), \.minRefreshInterval, default: "10s",
-        "The least time between two refreshes of a grant."),
+        "min_refresh_interval", .duration(.zero...(.seconds(86_400))), \.minRefreshInterval, default: "0s",
+        "The least time between two refreshes of a grant, for providers that count them."),
+    Directive(
+        "rejection_cooldown", .duration(.zero...(.seconds(86_400))), \.rejectionCooldown, default: "10s",
+        "At most one refresh because of 401s in this time."),
     Directive(
         "keepalive_interval", .durationOrOff(.seconds(60)...year), \.keepaliveInterval, default: "0s",
         "Refresh even an unused grant this often."),
@@ -123,6 +144,8 @@ struct GrantDraft: Sendable {
     var scopes: [String] = []
     var requiredScopes: [String] = []
     var tokenFile: String?
+    var requireRefreshToken: Bool?
+    var expectedAccount: String?
     var header: String?
     var scheme: String?
 }
@@ -138,6 +161,12 @@ let grantDirectives = Directives<GrantDraft>(
         Directive(
             "token_file", .path, \.tokenFile,
             "Instead of a provider: a file with the token, re-read when it changes."),
+        Directive(
+            "require_refresh_token", .boolean, \.requireRefreshToken,
+            "Refuse a consent without a refresh token; unset: where it would replace a grant that has one."),
+        Directive(
+            "expected_account", .string(), \.expectedAccount,
+            "The only account whose consent is accepted, as found at `account` in the provider's paths."),
         Directive("header", .credentialHeaderName, \.header, "Instead of the provider's header."),
         Directive("scheme", .credentialScheme, \.scheme, "Instead of the provider's scheme."),
     ])

@@ -9,18 +9,25 @@ extension Snapshot {
         /// Where refreshes go, when not to `tokenURL`.
         package internal(set) var refreshURL: URL?
         package internal(set) var revocationURL: URL?
-        /// A metadata document in an unusual place.
-        package internal(set) var discoveryURL: URL?
+        package internal(set) var discovery = Discovery.automatic
         package internal(set) var clientID = ""
         /// Tried in order when the provider answers `invalid_client`. Empty: a public client.
         package internal(set) var clientSecrets: [SecretSource] = []
         package internal(set) var clientAuthentication = ClientAuthentication.none
+        /// nil: as at the token endpoint.
+        package internal(set) var revocationAuthentication: ClientAuthentication?
         package internal(set) var pkce = PKCE.s256
         package internal(set) var scopeSeparator = " "
+        /// The authorization request's name for the scopes.
+        package internal(set) var scopeParameter = ""
+        /// The callback's name for the code.
+        package internal(set) var codeParameter = ""
         /// Extra parameters, in the order of the file.
         package internal(set) var authorizeParameters: [NamedValue] = []
         package internal(set) var tokenParameters: [NamedValue] = []
         package internal(set) var refreshParameters: [NamedValue] = []
+        package internal(set) var revocationParameters: [NamedValue] = []
+        package internal(set) var tokenBody = Body.form
         package internal(set) var refreshScope = RefreshScope.omit
         /// The provider's own error codes and the standard code that each one means.
         package internal(set) var errorAliases: [String: ErrorMeaning] = [:]
@@ -28,9 +35,13 @@ extension Snapshot {
         package internal(set) var replyPaths = ReplyPaths()
         /// The lifetime of an access token whose reply has no `expires_in`; nil: unknown, only a 401 refreshes.
         package internal(set) var defaultLifetime: Duration?
+        /// What `expires_in` counts.
+        package internal(set) var expiresUnit = Duration.zero
         /// Refresh this long before expiry (the machine takes at most half of the lifetime).
         package internal(set) var refreshSkew = Duration.zero
         package internal(set) var minRefreshInterval = Duration.zero
+        /// At most one refresh because of 401s in this time.
+        package internal(set) var rejectionCooldown = Duration.zero
         /// Refresh even an unused grant this often; nil: off.
         package internal(set) var keepaliveInterval: Duration?
         /// How long a refresh token lives by the provider's documentation; nil: unknown.
@@ -70,6 +81,19 @@ extension Snapshot {
         case off
     }
 
+    /// Which metadata is asked for the endpoints that are not given.
+    package enum Discovery: Sendable, Hashable {
+        /// RFC 8414 first, then OpenID Connect.
+        case automatic
+        case oauth
+        case openID
+    }
+
+    /// How requests to the token endpoint are encoded.
+    package enum Body: String, Sendable, Hashable, CaseIterable {
+        case form, json
+    }
+
     /// What a refresh says about scope.
     package enum RefreshScope: Sendable, Hashable {
         case omit
@@ -90,7 +114,13 @@ extension Snapshot {
         package internal(set) var accessToken = ["access_token"]
         package internal(set) var refreshToken = ["refresh_token"]
         package internal(set) var expiresIn = ["expires_in"]
+        /// An absolute time in seconds since 1970; nil: not read.
+        package internal(set) var expiresAt: [String]?
         package internal(set) var scope = ["scope"]
+        package internal(set) var error = ["error"]
+        package internal(set) var errorDescription = ["error_description"]
+        /// What identifies the account that consented; nil: not read.
+        package internal(set) var account: [String]?
     }
 
     /// The field that carries the token upstream.
@@ -115,6 +145,11 @@ extension Snapshot {
         }
         package internal(set) var name = ""
         package internal(set) var source = Source.tokenFile(path: "")
+        /// true: a consent without a refresh token is refused; false: accepted; nil: refused only where it would
+        /// replace a grant that has one.
+        package internal(set) var requireRefreshToken: Bool?
+        /// The only account whose consent is accepted; nil: the first one is pinned, where `paths.account` is set.
+        package internal(set) var expectedAccount: String?
         /// The grant's own, else its provider's, else `Authorization: Bearer`.
         package internal(set) var credentialHeader = CredentialHeader()
 

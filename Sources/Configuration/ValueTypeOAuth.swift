@@ -12,6 +12,13 @@ extension ValueType where Value == String {
         }
     }
 
+    /// A parameter's name in a query or form.
+    static var parameterName: Self {
+        string("parameter", expected: "a parameter's name: letters, digits and \"_\"") {
+            $0.utf8.allSatisfy { $0.isLetter || $0.isDigit || $0 == 0x5f }
+        }
+    }
+
     static var credentialScheme: Self {
         string("string", expected: "an authentication scheme such as \"Bearer\", or empty", mayBeEmpty: true) {
             $0.utf8.allSatisfy(\.isTokenCharacter)
@@ -47,17 +54,19 @@ extension ValueType where Value == Snapshot.RefreshScope {
 }
 
 extension ValueType where Value == Snapshot.ReplyPaths {
-    private static var members: [(name: String, path: WritableKeyPath<Snapshot.ReplyPaths, [String]>)] {
+    private static var members: [(name: String, set: (inout Snapshot.ReplyPaths, [String]) -> Void)] {
         [
-            ("access_token", \.accessToken), ("refresh_token", \.refreshToken), ("expires_in", \.expiresIn),
-            ("scope", \.scope),
+            ("access_token", { $0.accessToken = $1 }), ("refresh_token", { $0.refreshToken = $1 }),
+            ("expires_in", { $0.expiresIn = $1 }), ("expires_at", { $0.expiresAt = $1 }), ("scope", { $0.scope = $1 }),
+            ("error", { $0.error = $1 }), ("error_description", { $0.errorDescription = $1 }),
+            ("account", { $0.account = $1 }),
         ]
     }
 
     static var replyPaths: Self {
         let example = #"{ access_token = "authed_user.access_token" }"#
         return Self(
-            "table", expected: "a table such as \(example)", legal: "access_token, refresh_token, expires_in, scope"
+            "table", expected: "a table such as \(example)", legal: members.map(\.name).joined(separator: ", ")
         ) { node in
             guard case .table(let entries) = node.kind else { return .wrong }
             var paths = Snapshot.ReplyPaths()
@@ -69,7 +78,7 @@ extension ValueType where Value == Snapshot.ReplyPaths {
                     continue
                 }
                 switch path.value(entry.value) {
-                case .success(let path): paths[keyPath: member.path] = path
+                case .success(let path): member.set(&paths, path)
                 case .failure(let failure):
                     mistakes += failure.list.map { Mistake($0.position, "has \(quoted(entry.key)), which " + $0.text) }
                 }

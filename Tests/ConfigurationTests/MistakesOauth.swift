@@ -7,7 +7,7 @@ let oauthMistakes: [MistakeRow] = [
         full, #"issuer = "https://accounts.zoho.com"\#n"#,
         #"authorize_url = "https://a/b"\#nrequire_iss = true\#n"#,
         #"9:1: error: [provider.zoho] needs "issuer", or both "authorize_url" and "token_url""#,
-        #"11:15: error: "require_iss" needs "issuer", which it is compared with"#),
+        #"11:15: error: "require_iss" has no meaning without "issuer""#),
     MistakeRow(
         full, #""https://accounts.zoho.com""#,
         #""http://accounts.zoho.com""#,

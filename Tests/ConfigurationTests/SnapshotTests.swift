@@ -85,11 +85,19 @@ struct SnapshotTests {
             token_headers = { "X-Api-Version" = "2" }
             refresh_scope = ["a", "b"]
             error_aliases = { bad_refresh_token = "invalid_grant" }
-            paths = { access_token = "authed_user.access_token" }
+            paths = { access_token = "authed_user.access_token", account = "team.id", expires_at = "at" }
             keepalive_interval = "30d"
             replay_window = "0s"
             scope_separator = ","
             pkce = "off"
+            discovery = "openid"
+            revocation_auth = "none"
+            scope_param = "user_scope"
+            code_param = "spapi_oauth_code"
+            token_body = "json"
+            expires_unit = "1ms"
+            rejection_cooldown = "0s"
+            revocation_params = { a = "b" }
             """
         let text = full.replacing("client_id = \"1000.ABC\"", with: quirks)
         #expect(mistakes(text) == [])
@@ -102,6 +110,22 @@ struct SnapshotTests {
         #expect(provider.replyPaths.refreshToken == ["refresh_token"])
         #expect(provider.keepaliveInterval == .seconds(30 * 86_400) && provider.replayWindow == .zero)
         #expect(provider.scopeSeparator == "," && provider.pkce == .off)
+        #expect(provider.replyPaths.account == ["team", "id"] && provider.replyPaths.expiresAt == ["at"])
+        #expect(
+            provider.discovery == .openID && provider.revocationAuthentication == Snapshot.ClientAuthentication.none)
+        #expect(provider.scopeParameter == "user_scope" && provider.codeParameter == "spapi_oauth_code")
+        #expect(provider.tokenBody == .json && provider.expiresUnit == .milliseconds(1))
+        #expect(provider.rejectionCooldown == .zero && provider.revocationParameters.map(\.name) == ["a"])
+    }
+
+    @Test func `an expected account needs the place where accounts are found`() throws {
+        let text = full.replacing(
+            "provider = \"zoho\"", with: "provider = \"zoho\"\nrequire_refresh_token = false\nexpected_account = \"7\"")
+        #expect(
+            mistakes(text) == [#"16:20: error: "expected_account" needs "account" in the "paths" of [provider.zoho]"#])
+        let grant = try #require(
+            parsed(text.replacing("client_id =", with: "paths = { account = \"id\" }\nclient_id ="))?.grants.first)
+        #expect(grant.expectedAccount == "7" && grant.requireRefreshToken == false)
     }
 
     @Test func `routes of one path may differ in host or methods`() throws {

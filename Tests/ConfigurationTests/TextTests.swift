@@ -49,12 +49,19 @@ struct TextTests {
         ),
         ("[" + String(repeating: "a.", count: 100) + "a]", "1:1: error: not valid TOML: more than 64 dots"),
         (String(repeating: "#", count: (1 << 20) + 1), "1:1: error: not valid TOML: the file is larger than 1 MiB"),
+        ("\n\u{27c} = 1", "2:1: error: not valid TOML"), ("a = 0\u{27c}2", "1:6: error: not valid TOML"),
+        ("a = \"\"\"x\"\"\"\"\"b" + String(repeating: ".", count: 65), "1:1: error: not valid TOML: more than 64"),
         ("a = \"\u{0}\"", "1:"), ("\u{feff}workers = ", "1:"), ("a = \"\"\"", "1:"), ("a = 'x\n", "1:"),
     ])
     func `a hostile text is one diagnostic and no crash`(_ text: String, _ start: String) {
         let found = mistakes(text)
         #expect(found.count >= 1)
         #expect(found.first?.hasPrefix(start) == true, "\(found.first ?? "")")
+    }
+
+    @Test func `characters beyond ASCII may stand anywhere in a string`() {
+        let text = minimal.replacing("grant = \"fixed\"", with: "grant = \"\"\"\\\n  \u{a7}\u{27c}\"\"\"")
+        #expect(mistakes(text) == ["12:9: error: there is no [grant.\u{a7}\u{27c}]"])
     }
 
     @Test func `dots in strings and comments are not counted`() {
