@@ -29,7 +29,7 @@ import Testing
     @Test(
         arguments: [
             "", ".", ".example.com", "*.example.com", "api.example.com\0.evil.test", "a b", "bücher.example", "a/b",
-            "user@host", "host:443", "[api.example.com]", "[]", String(repeating: "a", count: 300), "..",
+            "user@host", "host:443", "[api.example.com]", "[]", "127.0.0.1.", String(repeating: "a", count: 300), "..",
         ])
     func `an impossible host fails before anything is sent`(host: String) throws {
         let link = try Fixture.link(host: host)
