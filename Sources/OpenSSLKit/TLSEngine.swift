@@ -40,7 +40,8 @@ import COpenSSL
         guard unsafe VerifiedHost(host)?.apply(to: tls.pointee.ssl) == true else {
             failure = TLSError(
                 kind: .invalidHost,
-                reason: "\"\(host)\" cannot be verified: it must be a DNS name in ASCII or an IP address")
+                reason:
+                    "\(String(reflecting: host)) cannot be verified: it must be a DNS name in ASCII or an IP address")
             return
         }
         if let session, session.context === context, session.host == host, session.isResumable {

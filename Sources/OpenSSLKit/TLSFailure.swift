@@ -63,6 +63,8 @@ struct TLSFailure {
             return error(.noPeerCertificate, "\(peer) sent no certificate: this listener requires one")
         case SSL_R_CERTIFICATE_VERIFY_FAILED:
             return error(.otherVerification, "the certificate of \(peer) could not be verified")
+        case SSL_R_PROTOCOL_IS_SHUTDOWN:
+            return error(.internalFailure, "TLS to \(peer) was used after it had been closed")
         case SSL_R_UNEXPECTED_EOF_WHILE_READING:
             return error(.truncated, "\(peer) ended the connection without close_notify")
         case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:

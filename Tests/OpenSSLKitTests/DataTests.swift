@@ -122,6 +122,19 @@ import Testing
         #expect(received.error?.kind == .protocolViolation)
     }
 
+    @Test func `sending after closing is our own fault`() throws {
+        let link = try Self.established()
+        link.close(link.client)
+        let output = TLSOutputBuffer()
+        let sent = [1].withUnsafeBytes { link.client.send($0, output: output) }
+        guard case .failed(let error) = sent.state else {
+            Issue.record("it was sent")
+            return
+        }
+        #expect(error.kind == .internalFailure)
+        #expect(output.isEmpty)
+    }
+
     @Test func `sending nothing sends nothing`() throws {
         let link = try Self.established()
         #expect(link.send([], from: link.client).isEmpty)
