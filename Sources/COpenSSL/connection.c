@@ -109,7 +109,7 @@ void tg_tls_free(tg_tls *tls) {
     free(tls);
 }
 
-// Same as ERR_clear_error, which is ten times dearer when there is nothing to clear.
+// Same as ERR_clear_error, which goes through all its slots even when there is nothing to clear.
 static inline void clear_errors(void) {
     if (ERR_peek_error() != 0) ERR_clear_error();
 }

@@ -2,7 +2,8 @@ package enum TLSVersion: Sendable, Hashable, CaseIterable { case tls12, tls13 }
 
 /// How to connect to upstreams or providers by TLS. Verification has no switch: it is always on.
 package struct TLSClientConfiguration: Sendable, Hashable {
-    /// A PEM file with the authorities to trust. With `caPEM` too, both are trusted; with neither, the system's.
+    /// A PEM file with the authorities to trust. With `caPEM` too, both are trusted; with neither, the system's
+    /// bundle, or the one that `SSL_CERT_FILE` names.
     package var caFile: String?
     /// Authorities to trust, as PEM text.
     package var caPEM: String?
@@ -16,7 +17,7 @@ package struct TLSClientConfiguration: Sendable, Hashable {
     package var clientCertificateFile: String?
     /// A PEM file with the unencrypted private key of `clientCertificateFile`.
     package var clientKeyFile: String?
-    /// Gives back OpenSSL's buffers (about 35 KB) after every record, at the price of allocating them again.
+    /// Gives back OpenSSL's buffers (about 33 KB) after every record, at the price of allocating them again.
     /// `TLSEngine.releaseIdleBuffers()` does the same only where it is worth it.
     package var releasesBuffersAfterEachRecord: Bool
 

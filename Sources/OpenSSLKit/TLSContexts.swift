@@ -8,8 +8,8 @@ import COpenSSL
     let pointer: OpaquePointer
     package let configuration: TLSClientConfiguration
 
-    /// - Parameter other: where it trusts the same roots, they are shared. Reading the system's takes 20 ms and half
-    ///   a megabyte, so make the first context of a snapshot alone and the others with it. Same thread only.
+    /// - Parameter other: where it trusts the same roots, they are shared. Reading the system's takes 20 ms and 0.8
+    ///   MB, so make the first context of a snapshot alone and the others with it. Same thread only.
     /// - Throws: what an operator must mend, with the path of the file.
     package init(
         _ configuration: TLSClientConfiguration, sharingRootsOf other: TLSClientContext? = nil

@@ -19,8 +19,8 @@ import COpenSSL
         case server(TLSServerContext)
     }
 
-    /// RFC 8446 5.5 allows 2^24.5 full records under one AES-GCM key.
-    private static let recordsPerKey = 1 << 23
+    /// RFC 8446 5.5 allows 2^24.5 full records under one AES-GCM key. A variable for tests only.
+    var recordsPerKey = 1 << 23
     private static let recordBytes = 16 * 1024
     private static let postponedBytesLimit = 1 << 20
 
@@ -40,7 +40,8 @@ import COpenSSL
         guard unsafe VerifiedHost(host)?.apply(to: tls.pointee.ssl) == true else {
             failure = TLSError(
                 kind: .invalidHost,
-                reason: "\"\(host)\" cannot be verified: it must be a DNS name in ASCII or an IP address")
+                reason:
+                    "\(String(reflecting: host)) cannot be verified: it must be a DNS name in ASCII or an IP address")
             return
         }
         if let session, session.context === context, session.host == host, session.isResumable {
@@ -151,7 +152,7 @@ import COpenSSL
         return unsafe !tls.pointee.drained
     }
 
-    /// Gives back OpenSSL's two record buffers (about 35 KB) until the next record; for connections that go idle.
+    /// Gives back OpenSSL's two record buffers (about 33 KB) until the next record; for connections that go idle.
     /// Does nothing while a record is half read.
     package func releaseIdleBuffers() {
         guard isEstablished, let tls = unsafe tls else { return }
@@ -163,8 +164,8 @@ import COpenSSL
     package func updateKeys() {
         guard isEstablished, failure == nil, let tls = unsafe tls else { return }
         guard unsafe SSL_version(tls.pointee.ssl) == TLS1_3_VERSION else { return }
-        unsafe SSL_key_update(tls.pointee.ssl, SSL_KEY_UPDATE_REQUESTED)
-        recordsUnderKey = 0
+        // Refused in the middle of a message of the peer: then the next call tries again.
+        if unsafe SSL_key_update(tls.pointee.ssl, SSL_KEY_UPDATE_REQUESTED) == 1 { recordsUnderKey = 0 }
     }
 }
 
@@ -270,7 +271,7 @@ extension TLSEngine {
 
     private func countRecords(of count: Int) {
         recordsUnderKey += count / Self.recordBytes + 1
-        if recordsUnderKey >= Self.recordsPerKey { updateKeys() }
+        if recordsUnderKey >= recordsPerKey { updateKeys() }
     }
 
     /// Keeps plaintext until the peer has sent the rest of its handshake message, so that drivers need not.
@@ -317,7 +318,9 @@ private struct VerifiedHost {
         let isPlausible = name.utf8.allSatisfy { octet in
             octet > 0x20 && octet < 0x7f && !"*/:@[]".utf8.contains(octet)
         }
-        guard isPlausible, !name.isEmpty, name.utf8.count <= 253, !name.hasPrefix(".") else { return nil }
+        guard isPlausible, !name.isEmpty, name.utf8.count <= 253, !name.hasPrefix("."), !Self.isAddress(name) else {
+            return nil
+        }
     }
 
     private static func isAddress(_ text: String) -> Bool {

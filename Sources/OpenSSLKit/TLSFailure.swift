@@ -26,14 +26,20 @@ struct TLSFailure {
     /// - Parameter isEstablished: the handshake had been completed.
     func error(_ tls: UnsafeMutablePointer<tg_tls>, isEstablished: Bool) -> TLSError {
         guard library(code) == ERR_LIB_SSL else {
-            let text = code == 0 ? "no reason given" : libraryText(code)
-            return error(isEstablished ? .internalFailure : .protocolViolation, "TLS with \(peer) failed: \(text)")
+            // Another part of OpenSSL chokes on what a peer sent in the handshake, for example a point off the curve.
+            let isTheirs = code != 0 && !isEstablished
+            let text = code == 0 ? "memory may be short" : libraryText(code)
+            return error(isTheirs ? .protocolViolation : .internalFailure, "TLS with \(peer) failed: \(text)")
         }
         let reason = tg_error_reason(code)
         if reason == SSL_R_CERTIFICATE_VERIFY_FAILED, unsafe tls.pointee.verify_error != X509_V_OK {
             return unsafe refusal(tls)
         }
-        if reason > SSL_AD_REASON_OFFSET { return alert(reason - SSL_AD_REASON_OFFSET) }
+        if alertReasons.contains(reason) { return alert(reason - SSL_AD_REASON_OFFSET) }
+        // The reasons that all parts of OpenSSL share lie above: memory, internal errors.
+        if reason > alertReasons.upperBound {
+            return error(.internalFailure, "TLS with \(peer) failed: \(libraryText(code))")
+        }
         return violation(reason, isEstablished: isEstablished)
     }
 
@@ -55,6 +61,10 @@ struct TLSFailure {
             return error(.noApplicationProtocol, "\(peer) offers only application protocols that are not spoken here")
         case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
             return error(.noPeerCertificate, "\(peer) sent no certificate: this listener requires one")
+        case SSL_R_CERTIFICATE_VERIFY_FAILED:
+            return error(.otherVerification, "the certificate of \(peer) could not be verified")
+        case SSL_R_PROTOCOL_IS_SHUTDOWN:
+            return error(.internalFailure, "TLS to \(peer) was used after it had been closed")
         case SSL_R_UNEXPECTED_EOF_WHILE_READING:
             return error(.truncated, "\(peer) ended the connection without close_notify")
         case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
@@ -96,6 +106,8 @@ struct TLSFailure {
         guard let text = unsafe SSL_alert_desc_string_long(number) else { return "unknown" }
         return unsafe String(cString: text)
     }
+
+    private var alertReasons: ClosedRange<Int32> { SSL_AD_REASON_OFFSET...SSL_AD_REASON_OFFSET + 255 }
 
     private func library(_ code: UInt) -> Int32 { tg_error_library(code) }
 }

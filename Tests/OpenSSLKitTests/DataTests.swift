@@ -122,6 +122,19 @@ import Testing
         #expect(received.error?.kind == .protocolViolation)
     }
 
+    @Test func `sending after closing is our own fault`() throws {
+        let link = try Self.established()
+        link.close(link.client)
+        let output = TLSOutputBuffer()
+        let sent = [1].withUnsafeBytes { link.client.send($0, output: output) }
+        guard case .failed(let error) = sent.state else {
+            Issue.record("it was sent")
+            return
+        }
+        #expect(error.kind == .internalFailure)
+        #expect(output.isEmpty)
+    }
+
     @Test func `sending nothing sends nothing`() throws {
         let link = try Self.established()
         #expect(link.send([], from: link.client).isEmpty)
@@ -206,8 +219,62 @@ import Testing
         #expect(link.receive(link.server).plaintext == [1])
     }
 
-    /// A ticket with a client certificate in it, cut into records of 512 octets: in its middle OpenSSL does not write.
+    @Test func `keys are changed by themselves after so many records`() throws {
+        let link = try DataTests.established()
+        link.client.recordsPerKey = 4
+        let sizes = (0..<9).map { _ in link.send([7], from: link.client).count }
+        // A record with one octet has 23, a key update before it 27 more.
+        #expect(sizes == [23, 23, 23, 50, 23, 23, 23, 50, 23])
+        #expect(link.receive(link.server).plaintext == [UInt8](repeating: 7, count: 9))
+        link.send([8], from: link.server)
+        #expect(link.receive(link.client).plaintext == [8])
+    }
+
+    @Test func `a key update that waits also goes out while receiving`() throws {
+        let link = try DataTests.established()
+        link.client.updateKeys()
+        link.send([1], from: link.server)
+        #expect(link.receive(link.client).plaintext == [1])
+        #expect(!link.toServer.isEmpty)
+        #expect(link.receive(link.server).error == nil)
+        link.send([2], from: link.client)
+        #expect(link.receive(link.server).plaintext == [2])
+    }
+
     @Test func `what is sent while a ticket is half read goes out after it`() throws {
+        let (link, rest) = try halfATicket()
+        #expect(link.send(Array("hel".utf8), from: link.client).isEmpty)
+        #expect(link.send(Array("lo".utf8), from: link.client).isEmpty)
+        link.close(link.client)
+        #expect(link.toServer.isEmpty)
+        link.toClient = rest
+        #expect(link.receive(link.client).error == nil)
+        #expect(link.receive(link.server).plaintext == Array("hello".utf8))
+        link.send(Array("!".utf8), from: link.client)
+        #expect(link.receive(link.server).plaintext == Array("!".utf8))
+        #expect(link.client.takeNewSession() != nil)
+    }
+
+    @Test func `a peer that never ends its ticket cannot make us keep everything`() throws {
+        let (link, _) = try halfATicket()
+        let output = TLSOutputBuffer()
+        let data = Fixture.pattern(1 << 19)
+        func send(_ bytes: [UInt8]) -> TLSSendStep { bytes.withUnsafeBytes { link.client.send($0, output: output) } }
+        #expect(send(data).consumed == data.count)
+        #expect(send(data).consumed == data.count)
+        let last = send([1])
+        #expect(last.consumed == 0)
+        guard case .failed(let error) = last.state else {
+            Issue.record("it was kept")
+            return
+        }
+        #expect(error.kind == .protocolViolation)
+        #expect(output.isEmpty)
+    }
+
+    /// A ticket with a client certificate in it, cut into records of 512 octets, of which the client has the first:
+    /// now OpenSSL does not write. The second value is the rest of the tickets.
+    private func halfATicket() throws -> (Link, [UInt8]) {
         let folder = try Folder()
         let own = try Fixture.authority.issue(LeafRequest(dnsNames: [], validity: Fixture.longValidity))
         let server = try Fixture.server(clientCAFile: folder.write("ca.pem", Fixture.authority.certificatePEM))
@@ -218,32 +285,17 @@ import Testing
                 clientCertificateFile: folder.write("c.pem", own.certificatePEM),
                 clientKeyFile: folder.write("k.pem", own.privateKeyPEM.exposed())))
         let link = try Fixture.link(client: client, server: server)
-        // Stop the server's tickets short of the client.
         let output = TLSOutputBuffer()
         var flight: [UInt8] = []
-        func pass(_ engine: TLSEngine, _ input: [UInt8]) -> TLSHandshakeStep {
-            let step = input.withUnsafeBytes { engine.handshake($0, output: output) }
+        for engine in [link.client, link.server, link.client, link.server] {
+            _ = flight.withUnsafeBytes { engine.handshake($0, output: output) }
             flight = Array(output.bytes)
             output.removeAll()
-            return step
         }
-        _ = pass(link.client, [])
-        _ = pass(link.server, flight)
-        _ = pass(link.client, flight)
-        _ = pass(link.server, flight)
-        let tickets = flight
-        let firstRecord = 5 + Int(tickets[3]) << 8 + Int(tickets[4])
-        try #require(tickets.count > firstRecord)
-
-        link.toClient = Array(tickets[..<firstRecord])
+        let firstRecord = 5 + Int(flight[3]) << 8 + Int(flight[4])
+        try #require(flight.count > firstRecord)
+        link.toClient = Array(flight[..<firstRecord])
         #expect(link.receive(link.client).error == nil)
-        #expect(link.send(Array("hel".utf8), from: link.client).isEmpty)
-        #expect(link.send(Array("lo".utf8), from: link.client).isEmpty)
-        link.toClient = Array(tickets[firstRecord...])
-        #expect(link.receive(link.client).error == nil)
-        #expect(link.receive(link.server).plaintext == Array("hello".utf8))
-        link.send(Array("!".utf8), from: link.client)
-        #expect(link.receive(link.server).plaintext == Array("!".utf8))
-        #expect(link.client.takeNewSession() != nil)
+        return (link, Array(flight[firstRecord...]))
     }
 }

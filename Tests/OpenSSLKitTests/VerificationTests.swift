@@ -28,13 +28,16 @@ import Testing
 
     @Test(
         arguments: [
-            "", ".", ".example.com", "*.example.com", "api.example.com\0.evil.test", "a b", "bücher.example", "a/b",
-            "user@host", "host:443", "[api.example.com]", "[]", String(repeating: "a", count: 300), "..",
+            "", ".", ".example.com", "*.example.com", "api.example.com\0.evil.test", "a b", "a\nb", "bücher.example",
+            "a/b",
+            "user@host", "host:443", "[api.example.com]", "[]", "127.0.0.1.", String(repeating: "a", count: 300), "..",
         ])
     func `an impossible host fails before anything is sent`(host: String) throws {
         let link = try Fixture.link(host: host)
         let outcome = link.handshake()
-        #expect(outcome.clientError?.kind == .invalidHost)
+        let error = try #require(outcome.clientError)
+        #expect(error.kind == .invalidHost)
+        #expect(!error.reason.utf8.contains { $0 < 0x20 })
         #expect(link.toServer.isEmpty)
     }
 
