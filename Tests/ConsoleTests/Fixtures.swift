@@ -21,7 +21,7 @@ private func toyHash(_ data: [UInt8]) -> [UInt8] {
 }
 
 /// A console with a clock and a generator of its own, so that tests read as a browser's story.
-struct Harness {
+final class Harness {
     var console: Console
     var now = Timestamp(unixSeconds: 1_795_358_963)
     var counter: UInt8 = 0
@@ -57,21 +57,21 @@ struct Harness {
             peer: peer, isLoopbackPeer: isLoopbackPeer, requestID: "req-1")
     }
 
-    mutating func send(_ request: ConsoleRequest) -> ConsoleAction {
+    func send(_ request: ConsoleRequest) -> ConsoleAction {
         let random = self.random()
         let action = console.requestReceived(request, now: now, random: random)
         if case .respond(let response) = action { keepCookies(of: response) }
         return action
     }
 
-    mutating func send(
+    func send(
         _ method: String, _ target: String, fields: [(String, String)] = [], body: String = ""
     ) -> ConsoleAction {
         send(request(method, target, fields: fields, body: body))
     }
 
     /// Sends and expects an immediate response.
-    mutating func respond(
+    func respond(
         _ method: String, _ target: String, fields: [(String, String)] = [], body: String = ""
     ) -> ConsoleResponse? {
         guard case .respond(let response) = send(method, target, fields: fields, body: body) else { return nil }
@@ -79,7 +79,7 @@ struct Harness {
     }
 
     /// Sends, and answers the command with the outcome.
-    mutating func perform(
+    func perform(
         _ method: String, _ target: String, fields: [(String, String)] = [], body: String = "",
         outcome: ConsoleOutcome
     ) -> (command: ConsoleCommand, response: ConsoleResponse)? {
@@ -92,7 +92,7 @@ struct Harness {
     }
 
     /// What a page's form would send: the token from the page at `path`, which must be answered at once.
-    mutating func formToken(at path: String) -> String {
+    func formToken(at path: String) -> String {
         guard case .respond(let response) = send("GET", path) else { return "" }
         return Self.formToken(in: response)
     }
@@ -103,7 +103,7 @@ struct Harness {
         return String(text[start.upperBound...].prefix { $0 != "\"" })
     }
 
-    mutating func signIn() {
+    func signIn() {
         let token = formToken(at: "/sign-in")
         _ = respond(
             "POST", "/sign-in", fields: [Self.form],
@@ -114,13 +114,13 @@ struct Harness {
     static let json = ("Content-Type", "application/json")
     static let bearer = ("Authorization", "Bearer \(secret)")
 
-    private mutating func random() -> (Int) -> [UInt8] {
-        counter += 1
+    private func random() -> (Int) -> [UInt8] {
+        counter &+= 1
         let seed = counter
         return { count in (0..<count).map { UInt8(truncatingIfNeeded: $0) &+ seed } }
     }
 
-    private mutating func keepCookies(of response: ConsoleResponse) {
+    private func keepCookies(of response: ConsoleResponse) {
         for field in response.fields where field.name == "Set-Cookie" {
             let pair = field.value.prefix { $0 != ";" }.split(
                 separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
