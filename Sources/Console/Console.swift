@@ -81,7 +81,7 @@ package struct Console: Sendable {
             isForPrograms: endpoint?.isForPrograms ?? request.path.hasPrefix("/api/"), isSecure: isSecure,
             hasSession: hasSession, formCookie: formCookie,
             formToken: signature(of: ["form", formCookie, hasSession ? session ?? "" : ""]))
-        if known == nil, !context.isForPrograms {
+        if known == nil, endpoint?.hasForm ?? false {
             context.setCookies = [ConsoleCookie.form.field(value: formCookie, isSecure: isSecure, maxAge: nil)]
         }
         return context

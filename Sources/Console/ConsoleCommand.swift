@@ -1,5 +1,7 @@
 /// What the console asks its driver to do. Every command is answered by exactly one ``ConsoleOutcome``.
-package enum ConsoleCommand: Sendable, Equatable {
+///
+/// The description is the command's name: codes and bindings are secret.
+package enum ConsoleCommand: Sendable, Equatable, CustomStringConvertible {
     /// Begin a consent bound to this browser: answered by `authorizationStarted`.
     case startAuthorization(grant: String, browserBinding: String)
     /// May a consent for this grant be begun by link? Answered by `linkAllowed`; the console makes the link itself.
@@ -25,7 +27,9 @@ package enum ConsoleCommand: Sendable, Equatable {
     /// Answered by `readiness`.
     case readiness
 
-    /// The command without what is secret in it: for logs.
+    package var description: String { "\(name)" }
+
+    /// For logs.
     package var name: StaticString {
         switch self {
         case .startAuthorization: "start_authorization"
@@ -44,7 +48,11 @@ package enum ConsoleCommand: Sendable, Equatable {
 }
 
 /// What came of a command. `failed` may answer any of them.
-package enum ConsoleOutcome: Sendable {
+///
+/// The description is redacted: the provider's URL holds the state.
+package enum ConsoleOutcome: Sendable, CustomStringConvertible {
+    package var description: String { "ConsoleOutcome" }
+
     /// The provider's authorization URL, with all parameters; goes into `Location`.
     case authorizationStarted(url: String)
     case linkAllowed

@@ -50,11 +50,13 @@ enum ConsoleCookie {
         return isSecure ? "__Host-\(bare)" : bare
     }
 
-    /// The consent's cookie must come along when the provider sends the browser back, hence Lax; the others never cross.
+    /// The session's cookie never comes along from another site. The consent's must, when the provider sends the browser
+    /// back; and the form's does when a link leads here, or else each such visit would replace it and spoil the forms in
+    /// other tabs. It gives no right by itself: a form's token does, together with it.
     private var sameSite: String {
         switch self {
-        case .session, .form: "Strict"
-        case .consent: "Lax"
+        case .session: "Strict"
+        case .form, .consent: "Lax"
         }
     }
 

@@ -55,7 +55,11 @@ package struct ConsoleRequest: Sendable, CustomStringConvertible {
 }
 
 /// What the driver sends back. `Content-Length` is among the fields; a response to HEAD has it and an empty body.
-package struct ConsoleResponse: Sendable, Equatable {
+///
+/// The description is the status: fields and body may hold cookies and links.
+package struct ConsoleResponse: Sendable, Equatable, CustomStringConvertible {
+    package var description: String { "ConsoleResponse(\(status))" }
+
     package var status: Int
     package var fields: [ConsoleField]
     package var body: [UInt8]

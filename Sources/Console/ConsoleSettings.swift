@@ -66,11 +66,18 @@ package struct ConsoleCryptography: Sendable {
 }
 
 /// Who may use the console.
-package enum ConsoleAuthentication: Sendable, Equatable {
+package enum ConsoleAuthentication: Sendable, Equatable, CustomStringConvertible {
     /// Anybody on this machine: the listener must be on loopback, and so must every peer and `Host`.
     case none
     /// Who knows the secret; only its SHA-256 is kept.
     case secret(digest: [UInt8])
+
+    package var description: String {
+        switch self {
+        case .none: "none"
+        case .secret: "secret [redacted]"
+        }
+    }
 }
 
 /// The console's part of a snapshot.

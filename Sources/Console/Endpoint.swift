@@ -120,6 +120,16 @@ enum Endpoint: Sendable, Equatable {
         }
     }
 
+    /// Whether the endpoint's page holds a form, which is bound to a cookie.
+    var hasForm: Bool {
+        switch self {
+        case .dashboard, .grantList, .grantPage, .grantAction, .signIn: true
+        case .authorize, .callback, .consentDone, .signOut, .metrics, .live, .ready, .apiStatus, .apiGrants, .apiGrant,
+            .apiAction:
+            false
+        }
+    }
+
     /// Whether strangers may come here.
     var isOpen: Bool {
         switch self {

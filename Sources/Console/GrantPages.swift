@@ -73,7 +73,7 @@ extension Console {
             <p>\(grant.state.meaning)</p>
             \(lastError(grant, now: now))<dl class="facts">
             <div><dt>Scopes</dt><dd>\(scopes(grant.scopes))</dd></div>
-            <div><dt>Access token expires</dt><dd>\(time(grant.accessTokenExpiresAt, now: now, missing: "—"))</dd></div>
+            <div><dt>Access token expires</dt><dd>\(accessTokenEnd(grant, now: now))</dd></div>
             <div><dt>Consent lasts until</dt><dd>\(consentEnd(grant, now: now))</dd></div>
             \(detail)</dl>
             \(buttons(grant, context))
@@ -113,6 +113,11 @@ extension Console {
     private func scopes(_ scopes: [String]) -> HTML {
         guard !scopes.isEmpty else { return "<span class=\"soft\">none asked for</span>" }
         return "<span class=\"scopes\">\(scopes.map { "<code>\($0)</code> " as HTML })</span>"
+    }
+
+    private func accessTokenEnd(_ grant: GrantView, now: Timestamp) -> HTML {
+        guard grant.state.hasTokens else { return time(nil, now: now, missing: "—") }
+        return time(grant.accessTokenExpiresAt, now: now, missing: "not known")
     }
 
     private func consentEnd(_ grant: GrantView, now: Timestamp) -> HTML {

@@ -1,3 +1,5 @@
+import Telemetry
+
 /// Building responses: every one has the same protective fields.
 extension Console {
     enum ContentType {
@@ -13,7 +15,7 @@ extension Console {
             case .json: "application/json"
             case .problem: "application/problem+json"
             case .text: "text/plain; charset=utf-8"
-            case .metrics: "text/plain; version=0.0.4; charset=utf-8"
+            case .metrics: MetricsPage.contentType
             }
         }
     }

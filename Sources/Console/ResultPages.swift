@@ -47,7 +47,7 @@ extension Console {
             } ?? "<p><a href=\"\(link(.grantList))\">See the grants</a></p>"
         let grant: HTML = reason.grant.map { " <span class=\"soft\">Grant \($0)</span>" } ?? ""
         let content: HTML = """
-            <div class="card"><div class="top"><span class="badge bad">Not connected</span>\(grant)</div>
+            <div class="card"><div class="top"><span class="badge bad">Consent failed</span>\(grant)</div>
             <h1>\(reason.kind.title)</h1>
             <p>\(reason.kind.detail)</p>
             \(quote)\(again)

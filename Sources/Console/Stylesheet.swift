@@ -67,7 +67,9 @@ enum Stylesheet {
           background: var(--page); color: var(--ink); }
         .plain { background: none; border: 0; padding: 0; font: inherit; color: var(--soft); cursor: pointer;
           text-decoration: underline; }
+        .buttons + p { margin-top: 1rem; }
         footer { max-width: 68rem; margin: auto; padding: 0 1.25rem 2rem; color: var(--soft); font-size: .85rem; }
+        main.narrow + footer { max-width: 36rem; }
 
         """
 }

@@ -53,7 +53,8 @@ package struct LineWriter: Sendable {
     /// Starts a line; `message` is constant text, all that varies goes into fields.
     package mutating func begin(level: LogLevel, unixMilliseconds: Int64, message: StaticString) {
         let milliseconds = Int(((unixMilliseconds % 1_000) + 1_000) % 1_000)
-        let seconds = (unixMilliseconds - Int64(milliseconds)) / 1_000
+        // Rounded down, before 1970 as well.
+        let seconds = unixMilliseconds / 1_000 - (unixMilliseconds % 1_000 < 0 ? 1 : 0)
         switch format {
         case .json:
             bytes.append(ascii: "{\"time\":\"")
