@@ -17,7 +17,8 @@ struct Run: ParsableCommand {
 
     func run() throws {
         let status = GatewayServer.run(configurationPath: config, version: gatewayVersion) { line in
-            fputs(line + "\n", stderr)
+            let bytes = Array((line + "\n").utf8)
+            _ = write(2, bytes, bytes.count)
         }
         throw ExitCode(status)
     }
