@@ -63,6 +63,9 @@ private func fuzzResponse(_ cuts: [Int], _ bytes: [UInt8]) {
     }
     guard case .parsed(let head, let length) = whole else { return }
     precondition((100...599).contains(head.status), "a status out of range")
+    // Each line is one field, beside the status line and the empty one: none was read by no one.
+    precondition(bytes[..<length].count { $0 == 10 } == head.fields.count + 2, "a line is not a field")
+    precondition(bytes[..<length].count { $0 == 13 } == head.fields.count + 2, "a CR that ends no line")
     expectWritten(Array(bytes[..<length]), kind)
 }
 

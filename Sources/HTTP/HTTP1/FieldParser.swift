@@ -187,7 +187,7 @@ package enum FieldParser {
                 if count > connectionOptionLimit { return }
                 let id = unsafe FieldID.find(option)
                 if id == .host || id == .contentLength || id == .transferEncoding || id == .authorization { return }
-                unsafe head.drop(named: option)
+                if id == .other { unsafe head.drop(named: option) } else { head.drop(id) }
             }
         }
         return count > connectionOptionLimit ? .malformed("the Connection field names too many fields") : nil
