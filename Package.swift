@@ -70,7 +70,8 @@ let package = Package(
         .testTarget(
             name: "OpenSSLKitTests", dependencies: ["COpenSSL", "COpenSSLTesting", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
-        .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: common),
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+        .testTarget(name: "HTTPTests", dependencies: ["CAllocationCounter", "HTTP"], swiftSettings: common),
         .testTarget(
             name: "TokenStoreTests",
             dependencies: [

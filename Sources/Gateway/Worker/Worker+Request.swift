@@ -124,17 +124,23 @@ extension Worker {
         case .content(let offset, let length):
             sendContinueToCaller(exchange)
             takeContent(exchange, UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)]))
-            if exchange.caller === caller { caller.inbound.consume(exchange.requestDecoder.consumed) }
+            guard exchange.caller === caller else { return true }
+            caller.inbound.consume(exchange.requestDecoder.consumed)
+            if exchange.requestDecoder.isDone { contentEnded(exchange) }
             return true
         case .ended:
             caller.inbound.consume(exchange.requestDecoder.consumed)
-            exchange.requestEnded = true
-            feedUpstream(exchange)
+            contentEnded(exchange)
             return true
         case .rejected(let rejection):
             refuseContent(exchange, GatewayError(rejection), rejection.reason)
             return true
         }
+    }
+
+    private func contentEnded(_ exchange: Exchange) {
+        exchange.requestEnded = true
+        feedUpstream(exchange)
     }
 
     private func refuseContent(_ exchange: Exchange, _ error: GatewayError, _ reason: StaticString) {

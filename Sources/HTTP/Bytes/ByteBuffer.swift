@@ -84,7 +84,7 @@ package struct ByteBuffer: ~Copyable {
 
     /// Free memory at the tail, at least `minimum` bytes; write to it, then call ``commit(_:)``.
     package mutating func writable(minimum: Int) -> UnsafeMutableRawBufferPointer {
-        reserve(minimum)
+        reserve(max(minimum, 1))
         return unsafe UnsafeMutableRawBufferPointer(start: storage! + tail, count: capacity - tail)
     }
 
@@ -94,6 +94,7 @@ package struct ByteBuffer: ~Copyable {
         tail += bytes
     }
 
+    /// - Parameter bytes: of other memory, or of this buffer's after a ``reserve(_:)`` that has room for them.
     package mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let base = bytes.baseAddress, bytes.count > 0 else { return }
         let length = bytes.count

@@ -2,14 +2,13 @@ internal import Glibc
 
 /// Classes of octets (RFC 9110 5.6.2, 5.5), as one table look-up each.
 package enum Octet {
-    /// Bit 0: token character. Bit 1: allowed in a field value. Bit 2: allowed in a request target.
+    /// Bit 0: token character. Bit 2: allowed in a request target.
     private static let classes: [UInt8] = (0..<256).map { value in
         let byte = UInt8(value)
         var bits: UInt8 = 0
         let isAlphanumeric =
             (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
         if isAlphanumeric || "!#$%&'*+-.^_`|~".utf8.contains(byte) { bits |= 1 }
-        if byte == 0x09 || (byte >= 0x20 && byte != 0x7F) { bits |= 2 }
         if byte > 0x20 && byte < 0x7F && !"\"<>\\^`{|}#".utf8.contains(byte) { bits |= 4 }
         return bits
     }
@@ -32,7 +31,14 @@ package enum Octet {
 
     /// Whether `bytes` may stand in a field value: no control octet but HTAB.
     package static func isFieldValue(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        unsafe all(bytes, have: 2)
+        // All octets are looked at, without a way out in the middle, so that the loop can be vectorized.
+        var bad: UInt8 = 0
+        for index in 0..<bytes.count {
+            let byte = unsafe bytes[index]
+            bad |= (byte < 0x20 ? 1 : 0) & (byte == 0x09 ? 0 : 1)
+            bad |= byte == 0x7F ? 1 : 0
+        }
+        return bad == 0
     }
 
     /// Whether all of `bytes` may stand in a request target. Characters that RFC 3986 leaves out but that
@@ -43,11 +49,14 @@ package enum Octet {
 
     /// Whether `bytes` hold no space, control octet or octet above 0x7E.
     package static func isLenientTarget(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        var bad: UInt8 = 0
         for index in 0..<bytes.count {
             let byte = unsafe bytes[index]
-            if byte <= 0x20 || byte >= 0x7F || byte == 0x23 { return false }
+            bad |= byte <= 0x20 ? 1 : 0
+            bad |= byte >= 0x7F ? 1 : 0
+            bad |= byte == 0x23 ? 1 : 0
         }
-        return true
+        return bad == 0
     }
 
     @inline(__always)

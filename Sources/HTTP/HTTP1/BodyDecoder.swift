@@ -26,15 +26,16 @@ package struct BodyDecoder: Sendable {
         case chunkDataCarriageReturn
         case chunkDataLineFeed
         case trailers
+        case failed
     }
 
-    /// Octets of chunk extensions that one message may carry.
+    /// Octets of chunk extensions, and of zeros before chunk sizes, that one message may carry.
     package static let extensionLimit = 16 * 1024
 
     private var state: State = .done
     private var extensionBytes = 0
     private var trailerScanner = HeadScanner()
-    private let trailerLimits = HeadLimits(targetBytes: 16 * 1024, headBytes: 16 * 1024, fieldCount: 64)
+    private let trailerLimits = HeadLimits(targetBytes: 32 * 1024, headBytes: 16 * 1024, fieldCount: 64)
     /// How many bytes of the input the last step took.
     package private(set) var consumed = 0
 
@@ -64,7 +65,7 @@ package struct BodyDecoder: Sendable {
             state = .done
             return true
         case .length, .chunkSizeStart, .chunkSize, .chunkExtension, .chunkSizeLineFeed, .chunkData,
-            .chunkDataCarriageReturn, .chunkDataLineFeed, .trailers:
+            .chunkDataCarriageReturn, .chunkDataLineFeed, .trailers, .failed:
             return false
         }
     }
@@ -89,13 +90,20 @@ package struct BodyDecoder: Sendable {
             case .chunkData(let rest):
                 return unsafe takeCounted(rest, input) { $0 == 0 ? .chunkDataCarriageReturn : .chunkData($0) }
             case .trailers:
-                return unsafe decodeTrailers(input, into: &trailers)
+                let step = unsafe decodeTrailers(input, into: &trailers)
+                if case .rejected = step { state = .failed }
+                return step
+            case .failed:
+                return .rejected(.malformed("the framing of the content was refused before"))
             case .chunkSizeStart, .chunkSize, .chunkExtension, .chunkSizeLineFeed, .chunkDataCarriageReturn,
                 .chunkDataLineFeed:
                 guard consumed < input.count else { return .needsInput }
                 let byte = unsafe input[consumed]
                 consumed += 1
-                if let rejection = take(byte) { return .rejected(rejection) }
+                if let rejection = take(byte) {
+                    state = .failed
+                    return .rejected(rejection)
+                }
             }
         }
     }
@@ -123,6 +131,13 @@ package struct BodyDecoder: Sendable {
         case .chunkSize(let size):
             if let digit = Octet.hexadecimalValue(byte) {
                 guard size <= UInt64(Int64.max) >> 4 else { return .malformed("a chunk size is too large") }
+                if size == 0 {
+                    // Zeros make no progress: they count like extensions, so that they come to an end.
+                    extensionBytes += 1
+                    guard extensionBytes <= Self.extensionLimit else {
+                        return .malformed("chunk sizes have too many leading zeros")
+                    }
+                }
                 state = .chunkSize(size << 4 | UInt64(digit))
             } else {
                 return sizeEnded(size, byte)
@@ -146,7 +161,7 @@ package struct BodyDecoder: Sendable {
         case .chunkDataLineFeed:
             guard byte == 0x0A else { return .malformed("chunk data is not followed by CRLF") }
             state = .chunkSizeStart
-        case .done, .length, .untilClose, .chunkData, .trailers:
+        case .done, .length, .untilClose, .chunkData, .trailers, .failed:
             break
         }
         return nil

@@ -32,9 +32,9 @@ package enum FieldParser {
         var hasConnectionOptions = false
         while true {
             let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[position...])
-            guard let lineFeed = unsafe Octet.firstIndex(of: 0x0A, in: rest), lineFeed > 0 else {
-                return .malformed("a field line has no end")
-            }
+            guard let lineFeed = unsafe Octet.firstIndex(of: 0x0A, in: rest), lineFeed > 0,
+                unsafe rest[lineFeed - 1] == 0x0D
+            else { return .malformed("a field line does not end in CRLF") }
             let line = unsafe UnsafeRawBufferPointer(rebasing: rest[..<(lineFeed - 1)])
             if line.count == 0 { break }
             guard head.fields.count < limits.fieldCount else { return .tooManyFields }
@@ -54,7 +54,7 @@ package enum FieldParser {
             position += lineFeed + 1
         }
         head.fieldLinesEnd = UInt32(truncatingIfNeeded: base + position)
-        if hasConnectionOptions { dropNominated(&head) }
+        if hasConnectionOptions, let rejection = dropNominated(&head) { return rejection }
         return summary.rejection
     }
 
@@ -75,7 +75,7 @@ package enum FieldParser {
         head.fields.append(
             Field(
                 id: id,
-                isDropped: unsafe id == .other && section == .request && isDisguised(name),
+                isDropped: unsafe id == .other && section != .response && isDisguised(name),
                 name: Slice(start: offset, length: colon),
                 value: Slice(start: offset + valueStart, length: value.count)))
         return nil
@@ -171,19 +171,26 @@ package enum FieldParser {
         summary.connectionUpgrade = summary.connectionUpgrade || upgrade
     }
 
+    /// Options that the Connection fields of a message may have. Each is looked for in all fields: more would make
+    /// a head of a few kilobytes cost millions of steps.
+    private static let connectionOptionLimit = 64
+
     /// Drops every field that a Connection field names, save those that a sender may not take away this way
     /// (RFC 9110 7.6.1): the framing, Host and end-to-end credentials.
-    private static func dropNominated(_ head: inout MessageHead) {
+    private static func dropNominated(_ head: inout MessageHead) -> Rejection? {
+        var count = 0
         for index in head.fields.indices where head.fields[index].id == .connection {
             let value = head.fields[index].value
             let options = unsafe head.bytes(value)
             unsafe Octet.forEachListElement(options) { option in
-                switch unsafe FieldID.find(option) {
-                case .host, .contentLength, .transferEncoding, .authorization, .expect, .via: break
-                default: unsafe head.drop(named: option)
-                }
+                count += 1
+                if count > connectionOptionLimit { return }
+                let id = unsafe FieldID.find(option)
+                if id == .host || id == .contentLength || id == .transferEncoding || id == .authorization { return }
+                if id == .other { unsafe head.drop(named: option) } else { head.drop(id) }
             }
         }
+        return count > connectionOptionLimit ? .malformed("the Connection field names too many fields") : nil
     }
 }
 
@@ -191,16 +198,29 @@ package enum FieldParser {
 package enum Challenge {
     /// Whether a challenge list names `scheme` (in lower case) at a place where a scheme can stand.
     package static func names(_ value: UnsafeRawBufferPointer, scheme: StaticString) -> Bool {
-        var found = false
-        unsafe Octet.forEachListElement(value) { element in
-            let length = scheme.utf8CodeUnitCount
-            guard element.count >= length else { return }
-            let ends = unsafe element.count == length || element[length] == 0x20
-            if unsafe ends && Octet.equal(UnsafeRawBufferPointer(rebasing: element[..<length]), ignoringCase: scheme) {
-                found = true
+        var start = 0
+        var isQuoted = false
+        var index = 0
+        while index < value.count {
+            let byte = unsafe value[index]
+            if byte == 0x22 { isQuoted.toggle() }
+            // A backslash takes the special meaning from the next octet.
+            if isQuoted && byte == 0x5C { index += 1 }
+            if byte == 0x2C && !isQuoted {
+                if unsafe begins(UnsafeRawBufferPointer(rebasing: value[start..<index]), with: scheme) { return true }
+                start = index + 1
             }
+            index += 1
         }
-        return found
+        return unsafe begins(UnsafeRawBufferPointer(rebasing: value[start...]), with: scheme)
+    }
+
+    private static func begins(_ untrimmed: UnsafeRawBufferPointer, with scheme: StaticString) -> Bool {
+        let element = unsafe Octet.trimmed(untrimmed)
+        let length = scheme.utf8CodeUnitCount
+        guard element.count >= length else { return false }
+        let ends = unsafe element.count == length || element[length] == 0x20 || element[length] == 0x09
+        return unsafe ends && Octet.equal(UnsafeRawBufferPointer(rebasing: element[..<length]), ignoringCase: scheme)
     }
 }
 
@@ -219,13 +239,24 @@ package enum Authority {
         } else {
             while index < bytes.count, unsafe bytes[index] != 0x3A {
                 guard unsafe isNameOctet(bytes[index]) else { return false }
+                if unsafe bytes[index] == 0x25 {
+                    guard unsafe isTriplet(bytes, at: index) else { return false }
+                }
                 index += 1
             }
         }
         if index == bytes.count { return true }
-        guard unsafe bytes[index] == 0x3A, bytes.count - index <= 6 else { return false }
-        for position in (index + 1)..<bytes.count where unsafe !Octet.isDigit(bytes[position]) { return false }
-        return true
+        guard index > 0, unsafe bytes[index] == 0x3A, bytes.count - index <= 6 else { return false }
+        if index + 1 == bytes.count { return true }
+        guard let port = unsafe Octet.decimal(UnsafeRawBufferPointer(rebasing: bytes[(index + 1)...])) else {
+            return false
+        }
+        return port <= 65535
+    }
+
+    private static func isTriplet(_ bytes: UnsafeRawBufferPointer, at index: Int) -> Bool {
+        guard index + 2 < bytes.count else { return false }
+        return unsafe Octet.hexadecimalValue(bytes[index + 1]) != nil && Octet.hexadecimalValue(bytes[index + 2]) != nil
     }
 
     private static func isNameOctet(_ byte: UInt8) -> Bool {

@@ -22,28 +22,47 @@ package enum HTTP1Writer {
         out.append("\r\n")
     }
 
-    /// The fields of `head` that are not dropped, in order. Neighbours that came as HTTP/1 are copied as one run.
+    /// The fields of `head` that are not dropped, in order. Lines that came as HTTP/1 and stand one behind the other
+    /// in the arena are copied as one run.
     package static func fields(of head: borrowing MessageHead, to out: inout ByteBuffer) {
-        var index = 0
-        let count = head.fields.count
-        while index < count {
-            if head.fields[index].isDropped {
-                index += 1
+        var runStart = 0
+        var runEnd = 0
+        for index in 0..<head.fields.count where !head.fields[index].isDropped {
+            let field = head.fields[index]
+            let start = Int(field.name.start)
+            guard let end = lineEnd(of: field, in: head) else {
+                copy(runStart, runEnd, of: head, to: &out)
+                runEnd = runStart
+                line(field, of: head, to: &out)
                 continue
             }
-            let start = head.fields[index].name.start
-            guard start < head.fieldLinesEnd else {
-                line(head.fields[index], of: head, to: &out)
-                index += 1
-                continue
+            if start != runEnd {
+                copy(runStart, runEnd, of: head, to: &out)
+                runStart = start
             }
-            while index < count, !head.fields[index].isDropped, head.fields[index].name.start < head.fieldLinesEnd {
-                index += 1
-            }
-            let isInside = index < count && head.fields[index].name.start < head.fieldLinesEnd
-            let end = isInside ? head.fields[index].name.start : head.fieldLinesEnd
-            unsafe out.append(head.bytes(Slice(start: Int(start), length: Int(end) - Int(start))))
+            runEnd = end
         }
+        copy(runStart, runEnd, of: head, to: &out)
+    }
+
+    private static func copy(_ start: Int, _ end: Int, of head: borrowing MessageHead, to out: inout ByteBuffer) {
+        if end > start { unsafe out.append(head.bytes(Slice(start: start, length: end - start))) }
+    }
+
+    /// Where the line of `field` ends in the arena, its LF included; nil when name and value do not stand in one line
+    /// of a head that came as HTTP/1.
+    private static func lineEnd(of field: Field, in head: borrowing MessageHead) -> Int? {
+        let limit = Int(head.fieldLinesEnd)
+        let nameEnd = Int(field.name.start) + field.name.count
+        var position = Int(field.value.start) + field.value.count
+        let bytes = unsafe head.arena.readable
+        guard nameEnd < Int(field.value.start), position < limit, limit <= bytes.count else { return nil }
+        // Only white space stands between them; more of it after the value is part of the line.
+        for between in (nameEnd + 1)..<Int(field.value.start) {
+            guard unsafe bytes[between] == 0x20 || bytes[between] == 0x09 else { return nil }
+        }
+        while position < limit, unsafe bytes[position] != 0x0A { position += 1 }
+        return position + 1
     }
 
     private static func line(_ field: Field, of head: borrowing MessageHead, to out: inout ByteBuffer) {

@@ -50,13 +50,16 @@ package enum HeadSearch: Equatable {
 
 /// Finds the end of a head as bytes arrive, looking at each byte once however they are cut.
 package struct HeadScanner: Sendable {
-    /// Bytes from the start that hold no line that needs to be looked at again.
+    /// Where the line begins whose end is looked for.
+    private var lineStart = 0
+    /// Bytes from the start that hold no LF but those that were seen.
     private var scanned = 0
     private var startLineSeen = false
 
     package init() {}
 
     package mutating func reset() {
+        lineStart = 0
         scanned = 0
         startLineSeen = false
     }
@@ -65,19 +68,32 @@ package struct HeadScanner: Sendable {
     package mutating func search(_ bytes: UnsafeRawBufferPointer, limits: HeadLimits) -> HeadSearch {
         while let offset = unsafe Octet.firstIndex(of: 0x0A, in: UnsafeRawBufferPointer(rebasing: bytes[scanned...])) {
             let end = scanned + offset
-            guard end > 0, unsafe bytes[end - 1] == 0x0D else {
+            if let rejection = excess(end, limits) { return .rejected(rejection) }
+            guard end > lineStart, unsafe bytes[end - 1] == 0x0D else {
                 return .rejected(.malformed("a line ends in LF without CR"))
             }
-            let lineIsEmpty = offset == 1
+            let lineIsEmpty = end == lineStart + 1
+            lineStart = end + 1
             scanned = end + 1
             if lineIsEmpty && startLineSeen {
                 return scanned > limits.headBytes ? .rejected(.headTooLarge) : .complete(length: scanned)
             }
             if !lineIsEmpty { startLineSeen = true }
-            if scanned > limits.headBytes { return .rejected(.headTooLarge) }
         }
-        let count = unsafe bytes.count
-        if !startLineSeen && count - scanned > limits.targetBytes + 64 { return .rejected(.targetTooLong) }
-        return count > limits.headBytes ? .rejected(.headTooLarge) : .incomplete
+        // Before the start line the caller may still take empty lines away, so that what was scanned would move.
+        if unsafe startLineSeen || (bytes.count > 0 && bytes[0] != 0x0D) { scanned = bytes.count }
+        if let rejection = excess(bytes.count, limits) { return .rejected(rejection) }
+        return .incomplete
+    }
+
+    /// What is too large when no line has ended before `position`. The limit that comes first in the bytes decides,
+    /// so that the answer does not hang on how they are cut.
+    private func excess(_ position: Int, _ limits: HeadLimits) -> Rejection? {
+        // A start line is a method, the target and a version.
+        let (startLineEnd, overflow) = lineStart.addingReportingOverflow(limits.targetBytes &+ 64)
+        if !startLineSeen && !overflow && startLineEnd <= limits.headBytes && position > startLineEnd {
+            return .targetTooLong
+        }
+        return position > limits.headBytes ? .headTooLarge : nil
     }
 }

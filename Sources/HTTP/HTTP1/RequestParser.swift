@@ -28,9 +28,10 @@ package enum HTTP1RequestParser {
     ) -> Rejection? {
         head.reset()
         unsafe head.arena.append(bytes)
-        guard let lineEnd = unsafe Octet.firstIndex(of: 0x0D, in: bytes) else {
-            return .malformed("the request line has no end")
-        }
+        // The first CR must be the one of the line's end: otherwise a part of the head would be read by no one.
+        guard let lineEnd = unsafe Octet.firstIndex(of: 0x0D, in: bytes), lineEnd + 1 < bytes.count,
+            unsafe bytes[lineEnd + 1] == 0x0A
+        else { return .malformed("the request line does not end in CRLF") }
         if let rejection = unsafe parseRequestLine(bytes, end: lineEnd, into: &head, limits: limits) {
             return rejection
         }
@@ -113,12 +114,13 @@ package enum HTTP1RequestParser {
         if unsafe end < target.count && target[end] == 0x2F {
             head.target = Slice(start: Int(slice.start) + end, length: slice.count - end)
         } else {
-            let query = unsafe UnsafeRawBufferPointer(rebasing: target[end...])
+            // The path is empty: "/" and the query go to the end of the arena, which must not move meanwhile.
+            let query = Slice(start: Int(slice.start) + end, length: slice.count - end)
             let start = head.arena.count
-            let tail = unsafe [UInt8](query)
+            head.arena.reserve(1 + query.count)
             head.arena.append(0x2F)
-            head.arena.append(tail)
-            head.target = Slice(start: start, length: 1 + tail.count)
+            unsafe head.arena.append(head.bytes(query))
+            head.target = Slice(start: start, length: 1 + query.count)
         }
         head.path = pathPart(of: head.target, in: head)
         return nil
@@ -152,13 +154,13 @@ package enum HTTP1RequestParser {
             if summary.codingIsUnknown { return .codingNotImplemented }
             head.framing = .chunked
         } else if summary.contentLengthCount > 0 {
-            head.framing = summary.contentLength == 0 ? .length(0) : .length(summary.contentLength)
+            head.framing = .length(summary.contentLength)
         }
         let mayStay =
             head.minorVersion >= 1 ? !summary.connectionClose : summary.connectionKeepAlive && !summary.connectionClose
         if mayStay { head.flags.insert(.keepAlive) }
-        if head.minorVersion == 0 { head.flags.subtract([.expectsContinue, .upgrade, .webSocket]) }
-        if !summary.connectionUpgrade { head.flags.subtract([.upgrade, .webSocket]) }
+        if head.minorVersion == 0 { head.flags.remove(.expectsContinue) }
+        if head.minorVersion == 0 || !summary.connectionUpgrade { head.flags.subtract(.anyUpgrade) }
         return nil
     }
 }

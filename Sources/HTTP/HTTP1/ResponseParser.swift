@@ -11,9 +11,10 @@ package enum HTTP1ResponseParser {
     ) -> Rejection? {
         head.reset()
         unsafe head.arena.append(bytes)
-        guard let lineEnd = unsafe Octet.firstIndex(of: 0x0D, in: bytes) else {
-            return .malformed("the status line has no end")
-        }
+        // The first CR must be the one of the line's end: otherwise a part of the head would be read by no one.
+        guard let lineEnd = unsafe Octet.firstIndex(of: 0x0D, in: bytes), lineEnd + 1 < bytes.count,
+            unsafe bytes[lineEnd + 1] == 0x0A
+        else { return .malformed("the status line does not end in CRLF") }
         if let rejection = unsafe parseStatusLine(UnsafeRawBufferPointer(rebasing: bytes[..<lineEnd]), into: &head) {
             return rejection
         }
@@ -63,9 +64,11 @@ package enum HTTP1ResponseParser {
         } else {
             head.framing = .untilClose
         }
-        let mayStay = head.minorVersion >= 1 ? !summary.connectionClose : summary.connectionKeepAlive
+        // A length must not be there (RFC 9110 8.6): a caller that believed it would wait for content.
+        if head.status < 200 || head.status == 204 { head.drop(.contentLength) }
+        let mayStay = !summary.connectionClose && (head.minorVersion >= 1 || summary.connectionKeepAlive)
         if mayStay && head.framing != .untilClose { head.flags.insert(.keepAlive) }
-        if !summary.connectionUpgrade { head.flags.subtract([.upgrade, .webSocket]) }
+        if !summary.connectionUpgrade { head.flags.subtract(.anyUpgrade) }
         return nil
     }
 }

@@ -22,7 +22,9 @@ package enum CanonicalPath {
         var decoded = unsafe [UInt8](path)
         var rounds = 0
         while decoded.contains(0x25) {
-            let next = percentDecoded(decoded)
+            guard let next = percentDecoded(decoded, isFirstRound: rounds == 0) else {
+                return .refused("the path has a percent sign that begins no octet")
+            }
             if next == decoded { break }
             decoded = next
             rounds += 1
@@ -31,6 +33,7 @@ package enum CanonicalPath {
         for byte in decoded where byte < 0x20 || byte == 0x7F {
             return .refused("the path has an encoded control octet")
         }
+        if hasOverlongASCII(decoded) { return .refused("the path has an overlong UTF-8 form") }
         return normalise(decoded, into: &out)
     }
 
@@ -48,8 +51,9 @@ package enum CanonicalPath {
         return false
     }
 
-    /// One round of percent-decoding; a `%` that an earlier round made and that begins no triplet stays as it is.
-    private static func percentDecoded(_ path: [UInt8]) -> [UInt8] {
+    /// One round of percent-decoding; a `%` that an earlier round made and that begins no triplet stays as it is,
+    /// one that the caller sent makes it nil: servers differ in what they take it for (`%u002e`).
+    private static func percentDecoded(_ path: [UInt8], isFirstRound: Bool) -> [UInt8]? {
         var out: [UInt8] = []
         out.reserveCapacity(path.count)
         var index = 0
@@ -65,6 +69,8 @@ package enum CanonicalPath {
             {
                 out.append(high << 4 | low)
                 index += 2
+            } else if isFirstRound {
+                return nil
             } else {
                 out.append(byte)
             }
@@ -72,10 +78,32 @@ package enum CanonicalPath {
         return out
     }
 
+    /// Whether an ASCII character is written in two to four octets of would-be UTF-8, as careless decoders accept it.
+    private static func hasOverlongASCII(_ path: [UInt8]) -> Bool {
+        func isContinuation(_ index: Int) -> Bool { index < path.count && path[index] & 0xC0 == 0x80 }
+        for index in path.indices {
+            switch path[index] {
+            case 0xC0, 0xC1:
+                if isContinuation(index + 1) { return true }
+            case 0xE0:
+                if isContinuation(index + 1) && path[index + 1] < 0x82 && isContinuation(index + 2) { return true }
+            case 0xF0:
+                if isContinuation(index + 1) && path[index + 1] == 0x80 && isContinuation(index + 2)
+                    && path[index + 2] < 0x82 && isContinuation(index + 3)
+                {
+                    return true
+                }
+            default: break
+            }
+        }
+        return false
+    }
+
     /// Splits at `/` and `\`, cuts `;parameters`, merges empty segments; dot segments are refused.
     private static func normalise(_ path: [UInt8], into out: inout ByteBuffer) -> Result {
         var start = 0
         var index = 0
+        var endsInSlash = false
         while index <= path.count {
             guard index == path.count || path[index] == 0x2F || path[index] == 0x5C else {
                 index += 1
@@ -87,6 +115,7 @@ package enum CanonicalPath {
             let isDot = length == 1 && path[start] == 0x2E
             let isDotDot = length == 2 && path[start] == 0x2E && path[start + 1] == 0x2E
             if isDot || isDotDot { return .refused("the path has a dot segment") }
+            endsInSlash = length == 0
             if length > 0 {
                 out.append(0x2F)
                 for position in start..<end { out.append(path[position]) }
@@ -94,7 +123,7 @@ package enum CanonicalPath {
             index += 1
             start = index
         }
-        if out.isEmpty || path.last == 0x2F { out.append(0x2F) }
+        if out.isEmpty || endsInSlash { out.append(0x2F) }
         return .decoded
     }
 }

@@ -47,7 +47,7 @@ package enum FieldID: UInt8, Sendable, CaseIterable {
 
     /// Finds the number of a name, in any case; names with unknown spelling are ``other``.
     package static func find(_ name: UnsafeRawBufferPointer) -> FieldID {
-        switch unsafe name.count {
+        switch name.count {
         case 2: unsafe first(name, .te)
         case 3: unsafe first(name, .via)
         case 4: unsafe first(name, .host, .date)

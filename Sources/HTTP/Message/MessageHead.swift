@@ -77,6 +77,8 @@ package struct MessageFlags: OptionSet, Sendable {
     package static let upgrade = MessageFlags(rawValue: 4)
     /// …and it is the WebSocket protocol.
     package static let webSocket = MessageFlags(rawValue: 8)
+    /// Both of these; a literal of two would be an array on the heap where the optimizer is off.
+    static let anyUpgrade = MessageFlags(rawValue: 12)
     /// `TE: trailers`: the sender keeps trailer fields.
     package static let acceptsTrailers = MessageFlags(rawValue: 16)
     /// The request target was in absolute-form.
