@@ -69,8 +69,11 @@ package struct ConsoleCryptography: Sendable {
 package enum ConsoleAuthentication: Sendable, Equatable, CustomStringConvertible {
     /// Anybody on this machine: the listener must be on loopback, and so must every peer and `Host`.
     case none
-    /// Who knows the secret; only its SHA-256 is kept.
-    case secret(digest: [UInt8])
+    /// Who knows one of the secrets (several while one replaces another); only their SHA-256 are kept.
+    case secrets(digests: [[UInt8]])
+
+    /// Who knows the one secret.
+    package static func secret(digest: [UInt8]) -> ConsoleAuthentication { .secrets(digests: [digest]) }
 
     package var description: String {
         switch self {

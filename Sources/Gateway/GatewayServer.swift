@@ -200,9 +200,10 @@ private final class GatewayProcess {
             names.append((Socket.localAddress(of: socket) ?? address).description)
             sockets.append(socket)
         }
-        let server = try ConsoleServer(loop: loop, listeners: sockets) { [unowned self] request, respond in
+        let server = ConsoleServer(loop: loop) { [unowned self] request, respond in
             control.consoleRequest(request, respond: respond)
         }
+        for socket in sockets { try server.listen(on: socket) }
         control.consoleServer = server
         return "console " + names.joined(separator: " ")
     }

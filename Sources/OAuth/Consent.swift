@@ -128,7 +128,7 @@ extension ConsentStart {
 
     /// Builds state, PKCE pair and URL. `randomness` must come from the system's generator and be used once.
     package static func make(
-        _ request: ConsentRequest, randomness: [UInt8], now: Moment
+        _ request: ConsentRequest, randomness: [UInt8], now: Moment, lifetime: Int64 = PendingConsent.lifetime
     ) -> Result<ConsentStart, ConsentStartProblem> {
         guard randomness.count >= randomnessBytes else { return .failure(.notEnoughRandomness) }
         guard request.binding.bytes.count >= 16 else { return .failure(.bindingTooShort) }
@@ -143,7 +143,7 @@ extension ConsentStart {
             tokenEndpoint: request.endpoints.token, redirectURI: request.redirectURI,
             codeParameter: request.provider.codeParameter, verifier: verifier,
             bindingHash: PendingConsent.bindingHash(request.binding),
-            expiresAt: now.wall.saturatingAdd(PendingConsent.lifetime))
+            expiresAt: now.wall.saturatingAdd(lifetime))
         return .success(
             ConsentStart(
                 authorizationURL: url(request, state: state, verifier: verifier, nonce: nonce),

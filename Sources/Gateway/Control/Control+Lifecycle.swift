@@ -58,10 +58,10 @@ extension Control {
         _ snapshot: Snapshot, loader: SecretLoader, version: String, _ problems: inout [String]
     ) -> ConsoleSettings? {
         guard let console = snapshot.console else { return nil }
-        var authentication = ConsoleAuthentication.none
-        for source in console.secrets.prefix(1) {
+        var digests: [[UInt8]] = []
+        for source in console.secrets {
             switch loader.load(source) {
-            case .success(let secret): authentication = .secret(digest: Digest.sha256(secret.bytes))
+            case .success(let secret): digests.append(Digest.sha256(secret.bytes))
             case .failure(let error): problems.append("console: \(error)")
             }
         }
@@ -71,7 +71,8 @@ extension Control {
             return nil
         }
         return ConsoleSettings(
-            publicURL: publicURL, authentication: authentication, version: version,
+            publicURL: publicURL, authentication: digests.isEmpty ? .none : .secrets(digests: digests),
+            version: version,
             cryptography: ConsoleCryptography(
                 sha256: { Digest.sha256($0) }, hmacSHA256: { Digest.hmacSHA256(key: $0, message: $1) }))
     }
@@ -133,6 +134,8 @@ extension Control {
             let provider = base.with(grant.credentialHeader)
             var settings = GrantSettings(name: grant.name, provider: providerName, scopes: scopes)
             settings.requiredScopes = requiredScopes
+            settings.refreshTokenRequired = grant.requireRefreshToken
+            settings.expectedAccount = grant.expectedAccount
             if let entry = grants[grant.name] {
                 entry.providerName = providerName
                 entry.header = grant.credentialHeader

@@ -97,7 +97,8 @@ extension Control {
             redirectURI: redirectURI, binding: Secret(binding), kind: .browser)
         let now = moment
         let made = ConsentStart.make(
-            request, randomness: SystemRandom.bytes(ConsentStart.randomnessBytes), now: now)
+            request, randomness: SystemRandom.bytes(ConsentStart.randomnessBytes), now: now,
+            lifetime: Int64(snapshot.console?.consentLifetime.milliseconds ?? 600_000))
         guard case .success(let start) = made else {
             done(.failure(ConsoleFailure(.internal, detail: "The consent could not be prepared.")))
             return

@@ -14,16 +14,23 @@ extension ProviderSettings {
         revocationEndpoint = provider.revocationURL.flatMap { ProviderURL($0.description) }
         allowPlaintextOnLoopback = provider.allowPlaintext
         clientSecrets = secrets.map { Secret(String(decoding: $0.bytes, as: UTF8.self)) }
-        clientAuthentication =
-            switch provider.clientAuthentication {
-            case .automatic: .automatic
-            case .clientSecretBasic: .basic
-            case .clientSecretPost: .post
-            case .none: .none
-            }
+        clientAuthentication = ClientAuthentication(provider.clientAuthentication)
         pkce = provider.pkce == .s256 ? .s256 : .off
         requireIssuerParameter = provider.requireISS
+        discovery =
+            switch provider.discovery {
+            case .automatic: .automatic
+            case .oauth: .oauth
+            case .openID: .openID
+            }
+        revocationAuthentication = provider.revocationAuthentication.map { ClientAuthentication($0) }
         scopeSeparator = provider.scopeSeparator
+        scopeParameter = provider.scopeParameter
+        codeParameter = provider.codeParameter
+        revocationParameters = provider.revocationParameters.map { Parameter($0.name, $0.value) }
+        tokenBody = provider.tokenBody == .json ? .json : .form
+        expiresUnit = Int64(provider.expiresUnit.milliseconds)
+        rejectionCooldown = Int64(provider.rejectionCooldown.milliseconds)
         authorizeParameters = provider.authorizeParameters.map { Parameter($0.name, $0.value) }
         tokenParameters = provider.tokenParameters.map { Parameter($0.name, $0.value) }
         refreshParameters = provider.refreshParameters.map { Parameter($0.name, $0.value) }
@@ -35,10 +42,7 @@ extension ProviderSettings {
             }
         tokenHeaders = provider.tokenHeaders.map { HeaderField($0.name, $0.value) }
         userAgent = provider.userAgent
-        paths.accessToken = provider.replyPaths.accessToken.joined(separator: ".")
-        paths.refreshToken = provider.replyPaths.refreshToken.joined(separator: ".")
-        paths.expiresIn = provider.replyPaths.expiresIn.joined(separator: ".")
-        paths.scope = provider.replyPaths.scope.joined(separator: ".")
+        paths = Paths(provider.replyPaths)
         errorAliases = provider.errorAliases.mapValues(\.rawValue)
         defaultLifetime = provider.defaultLifetime.map { Int64($0.milliseconds) }
         refreshTokenLifetime = provider.refreshTokenLifetime.map { Int64($0.milliseconds) }
@@ -57,6 +61,31 @@ extension ProviderSettings {
         copy.headerName = header.name
         copy.headerScheme = header.scheme
         return copy
+    }
+}
+
+extension ClientAuthentication {
+    init(_ configured: Snapshot.ClientAuthentication) {
+        switch configured {
+        case .automatic: self = .automatic
+        case .clientSecretBasic: self = .basic
+        case .clientSecretPost: self = .post
+        case .none: self = .none
+        }
+    }
+}
+
+extension ProviderSettings.Paths {
+    init(_ paths: Snapshot.ReplyPaths) {
+        self.init()
+        accessToken = paths.accessToken.joined(separator: ".")
+        refreshToken = paths.refreshToken.joined(separator: ".")
+        expiresIn = paths.expiresIn.joined(separator: ".")
+        expiresAt = paths.expiresAt?.joined(separator: ".")
+        scope = paths.scope.joined(separator: ".")
+        error = paths.error.joined(separator: ".")
+        errorDescription = paths.errorDescription.joined(separator: ".")
+        account = paths.account?.joined(separator: ".")
     }
 }
 

@@ -34,7 +34,8 @@ final class CallerConnection {
     var inputEnded = false
     var isDirty = false
     var lingerAfterFlush = false
-    var isFresh = true
+    /// Octets of empty lines before the request line, over all reads.
+    var emptyLineBytes = 0
     /// Monotonic milliseconds; `.max`: none.
     var deadline: UInt64 = .max
     /// What is waited for until `deadline`.

@@ -146,11 +146,14 @@ extension Worker {
 
     /// The length of the head at the front of the buffer; nil while it is incomplete or when it was refused.
     private func completeHead(_ connection: CallerConnection) -> Int? {
-        guard let empty = HTTP1RequestParser.leadingEmptyLines(connection.inbound.readable) else {
-            refuse(connection, .malformed("there are too many empty lines before the request line"))
-            return nil
-        }
-        if empty > 0 {
+        if connection.inbound[0] == 0x0D {
+            guard let empty = HTTP1RequestParser.leadingEmptyLines(connection.inbound.readable),
+                connection.emptyLineBytes + empty <= HTTP1RequestParser.skippedLineBytes
+            else {
+                refuse(connection, .malformed("there are too many empty lines before the request line"))
+                return nil
+            }
+            connection.emptyLineBytes += empty
             connection.inbound.consume(empty)
             connection.scanner.reset()
         }
@@ -166,6 +169,7 @@ extension Worker {
             return nil
         case .complete(let length):
             connection.scanner.reset()
+            connection.emptyLineBytes = 0
             return length
         case .rejected(let rejection):
             refuse(connection, rejection)

@@ -229,7 +229,6 @@ extension Worker {
     /// The caller's connection is free for the next request, which may be in the buffer already.
     private func nextRequest(_ caller: CallerConnection) {
         caller.mode = .reading
-        caller.isFresh = false
         touch(caller)
         if isDraining && caller.inbound.isEmpty {
             closeAfterFlush(caller, linger: false)
