@@ -147,7 +147,8 @@ package enum CommitResult: Sendable, Equatable {
     case failed
 }
 
-/// What a driver must do for a GrantMachine, in order.
+/// What a driver must do for a GrantMachine, in order. Where doing one is itself an event (a store that answers at once),
+/// what that event returns comes after the rest of this list: a queue, not recursion.
 package enum GrantAction: Sendable, Equatable {
     /// Read the record and answer with `recordLoaded` or `loadFailed`.
     case load

@@ -86,7 +86,10 @@ extension GrantMachine {
             return now.monotonic.saturatingAdd(min(expiry.saturatingSubtract(now.wall), lifetime))
         }
         lastCallAt = max(lastCallAt ?? .min, obtainedAt)
-        planRefresh(earliest: now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
+        // Many grants may be read at once: those that can wait part. One that has expired is needed now.
+        let isExpired = expiresAt.map { $0 <= now.monotonic } ?? false
+        planRefresh(
+            earliest: isExpired ? nil : now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
         if let next = record.nextAttemptAt {
             let wait = next.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit)
             notBefore = now.monotonic.saturatingAdd(wait)
