@@ -90,12 +90,14 @@ extension GrantMachine {
         let isExpired = expiresAt.map { $0 <= now.monotonic } ?? false
         planRefresh(
             earliest: isExpired ? nil : now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
-        if let next = record.nextAttemptAt {
-            let wait = next.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit)
-            notBefore = now.monotonic.saturatingAdd(wait)
-        } else {
-            notBefore = .min
-        }
+    }
+
+    /// Back-off that the record says: from before a restart, or of a sibling.
+    mutating func readBackoff(_ now: Moment) {
+        notBefore =
+            record.nextAttemptAt.map {
+                now.monotonic.saturatingAdd($0.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit))
+            } ?? .min
     }
 
     private mutating func stopClocks() {

@@ -37,6 +37,7 @@ extension GrantMachine {
         record = found
         generationFloor = found.generation
         readClocks(now, atStart: true)
+        readBackoff(now)
         readRevocationClock(now)
         readIntent(now)
         unlatchIfConfigurationChanged()
@@ -61,6 +62,7 @@ extension GrantMachine {
             }
         }
         if newer.state != .active { replay = nil }
+        readBackoff(now)
         readRevocationClock(now)
         readIntent(now)
         rebuildCredential()

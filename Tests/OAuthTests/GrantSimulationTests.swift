@@ -4,7 +4,7 @@ import Testing
 
 /// An authorization server that rotates: each refresh gives a new refresh token. The one before is good for a while
 /// after its first use (or until the new one is used); used later, it ends the whole family, as strict servers do.
-private struct ModelProvider {
+struct RotatingProvider {
     struct Issued {
         var access: String
         var refresh: String
@@ -53,7 +53,7 @@ private struct ModelProvider {
     }
 }
 
-private struct Dice {
+struct ModelDice {
     private var state: UInt64
 
     init(_ seed: UInt64) {
@@ -78,9 +78,9 @@ private struct World {
     }
 
     let seed: UInt64
-    var dice: Dice
+    var dice: ModelDice
     var now = Moment(monotonic: 1_000_000, wall: 1_700_000_000_000)
-    var provider: ModelProvider
+    var provider: RotatingProvider
     var stored: GrantRecord?
     var everStored: Set<String> = ["Bearer a1"]
     var machine: GrantMachine
@@ -100,8 +100,8 @@ private struct World {
 
     init(seed: UInt64) {
         self.seed = seed
-        dice = Dice(seed)
-        provider = ModelProvider(now: now.wall, grace: 400_000, lifetime: 60_000)
+        dice = ModelDice(seed)
+        provider = RotatingProvider(now: now.wall, grace: 400_000, lifetime: 60_000)
         var record = GrantDriver.record(lifetime: 60_000)
         record.tokens?.scopes = ["read"]
         stored = record
@@ -268,7 +268,7 @@ private struct World {
 struct GrantSimulationTests {
     /// Whatever goes wrong and whenever the process dies: the grant is never lost as long as the provider keeps it,
     /// one refresh is in flight at most, nothing expired or not durable is handed out, each waiter gets one answer.
-    @Test(arguments: 0..<150)
+    @Test(arguments: 0..<80)
     func `a grant survives everything that the provider forgives`(seed: Int) {
         var world = World(seed: UInt64(seed) + 1)
         for _ in 0..<3000 where world.failures.isEmpty { world.step() }
