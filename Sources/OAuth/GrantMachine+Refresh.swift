@@ -39,7 +39,7 @@ extension GrantMachine {
 
     /// Why a refresh is to start now; nil: it is not.
     func dueRefresh(_ now: Moment) -> GrantFact.RefreshReason? {
-        guard record.state == .active, record.tokens?.refreshToken != nil, call == nil else { return nil }
+        guard isRefreshable, call == nil else { return nil }
         guard (foreignIntentUntil ?? .min) <= now.monotonic, storeBlockedUntil <= now.monotonic else { return nil }
         if !refreshTickets.isEmpty { return .command }
         guard refreshGate <= now.monotonic else { return nil }
@@ -279,6 +279,8 @@ extension GrantMachine {
                 ("revoked", "The grant is revoked.")
             } else if view.tokens == nil {
                 ("not_connected", "The grant is not connected.")
+            } else if belongsElsewhere {
+                ("other_provider", "The grant's tokens are another provider's: authorize it again.")
             } else if view.tokens?.refreshToken == nil {
                 ("no_refresh_token", "The grant has no refresh token.")
             } else if storeBlockedUntil > now.monotonic || commitRetryAt != nil {

@@ -167,9 +167,9 @@ extension GrantMachine {
         }
         commitRetryAt = retryAt
         switch change {
-        case .consented(let tokens, let sentAt, let scopes, let floor, let ticket?):
+        case .consented(let tokens, let sentAt, let asked, let floor, let ticket?):
             actions.append(.finish(ticket, .consentNotStored))
-            changes[0] = .consented(tokens, sentAt: sentAt, scopes: scopes, generationAbove: floor, ticket: nil)
+            changes[0] = .consented(tokens, sentAt: sentAt, from: asked, generationAbove: floor, ticket: nil)
         case .forget(let ticket):
             changes.removeFirst()
             commitRetryAt = nil
@@ -201,6 +201,8 @@ extension GrantMachine {
             revocationNotBefore = .min
             readClocks(now, atStart: false)
             if record.revocation == nil { finishRevocationTickets(.nothingToRevoke) }
+            // They can be revoked when the configuration names their provider again.
+            if belongsElsewhere { finishRevocationTickets(.failedKeptForRetry) }
         case .lateTokens: revocationNotBefore = .min
         case .revocationStep: revocationAdvanced()
         case .forget(let ticket): forgotten(ticket)

@@ -118,6 +118,7 @@ struct EncodingTests {
     @Test func `a record survives its coding, and what is not a record is refused`() throws {
         var record = GrantDriver.record()
         record.account = "ä\n\"x"
+        record.provider = "zoho"
         record.intent = .init(instance: "i", startedAt: 1, expiresAt: 2)
         record.revocation = .init(
             tokens: [.init(token: Secret("r"), hint: .refreshToken)], attempts: 3, nextAttemptAt: 9)

@@ -178,7 +178,12 @@ final class GrantDriver {
         queue += actions
         guard !isRunning else { return }
         isRunning = true
-        while !queue.isEmpty { perform(queue.removeFirst()) }
+        var index = 0
+        while index < queue.count {
+            perform(queue[index])
+            index += 1
+        }
+        queue = []
         isRunning = false
     }
 

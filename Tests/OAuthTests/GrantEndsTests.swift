@@ -307,6 +307,31 @@ struct GrantEndsTests {
         #expect(driver.published.map { String(decoding: $0.headerName, as: UTF8.self) } == "X-Shopify-Access-Token")
     }
 
+    @Test func `tokens of another provider are neither injected nor sent to the new one`() {
+        let driver = GrantDriver()
+        driver.start()
+        _ = driver.consent(tokens("a", "r"))
+        var settings = driver.machine.settings
+        settings.provider = "other"
+        driver.run(driver.machine.settingsChanged(settings, provider: driver.machine.provider, now: driver.now))
+        #expect(driver.published == nil && driver.state == .reauthorizationRequired)
+        #expect(driver.refusal(driver.need()) == .reauthorizationRequired)
+        driver.pass(4_000_000)
+        #expect(driver.results[driver.refresh()]?.count == 1)
+        #expect(driver.results[driver.revoke()] == [.revocation(.failedKeptForRetry)])
+        #expect(driver.calls.isEmpty && driver.revocations.isEmpty)
+        _ = driver.consent(tokens("b", "rb"))
+        #expect(driver.publishedToken == "Bearer b" && driver.state == .active)
+    }
+
+    @Test func `ten thousand waiters that come one by one cost no more than their number`() {
+        let driver = GrantDriver(stored: GrantDriver.record(lifetime: 1000, age: 5000))
+        driver.start()
+        let waiters = (0..<10_000).map { _ in driver.need() }
+        driver.succeed("a2")
+        #expect(waiters.allSatisfy { driver.token($0) == "Bearer a2" })
+    }
+
     @Test func `the status tells what an operator needs and no secret`() {
         let driver = GrantDriver(stored: GrantDriver.record(lifetime: 600_000))
         driver.start()
