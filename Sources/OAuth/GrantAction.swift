@@ -141,7 +141,10 @@ package struct GrantCommit: Sendable, Equatable {
 }
 
 package enum CommitResult: Sendable, Equatable {
+    /// Under the revision that the record has.
     case committed
+    /// Under another revision: a store that goes on counting after a deletion.
+    case committedAs(revision: UInt64)
     /// The store holds something else; nil: it holds nothing.
     case conflict(GrantRecord?)
     case failed

@@ -152,7 +152,8 @@ extension GrantMachine {
         let next = nextTime(now).map { max($0, now.monotonic.saturatingAdd(10)) }
         guard next != armed else { return }
         armed = next
-        actions.append(.armTimer(at: next))
+        // First: a driver that gets an answer while it performs the rest must not set an older time over a newer one.
+        actions.insert(.armTimer(at: next), at: 0)
     }
 
     private func nextTime(_ now: Moment) -> Int64? {

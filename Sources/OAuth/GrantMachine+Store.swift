@@ -121,10 +121,13 @@ extension GrantMachine {
     package mutating func commitFinished(_ result: CommitResult, now: Moment) -> [GrantAction] {
         guard isCommitting, let change = changes.first else { return finish(now) }
         isCommitting = false
-        let written = candidate
+        var written = candidate
         candidate = nil
         switch result {
         case .committed: committed(change, written, now: now)
+        case .committedAs(let revision):
+            written?.revision = revision
+            committed(change, written, now: now)
         case .conflict(let newer): conflicted(change, written, newer: newer, now: now)
         case .failed: commitFailed(change, now: now)
         }

@@ -276,6 +276,20 @@ struct GrantEndsTests {
         #expect(driver.published?.generation == 2)
     }
 
+    @Test func `a store that goes on counting after a deletion is followed`() {
+        let driver = active()
+        _ = driver.forget()
+        driver.storeMode = .holds
+        _ = driver.consent(tokens("b", "rb"))
+        driver.stored = driver.heldCommits[0].record
+        driver.stored?.revision = 9
+        driver.releaseCommit(.committedAs(revision: 9))
+        #expect(driver.publishedToken == "Bearer b")
+        _ = driver.refresh()
+        #expect(driver.heldCommits.map(\.expectedRevision) == [9])
+        #expect(driver.heldCommits.map(\.record.revision) == [10])
+    }
+
     @Test func `forgetting that fails says so and goes on as before`() {
         let driver = active()
         driver.storeMode = .fails
