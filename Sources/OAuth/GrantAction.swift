@@ -141,13 +141,17 @@ package struct GrantCommit: Sendable, Equatable {
 }
 
 package enum CommitResult: Sendable, Equatable {
+    /// Under the revision that the record has.
     case committed
+    /// Under another revision: a store that goes on counting after a deletion.
+    case committedAs(revision: UInt64)
     /// The store holds something else; nil: it holds nothing.
     case conflict(GrantRecord?)
     case failed
 }
 
-/// What a driver must do for a GrantMachine, in order.
+/// What a driver must do for a GrantMachine, in order. Where doing one is itself an event (a store that answers at once),
+/// what that event returns comes after the rest of this list: a queue, not recursion.
 package enum GrantAction: Sendable, Equatable {
     /// Read the record and answer with `recordLoaded` or `loadFailed`.
     case load

@@ -4,7 +4,7 @@ enum GrantChange: Sendable, Equatable {
     /// A refresh of this generation is about to be sent.
     case intent(GrantRecord.Intent, generation: UInt64)
     case refreshed(TokenSet, sent: SentRefresh, sentAt: Moment, requiredScopes: [String])
-    case consented(TokenSet, sentAt: Moment, scopes: [String], generationAbove: UInt64, ticket: Ticket?)
+    case consented(TokenSet, sentAt: Moment, from: Asked, generationAbove: UInt64, ticket: Ticket?)
     case failed(FailedRefresh)
     /// Tokens that a refresh brought after the grant was revoked: they are to be revoked too.
     case lateTokens([GrantRecord.Revocation.Token])
@@ -13,6 +13,12 @@ enum GrantChange: Sendable, Equatable {
     /// A latched failure is given another chance.
     case unlatch
     case forget(ticket: Ticket)
+
+    /// Who was asked for the consent, and for what.
+    struct Asked: Sendable, Equatable {
+        var provider: String
+        var scopes: [String]
+    }
 
     /// What went out with a refresh.
     struct SentRefresh: Sendable, Equatable {
@@ -75,8 +81,8 @@ extension GrantChange {
             case .intent(let intent, let generation): record.begin(intent, generation: generation)
             case .refreshed(let tokens, let sent, let sentAt, let required):
                 record.refresh(tokens, sent: sent, sentAt: sentAt, requiredScopes: required)
-            case .consented(let tokens, let sentAt, let scopes, let floor, _):
-                record.connect(tokens, sentAt: sentAt, scopes: scopes, generationAbove: floor)
+            case .consented(let tokens, let sentAt, let asked, let floor, _):
+                record.connect(tokens, sentAt: sentAt, from: asked, generationAbove: floor)
             case .failed(let failed): record.fail(failed)
             case .lateTokens(let tokens): record.addToRevocation(tokens)
             case .revoke: record.revoke()
@@ -121,9 +127,10 @@ extension GrantRecord {
     }
 
     fileprivate mutating func connect(
-        _ new: TokenSet, sentAt: Moment, scopes: [String], generationAbove floor: UInt64
+        _ new: TokenSet, sentAt: Moment, from asked: GrantChange.Asked, generationAbove floor: UInt64
     ) -> Bool {
-        tokens = Tokens(new, sentAt: sentAt, scopes: scopes, old: nil)
+        tokens = Tokens(new, sentAt: sentAt, scopes: new.scopes ?? asked.scopes, old: nil)
+        provider = asked.provider
         generation = max(generation, floor) + 1
         account = new.account ?? account
         // A revocation that is still owed would end the new consent at providers that revoke by user.

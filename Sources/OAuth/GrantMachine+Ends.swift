@@ -16,7 +16,8 @@ extension GrantMachine {
         abandonRefresh()
         changes.append(
             .consented(
-                tokens, sentAt: sentAt, scopes: tokens.scopes ?? settings.scopes, generationAbove: generationFloor,
+                tokens, sentAt: sentAt, from: .init(provider: settings.provider, scopes: settings.scopes),
+                generationAbove: generationFloor,
                 ticket: ticket))
     }
 
@@ -185,7 +186,8 @@ extension GrantMachine {
             .compactMap { $0 }.min()
         let next = nextRefresh.map { now.wall.saturatingAdd($0.saturatingSubtract(now.monotonic)) }
         return GrantStatus(
-            name: settings.name, provider: settings.provider, state: state, reason: view.lastFailure?.code,
+            name: settings.name, provider: settings.provider, state: state,
+            reason: belongsElsewhere ? "other_provider" : view.lastFailure?.code,
             generation: view.generation, usable: usableCredential(now) != nil,
             hasRefreshToken: view.tokens?.refreshToken != nil, scopes: scopes,
             missingScopes: view.tokens == nil ? [] : settings.scopes.filter { !scopes.contains($0) },

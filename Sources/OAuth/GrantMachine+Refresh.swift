@@ -39,7 +39,7 @@ extension GrantMachine {
 
     /// Why a refresh is to start now; nil: it is not.
     func dueRefresh(_ now: Moment) -> GrantFact.RefreshReason? {
-        guard record.state == .active, record.tokens?.refreshToken != nil, call == nil else { return nil }
+        guard isRefreshable, call == nil else { return nil }
         guard (foreignIntentUntil ?? .min) <= now.monotonic, storeBlockedUntil <= now.monotonic else { return nil }
         if !refreshTickets.isEmpty { return .command }
         guard refreshGate <= now.monotonic else { return nil }
@@ -86,13 +86,18 @@ extension GrantMachine {
             return now.monotonic.saturatingAdd(min(expiry.saturatingSubtract(now.wall), lifetime))
         }
         lastCallAt = max(lastCallAt ?? .min, obtainedAt)
-        planRefresh(earliest: now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
-        if let next = record.nextAttemptAt {
-            let wait = next.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit)
-            notBefore = now.monotonic.saturatingAdd(wait)
-        } else {
-            notBefore = .min
-        }
+        // Many grants may be read at once: those that can wait part. One that has expired is needed now.
+        let isExpired = expiresAt.map { $0 <= now.monotonic } ?? false
+        planRefresh(
+            earliest: isExpired ? nil : now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
+    }
+
+    /// Back-off that the record says: from before a restart, or of a sibling.
+    mutating func readBackoff(_ now: Moment) {
+        notBefore =
+            record.nextAttemptAt.map {
+                now.monotonic.saturatingAdd($0.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit))
+            } ?? .min
     }
 
     private mutating func stopClocks() {
@@ -274,6 +279,8 @@ extension GrantMachine {
                 ("revoked", "The grant is revoked.")
             } else if view.tokens == nil {
                 ("not_connected", "The grant is not connected.")
+            } else if belongsElsewhere {
+                ("other_provider", "The grant's tokens are another provider's: authorize it again.")
             } else if view.tokens?.refreshToken == nil {
                 ("no_refresh_token", "The grant has no refresh token.")
             } else if storeBlockedUntil > now.monotonic || commitRetryAt != nil {

@@ -1,6 +1,6 @@
 // Where a GrantMachine decides: after each event, the facts are looked at once and what is due is started.
 extension GrantMachine {
-    mutating func settle(_ now: Moment) {
+    mutating func settle(_ now: Moment, answering: Answering) {
         // A stop of injection goes out before anything else.
         publishIfChanged(now)
         if let load {
@@ -13,7 +13,7 @@ extension GrantMachine {
             startDueWork(now)
         }
         publishIfChanged(now)
-        answerWaiters(now)
+        answerWaiters(answering, now)
         failRefreshTicketsThatCannotBeMet(now)
         noteState()
         armTimer(now)
@@ -21,7 +21,7 @@ extension GrantMachine {
 
     private mutating func startDueWork(_ now: Moment) {
         let view = projected
-        if call == nil, mayCallForRevocation, let owed = view.revocation?.tokens.first,
+        if call == nil, mayCallForRevocation, !belongsElsewhere, let owed = view.revocation?.tokens.first,
             revocationNotBefore <= now.monotonic
         {
             startRevocation(owed)
@@ -55,6 +55,15 @@ extension GrantMachine {
         changes.isEmpty || commitFailures > 0
     }
 
+    /// The tokens came from another provider, before the configuration changed: they are not for this one to see.
+    var belongsElsewhere: Bool {
+        record.provider.map { $0 != settings.provider } ?? false
+    }
+
+    var isRefreshable: Bool {
+        record.state == .active && record.tokens?.refreshToken != nil && !belongsElsewhere
+    }
+
     /// The token has expired and nothing can replace it.
     private func isExhausted(_ now: Moment) -> Bool {
         guard record.state == .active, let tokens = record.tokens, tokens.refreshToken == nil else { return false }
@@ -76,7 +85,9 @@ extension GrantMachine {
     mutating func rebuildCredential() {
         let view = projected
         let isLatched = view.state == .reauthorizationRequired || view.state == .configurationError
-        guard !isStopped, view.state != .notConnected, view.state != .revoked, let tokens = record.tokens else {
+        guard !isStopped, !belongsElsewhere, view.state != .notConnected, view.state != .revoked,
+            let tokens = record.tokens
+        else {
             credential = nil
             return
         }
@@ -114,6 +125,7 @@ extension GrantMachine {
         guard !isStopped else { return .revoked }
         switch projected.state {
         case .notConnected: return .notConnected
+        case .active where belongsElsewhere: return .reauthorizationRequired
         case .active: return isRefreshing ? .refreshing : .active
         case .reauthorizationRequired: return .reauthorizationRequired
         case .configurationError: return .configurationError
@@ -140,7 +152,8 @@ extension GrantMachine {
         let next = nextTime(now).map { max($0, now.monotonic.saturatingAdd(10)) }
         guard next != armed else { return }
         armed = next
-        actions.append(.armTimer(at: next))
+        // First: a driver that gets an answer while it performs the rest must not set an older time over a newer one.
+        actions.insert(.armTimer(at: next), at: 0)
     }
 
     private func nextTime(_ now: Moment) -> Int64? {
@@ -148,7 +161,9 @@ extension GrantMachine {
         guard isLoaded else { return nil }
         var times: [Int64] = []
         if !isCommitting, !changes.isEmpty, let commitRetryAt { times.append(commitRetryAt) }
-        if call == nil, mayCallForRevocation, projected.revocation != nil { times.append(revocationNotBefore) }
+        if call == nil, mayCallForRevocation, !belongsElsewhere, projected.revocation != nil {
+            times.append(revocationNotBefore)
+        }
         if changes.isEmpty, call == nil, !isStopped {
             if let replay {
                 times.append(replay.dueAt)
@@ -162,7 +177,7 @@ extension GrantMachine {
     }
 
     private func nextRefreshTime(_ now: Moment) -> Int64? {
-        guard record.state == .active, record.tokens?.refreshToken != nil else { return nil }
+        guard isRefreshable else { return nil }
         let wanted = [
             refreshAt, keepaliveAt, recovery.map { _ in now.monotonic }, waiters.isEmpty ? nil : now.monotonic,
             owesRetryAfterRejection ? now.monotonic : nil,
@@ -175,7 +190,18 @@ extension GrantMachine {
 // MARK: - Waiters
 
 extension GrantMachine {
-    private mutating func answerWaiters(_ now: Moment) {
+    private mutating func answerWaiters(_ answering: Answering, _ now: Moment) {
+        switch answering {
+        case .nobody: return
+        case .everybody: break
+        case .newcomer(let waiter):
+            guard let rejected = waiters[waiter] else { return }
+            // Who must wait, waits for the same as those before; who gets the credential changes nothing for them.
+            guard let answer = answer(rejected: rejected, now: now) else { return }
+            waiters.removeValue(forKey: waiter)
+            actions.append(.answer(waiter, answer))
+            if case .credential = answer { return }
+        }
         guard !waiters.isEmpty else { return }
         var answers: [(WaiterID, CredentialAnswer)] = []
         for (waiter, rejected) in waiters {
@@ -206,6 +232,7 @@ extension GrantMachine {
         let view = projected
         switch view.state {
         case .notConnected: return .unavailable(.notConnected, retryAfter: nil)
+        case .active where belongsElsewhere: return .unavailable(.reauthorizationRequired, retryAfter: nil)
         case .revoked: return .unavailable(.revoked, retryAfter: nil)
         case .reauthorizationRequired: return .unavailable(.reauthorizationRequired, retryAfter: nil)
         case .configurationError: return .unavailable(.configurationError, retryAfter: nil)

@@ -37,6 +37,7 @@ extension GrantMachine {
         record = found
         generationFloor = found.generation
         readClocks(now, atStart: true)
+        readBackoff(now)
         readRevocationClock(now)
         readIntent(now)
         unlatchIfConfigurationChanged()
@@ -61,6 +62,7 @@ extension GrantMachine {
             }
         }
         if newer.state != .active { replay = nil }
+        readBackoff(now)
         readRevocationClock(now)
         readIntent(now)
         rebuildCredential()
@@ -119,10 +121,13 @@ extension GrantMachine {
     package mutating func commitFinished(_ result: CommitResult, now: Moment) -> [GrantAction] {
         guard isCommitting, let change = changes.first else { return finish(now) }
         isCommitting = false
-        let written = candidate
+        var written = candidate
         candidate = nil
         switch result {
         case .committed: committed(change, written, now: now)
+        case .committedAs(let revision):
+            written?.revision = revision
+            committed(change, written, now: now)
         case .conflict(let newer): conflicted(change, written, newer: newer, now: now)
         case .failed: commitFailed(change, now: now)
         }
@@ -165,9 +170,9 @@ extension GrantMachine {
         }
         commitRetryAt = retryAt
         switch change {
-        case .consented(let tokens, let sentAt, let scopes, let floor, let ticket?):
+        case .consented(let tokens, let sentAt, let asked, let floor, let ticket?):
             actions.append(.finish(ticket, .consentNotStored))
-            changes[0] = .consented(tokens, sentAt: sentAt, scopes: scopes, generationAbove: floor, ticket: nil)
+            changes[0] = .consented(tokens, sentAt: sentAt, from: asked, generationAbove: floor, ticket: nil)
         case .forget(let ticket):
             changes.removeFirst()
             commitRetryAt = nil
@@ -199,6 +204,8 @@ extension GrantMachine {
             revocationNotBefore = .min
             readClocks(now, atStart: false)
             if record.revocation == nil { finishRevocationTickets(.nothingToRevoke) }
+            // They can be revoked when the configuration names their provider again.
+            if belongsElsewhere { finishRevocationTickets(.failedKeptForRetry) }
         case .lateTokens: revocationNotBefore = .min
         case .revocationStep: revocationAdvanced()
         case .forget(let ticket): forgotten(ticket)

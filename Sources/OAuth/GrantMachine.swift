@@ -38,6 +38,13 @@ package struct GrantMachine: Sendable {
         case forget(Ticket)
     }
 
+    /// Whose answers an event can have changed: a crowd that comes one by one must not be looked at as a whole each time.
+    enum Answering {
+        case everybody
+        case newcomer(WaiterID)
+        case nobody
+    }
+
     struct Call: Sendable, Equatable {
         enum Kind: Sendable, Equatable {
             case refresh(GrantChange.SentRefresh)
@@ -155,16 +162,16 @@ extension GrantMachine {
         }
         if waiters.count >= settings.maximumWaiters {
             actions.append(.answer(waiter, .unavailable(.tooManyWaiters, retryAfter: 1000)))
-        } else {
-            waiters[waiter] = .some(rejected)
+            return finish(now, answering: .nobody)
         }
-        return finish(now)
+        waiters[waiter] = .some(rejected)
+        return finish(now, answering: .newcomer(waiter))
     }
 
     /// The request went away. What it waited for goes on (pains 1).
     package mutating func waiterLeft(_ waiter: WaiterID, now: Moment) -> [GrantAction] {
         waiters.removeValue(forKey: waiter)
-        return finish(now)
+        return finish(now, answering: .nobody)
     }
 
     package mutating func timerFired(now: Moment) -> [GrantAction] {
@@ -240,8 +247,8 @@ extension GrantMachine {
     }
 
     /// Settles the facts and hands the actions over.
-    mutating func finish(_ now: Moment) -> [GrantAction] {
-        settle(now)
+    mutating func finish(_ now: Moment, answering: Answering = .everybody) -> [GrantAction] {
+        settle(now, answering: answering)
         defer { actions = [] }
         return actions
     }

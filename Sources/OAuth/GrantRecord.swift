@@ -51,6 +51,8 @@ package struct GrantRecord: Sendable, Equatable {
     package var generation: UInt64 = 0
     package var state = State.notConnected
     package var tokens: Tokens?
+    /// The name of the provider that gave the tokens: another's never sees them.
+    package var provider: String?
     package var account: String?
     package var intent: Intent?
     package var revocation: Revocation?

@@ -9,6 +9,7 @@ extension GrantRecord {
         ]
         members["tokens"] = tokens?.json
         members["account"] = account.map { .string($0) }
+        members["provider"] = provider.map { .string($0) }
         members["intent"] = intent?.json
         members["revocation"] = revocation?.json
         members["revocation_outcome"] = revocationOutcome.map { .string($0) }
@@ -43,6 +44,7 @@ extension GrantRecord {
         }
         lastFailure = json["last_failure"].flatMap(Failure.init)
         account = json["account"]?.text
+        provider = json["provider"]?.text
         revocationOutcome = json["revocation_outcome"]?.text
         consecutiveFailures = Int(json.number("consecutive_failures") ?? 0)
         nextAttemptAt = json.number("next_attempt_at")

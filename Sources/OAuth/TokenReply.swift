@@ -124,7 +124,7 @@ struct ReplyFields {
     /// A string with separators or an array of strings; nil where there is none.
     func scopes(_ path: String, separator: String) -> [String]? {
         if let list = json.value(at: path)?.list {
-            let scopes = list.compactMap(\.text).map { SafeText.clean($0, limit: 300) }
+            let scopes = list.prefix(500).compactMap(\.text).map { SafeText.clean($0, limit: 300) }
             return scopes.isEmpty ? nil : scopes
         }
         guard let text = text(path) else { return nil }

@@ -54,6 +54,23 @@ package struct ProviderProblem: Error, Sendable, Hashable {
     }
 }
 
+extension ProviderProblem {
+    private static let labels: Set<String> = [
+        "invalid_grant", "invalid_client", "unauthorized_client", "invalid_request", "invalid_scope",
+        "unsupported_grant_type", "server_error", "temporarily_unavailable", "timeout", "tls", "redirect",
+        "invalid_reply",
+        "malformed_reply", "reply_too_large", "blocked_by_intermediary", "discovery_failed", "no_endpoints",
+    ]
+
+    /// The code for a metric: one of a fixed set, whatever the provider says.
+    package var label: String {
+        if Self.labels.contains(code) { return code }
+        if code.hasPrefix("not_sent_") { return "not_sent" }
+        if code.hasPrefix("reply_lost_") { return "reply_lost" }
+        return code.hasPrefix("http_") && status != nil ? "http_status" : "other"
+    }
+}
+
 /// Names one call to a provider, so that a late answer cannot be taken for another's.
 package struct CallID: Sendable, Hashable {
     package enum Owner: Sendable, Hashable {
