@@ -114,7 +114,7 @@ package struct Console: Sendable {
         case .none:
             guard request.isLoopbackPeer, !request.wasForwarded else { return failure(.notLocal, context) }
             guard host == .loopback else { return failure(.hostNotAllowed, context) }
-        case .secret:
+        case .secrets:
             // A page's script cannot make up the field, so a program may use any name for us.
             let isProgram = context.isForPrograms && request.has(field: "authorization")
             guard host != .other || isProgram else { return failure(.hostNotAllowed, context) }
@@ -147,7 +147,7 @@ package struct Console: Sendable {
     private mutating func identity(
         of request: ConsoleRequest, context: inout ConsoleContext, now: Timestamp
     ) -> Identity {
-        guard case .secret = settings.authentication else {
+        guard case .secrets = settings.authentication else {
             return isLocalOperator(request) ? .operator : .stranger
         }
         if request.has(field: "authorization") {

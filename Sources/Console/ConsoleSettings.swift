@@ -78,7 +78,7 @@ package enum ConsoleAuthentication: Sendable, Equatable, CustomStringConvertible
     package var description: String {
         switch self {
         case .none: "none"
-        case .secret: "secret [redacted]"
+        case .secrets: "secret [redacted]"
         }
     }
 }

@@ -5,7 +5,8 @@ import Glibc
 @main
 struct TokenGateway: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "token-gateway", abstract: "Puts OAuth 2.0 bearer tokens on the requests of services that know none.",
+        commandName: "token-gateway",
+        abstract: "Puts OAuth 2.0 bearer tokens on the requests of services that know none.",
         subcommands: [Run.self, Version.self])
 }
 

@@ -42,7 +42,11 @@ extension Control {
         case .forget(let grant): forget(grant, done)
         case .listGrants: done(.grants(snapshot.grants.map { view($0) }))
         case .grantDetail(let grant):
-            if let found = snapshot.grant(named: grant) { done(.grant(view(found))) } else { done(.failed(missing(grant))) }
+            if let found = snapshot.grant(named: grant) {
+                done(.grant(view(found)))
+            } else {
+                done(.failed(missing(grant)))
+            }
         case .status: status(done)
         case .metrics: metrics(done)
         case .readiness: done(.readiness(readiness()))

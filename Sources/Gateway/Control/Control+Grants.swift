@@ -56,7 +56,12 @@ extension Control {
 
     /// Performs what a grant's machine said, then tells the workers what is new.
     func perform(_ grant: String, _ actions: [GrantAction]) {
-        for action in actions { perform(grant, action) }
+        guard let entry = grants[grant] else { return }
+        entry.queue.append(contentsOf: actions)
+        guard !entry.isPerforming else { return }
+        entry.isPerforming = true
+        while !entry.queue.isEmpty { perform(grant, entry.queue.removeFirst()) }
+        entry.isPerforming = false
         tellWorkers(grant)
     }
 
@@ -156,7 +161,6 @@ extension Control {
                     perform(grant, entry.machine.loadFailed(now: moment))
                     return
                 }
-                entry.storeOffset = 0
                 perform(grant, entry.machine.recordLoaded(record, now: moment))
             case .failure:
                 perform(grant, entry.machine.loadFailed(now: moment))
@@ -165,9 +169,8 @@ extension Control {
     }
 
     private func commit(_ grant: String, _ commit: GrantCommit) {
-        guard let entry = grants[grant] else { return }
         let payload = commit.record.encoded()
-        let expected = commit.expectedRevision == 0 ? 0 : commit.expectedRevision &+ entry.storeOffset
+        let expected = commit.expectedRevision
         withStore(.commit) { store throws(StoreError) in
             try store.commit(grant: grant, payload: payload, ifGeneration: expected)
         } then: { [unowned self] result in
@@ -175,10 +178,9 @@ extension Control {
             let outcome: CommitResult
             switch result {
             case .success(.committed(let generation)):
-                entry.storeOffset = generation &- commit.record.revision
-                outcome = .committed
+                outcome = .committedAs(revision: generation)
             case .success(.conflict(let current)):
-                outcome = .conflict(current.flatMap { record($0, entry) })
+                outcome = .conflict(current.flatMap { record($0) })
             case .failure:
                 outcome = .failed
             }
@@ -186,21 +188,19 @@ extension Control {
         }
     }
 
-    private func record(_ stored: StoredRecord, _ entry: ProviderGrant) -> GrantRecord? {
-        GrantRecord(payload: stored.payload, revision: stored.generation &- entry.storeOffset)
+    private func record(_ stored: StoredRecord) -> GrantRecord? {
+        GrantRecord(payload: stored.payload, revision: stored.generation)
     }
 
     private func delete(_ grant: String, _ revision: UInt64) {
-        guard let entry = grants[grant] else { return }
-        let expected = revision &+ entry.storeOffset
         withStore(.commit) { store throws(StoreError) in
-            try store.remove(grant: grant, ifGeneration: expected)
+            try store.remove(grant: grant, ifGeneration: revision)
         } then: { [unowned self] result in
             guard let entry = grants[grant] else { return }
             let outcome: CommitResult =
                 switch result {
                 case .success(.removed), .success(.absent): .committed
-                case .success(.conflict(let current)): .conflict(record(current, entry))
+                case .success(.conflict(let current)): .conflict(record(current))
                 case .failure: .failed
                 }
             perform(grant, entry.machine.commitFinished(outcome, now: moment))

@@ -78,8 +78,9 @@ final class Control {
         var header: Snapshot.CredentialHeader
         var timer: ControlLoop.Token?
         var credential: Proxy.Credential?
-        /// The store's generation minus the record's revision: the store counts on over a removal.
-        var storeOffset: UInt64 = 0
+        /// Actions that are still to be performed; an event that comes while they are appends its own.
+        var queue: [GrantAction] = []
+        var isPerforming = false
         var lastConsent: GrantView.LastConsent?
 
         init(machine: GrantMachine, providerName: String, header: Snapshot.CredentialHeader) {
