@@ -62,7 +62,9 @@ let package = Package(
         .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: common),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
-        .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: common),
+        .testTarget(
+            name: "GatewayTests", dependencies: ["Console", "Gateway", "HTTP", "OAuth", "OpenSSLKit", "Reactor"],
+            swiftSettings: common),
         .testTarget(name: "EndToEndTests", dependencies: [], swiftSettings: common),
     ],
     cxxLanguageStandard: .cxx17
