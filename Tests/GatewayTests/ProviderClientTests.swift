@@ -124,7 +124,8 @@ private let okay = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent
         }
         let harness = try ClientHarness()
         harness.client.connect = { address in
-            guard let end = try? WireEnd(connectingTo: address) else { return .failed(.connectionRefused) }
+            guard case .inProgress(let descriptor) = Socket.connect(to: address), let end = try? WireEnd(descriptor)
+            else { return .failed(.connectionRefused) }
             // Goes on only when the end has come, so that no race decides.
             _ = provider.notesAtTheEnd()
             end.waitForEnd()
@@ -132,6 +133,30 @@ private let okay = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent
         }
         let reason: ProviderFailure.Reason = byReset ? .reset : .closed
         #expect(try harness.outcome(of: tokenRequest(port: provider.port)) == .failure(.notSent(reason)))
+    }
+
+    @Test func `a request counts as sent from its first byte, and the handshake before it does not`() {
+        let call = ProviderCall(
+            id: 1, request: tokenRequest(port: 1), tls: TLSClientConfiguration(), deadline: 0, completion: { _ in })
+        call.outgoing.append("handshake")
+        call.wrote(4)
+        call.bytesBeforeRequest = call.outgoing.count
+        call.outgoing.append("request")
+        call.wrote(3)
+        call.wrote(2)
+        #expect(call.failure(.reset) == .notSent(.reset))
+        call.wrote(1)
+        #expect(call.failure(.reset) == .replyLost(.reset))
+    }
+
+    @Test func `over TLS too a reset after the request leaves the outcome unknown`() throws {
+        let provider = try ScriptedProvider { end, _ in
+            guard end.acceptTLS(Certificates.provider) else { return }
+            _ = end.readMessage()
+            end.reset()
+        }
+        let outcome = try ClientHarness().outcome(of: tokenRequest("https", port: provider.port))
+        #expect(outcome == .failure(.replyLost(.reset)))
     }
 
     @Test func `a refused connection was not sent`() throws {
@@ -335,7 +360,7 @@ private let okay = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent
             end.write(start)
             _ = end.readToEnd()
         }
-        let outcome = try ClientHarness().outcome(of: tokenRequest(port: provider.port), deadline: 100)
+        let outcome = try ClientHarness().outcome(of: tokenRequest(port: provider.port), deadline: 300)
         #expect(outcome == .failure(.replyLost(.timeout)))
     }
 
@@ -359,7 +384,7 @@ private let okay = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent
             end.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             while end.write("x") { end.pause(milliseconds: 2) }
         }
-        let outcome = try ClientHarness().outcome(of: tokenRequest(port: provider.port), deadline: 100)
+        let outcome = try ClientHarness().outcome(of: tokenRequest(port: provider.port), deadline: 300)
         #expect(outcome == .failure(.replyLost(.timeout)))
     }
 

@@ -52,6 +52,14 @@ final class WireEnd {
         }
     }
 
+    /// Whether there is something to read now.
+    var hasInput: Bool {
+        guard let look = try? Poller(eventCapacity: 1), (try? look.add(descriptor, token: 0)) != nil,
+            look.wait(timeoutMilliseconds: 0) > 0
+        else { return false }
+        return look.event(at: 0).readiness.contains(.readable)
+    }
+
     /// Waits until there is something to read, and takes nothing.
     func waitForInput() {
         while poller.wait(timeoutMilliseconds: Self.patience) > 0 {
