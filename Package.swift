@@ -63,7 +63,9 @@ let package = Package(
                 "DemoServices", "Gateway",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            swiftSettings: common),
+            swiftSettings: common,
+            // One program to install: the Swift libraries are inside.
+            linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]),
 
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: common),
         .target(name: "COpenSSLTesting", path: "Tests/COpenSSLTesting"),
@@ -82,7 +84,13 @@ let package = Package(
         .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: common),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
-        .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: common),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "CAllocationCounter", "Configuration", "Console", "Gateway", "HTTP", "OAuth", "OpenSSLKit", "Proxy",
+                "Reactor", "Telemetry",
+            ],
+            swiftSettings: common),
         .testTarget(
             name: "DemoServicesTests", dependencies: ["DemoServices", "OpenSSLKit", "Reactor"], swiftSettings: common),
         .testTarget(name: "EndToEndTests", dependencies: [], exclude: ["requirements.txt"], swiftSettings: common),
