@@ -17,6 +17,16 @@ let common: [SwiftSetting] =
 /// The targets that handle raw memory say `unsafe` at each such place.
 let strict = common + [.strictMemorySafety()]
 
+/// One program to install: the Swift libraries are inside, in the linker's order.
+let staticSwift: [LinkerSetting] = [
+    .unsafeFlags(
+        [
+            "-static-stdlib", "-lFoundation", "-lCoreFoundation", "-lFoundationInternationalization",
+            "-l_FoundationICU", "-lFoundationEssentials", "-l_FoundationCollections", "-l_FoundationCShims",
+        ],
+        .when(configuration: .release))
+]
+
 let package = Package(
     name: "token-gateway",
     products: [.executable(name: "token-gateway", targets: ["TokenGateway"])],
@@ -65,7 +75,7 @@ let package = Package(
             ],
             swiftSettings: common,
             // One program to install: the Swift libraries are inside.
-            linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]),
+            linkerSettings: staticSwift),
 
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: common),
         .target(name: "COpenSSLTesting", path: "Tests/COpenSSLTesting"),
