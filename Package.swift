@@ -17,6 +17,10 @@ let common: [SwiftSetting] =
 /// The targets that handle raw memory say `unsafe` at each such place.
 let strict = common + [.strictMemorySafety()]
 
+/// The targets on a request's path. The run-time check for overlapping access costs 6 % of a request (measured with
+/// perf); debug builds, which the tests run on, keep it, and the compiler's own check is always on.
+let hot: [SwiftSetting] = [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 /// One program to install: the Swift libraries are inside, in the linker's order.
 let staticSwift: [LinkerSetting] = [
     .unsafeFlags(
@@ -42,10 +46,10 @@ let package = Package(
             name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(name: "CTOML", cxxSettings: cxxWarnings),
 
-        .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict),
-        .target(name: "OpenSSLKit", dependencies: ["COpenSSL"], swiftSettings: strict),
-        .target(name: "Telemetry", swiftSettings: common),
-        .target(name: "HTTP", swiftSettings: strict),
+        .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict + hot),
+        .target(name: "OpenSSLKit", dependencies: ["COpenSSL"], swiftSettings: strict + hot),
+        .target(name: "Telemetry", swiftSettings: common + hot),
+        .target(name: "HTTP", swiftSettings: strict + hot),
         .target(
             name: "TokenStore",
             dependencies: ["OpenSSLKit", .product(name: "GRDB", package: "GRDB.swift")],
@@ -55,7 +59,7 @@ let package = Package(
             name: "StoreCrashHelper", dependencies: ["TokenStore"], path: "Tests/StoreCrashHelper",
             swiftSettings: common),
         .target(name: "OAuth", dependencies: ["HTTP", "OpenSSLKit"], swiftSettings: common),
-        .target(name: "Proxy", dependencies: ["HTTP"], swiftSettings: common),
+        .target(name: "Proxy", dependencies: ["HTTP"], swiftSettings: common + hot),
         .target(name: "Configuration", dependencies: ["CTOML", "HTTP"], swiftSettings: common),
         .target(name: "Console", dependencies: ["HTTP", "Telemetry"], swiftSettings: common),
         .target(
@@ -64,7 +68,7 @@ let package = Package(
                 "Configuration", "Console", "HTTP", "OAuth", "OpenSSLKit", "Proxy", "Reactor", "Telemetry",
                 "TokenStore", .product(name: "Logging", package: "swift-log"),
             ],
-            swiftSettings: common),
+            swiftSettings: common + hot),
         .target(
             name: "DemoServices", dependencies: ["OpenSSLKit", "Reactor"], swiftSettings: common),
         .executableTarget(
