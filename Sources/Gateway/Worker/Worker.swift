@@ -144,8 +144,8 @@ final class Worker {
         readyAgain.removeAll(keepingCapacity: true)
         for slot in list {
             switch slots[slot] {
-            case .caller(let connection): resume(connection)
-            case .upstream(let connection): resume(connection)
+            case .caller(let connection): callerReady(connection, [])
+            case .upstream(let connection): upstreamReady(connection, [])
             case .free, .mailbox, .listener: break
             }
         }
