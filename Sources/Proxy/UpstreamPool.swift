@@ -72,8 +72,9 @@ package struct UpstreamPool: Sendable {
         guard waitingHead < waiting.count, !idle.isEmpty || openCount < limits.connections else { return nil }
         let exchange = waiting[waitingHead]
         waitingHead += 1
-        if waitingHead == waiting.count {
-            waiting.removeAll(keepingCapacity: true)
+        // Those who were served go when they are the greater part: also a queue that is never empty stays short.
+        if waitingHead * 2 >= waiting.count {
+            waiting.removeFirst(waitingHead)
             waitingHead = 0
         }
         return exchange
