@@ -74,7 +74,7 @@ let package = Package(
         .executableTarget(
             name: "TokenGateway",
             dependencies: [
-                "DemoServices", "Gateway",
+                "Configuration", "Console", "DemoServices", "Gateway", "OpenSSLKit", "Reactor", "Telemetry", "TokenStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: common,
@@ -107,6 +107,13 @@ let package = Package(
             swiftSettings: common),
         .testTarget(
             name: "DemoServicesTests", dependencies: ["DemoServices", "OpenSSLKit", "Reactor"], swiftSettings: common),
+        .testTarget(
+            name: "TokenGatewayTests",
+            dependencies: [
+                "Configuration", "Console", "Reactor", "Telemetry", "TokenGateway",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common),
         .testTarget(name: "EndToEndTests", dependencies: [], exclude: ["requirements.txt"], swiftSettings: common),
     ],
     cxxLanguageStandard: .cxx17
