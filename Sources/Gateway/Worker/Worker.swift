@@ -149,8 +149,8 @@ final class Worker {
         for index in readyNow.indices {
             let slot = readyNow[index]
             switch slots[slot] {
-            case .caller(let connection): callerReady(connection, [])
-            case .upstream(let connection): upstreamReady(connection, [])
+            case .caller(let connection): resume(connection)
+            case .upstream(let connection): resume(connection)
             case .free, .mailbox, .listener: break
             }
         }
