@@ -139,6 +139,11 @@ private final class GatewayProcess {
         try startStore()
         try startWorkers(&sockets)
         control.take(prepared)
+        if let console = snapshot.console, console.secrets.isEmpty, console.publicURL?.isLoopback == false {
+            logger.warning(
+                "the console has no secret and public_url is not on this machine: a proxy in front of it must forward /oauth/callback, /oauth/done and /authorize/ alone, or set console.secret_file"
+            )
+        }
         logger.notice("started", metadata: ["listeners": "\(addresses.joined(separator: " "))"])
         ServiceManager.notify("READY=1")
         started(addresses)

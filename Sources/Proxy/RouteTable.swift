@@ -34,6 +34,9 @@ package struct RouteRule: Sendable {
     package var allowWebSocket = false
     /// Milliseconds for the whole exchange; nil: no limit.
     package var timeout: UInt64?
+    /// A rejection may carry any challenge: the credential is not a bearer token in the Authorization field, so the
+    /// challenge need not name Bearer.
+    package var acceptsAnyChallenge = false
     /// The name, in lower case, of the field that the grant's credential goes into.
     package var credentialHeader: [UInt8] = Array("authorization".utf8)
 

@@ -9,6 +9,7 @@ extension Worker {
         let exchange = takeExchange()
         exchange.configuration = configuration
         exchange.caller = connection
+        exchange.machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
         exchange.startedAt = nowNanoseconds
         requestSerial &+= 1
         exchange.requestID = requestSerial

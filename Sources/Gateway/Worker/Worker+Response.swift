@@ -127,7 +127,9 @@ extension Worker {
         perform(
             exchange,
             exchange.machine.responseHeadReceived(
-                isRejection: isRejection, challenge: !flags.contains(.challenge) || flags.contains(.tokenChallenge),
+                isRejection: isRejection,
+                challenge: !flags.contains(.challenge) || flags.contains(.tokenChallenge)
+                    || route.rule.acceptsAnyChallenge,
                 replayable: exchange.replay.isReplayable))
     }
 
