@@ -68,6 +68,23 @@ package enum RequestTransform {
         }
     }
 
+    /// Counts `Max-Forwards` down (RFC 9110 7.6.2); for OPTIONS only. What is no number is passed on.
+    ///
+    /// - Returns: true when it was zero and the request must not go on.
+    package static func endsHere(_ head: inout MessageHead) -> Bool {
+        for index in head.fields.indices where head.fields[index].id == .maxForwards {
+            let digits = head.bytes(head.fields[index].value)
+            guard !digits.isEmpty, digits.count < 19, digits.allSatisfy({ 0x30...0x39 ~= $0 }) else { continue }
+            let hops = digits.reduce(UInt64(0)) { $0 * 10 + UInt64($1 - 0x30) }
+            guard hops > 0 else { return true }
+            let name = Array("Max-Forwards".utf8).withUnsafeBytes { head.store($0) }
+            let value = Array(String(hops - 1).utf8).withUnsafeBytes { head.store($0) }
+            head.fields[index].isDropped = true
+            head.fields.append(Field(id: .maxForwards, name: name, value: value))
+        }
+        return false
+    }
+
     /// Writes the request head for HTTP/1.1 upstream.
     ///
     /// - Parameters:

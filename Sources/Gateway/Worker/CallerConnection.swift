@@ -40,9 +40,11 @@ final class CallerConnection {
     var deadline: UInt64 = .max
     /// What is waited for until `deadline`.
     var waitingFor: Wait = .head
+    /// Until when the caller must have taken something of what waits to be written; runs beside `deadline`.
+    var writeDeadline: UInt64 = .max
 
     enum Wait: UInt8 {
-        case head, keepAlive, body, writing, lingering, credential, nothing
+        case head, keepAlive, body, lingering, credential, connection, nothing
     }
 
     init(descriptor: Descriptor, slot: Int, peer: SocketAddress) {

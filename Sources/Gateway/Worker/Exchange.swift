@@ -15,7 +15,9 @@ final class Exchange {
     var machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
     var request = MessageHead()
     var response = MessageHead()
+    /// Of the request.
     var trailers = MessageHead()
+    var responseTrailers = MessageHead()
     var caller: CallerConnection?
     var upstream: UpstreamConnection?
     var runtime: UpstreamRuntime?
@@ -43,6 +45,8 @@ final class Exchange {
     var responseBytes: UInt64 = 0
     var waiterSerial: UInt64 = 0
     var isWaitingForConnection = false
+    /// The upstream is not read until the caller has taken what waits for it.
+    var isHeldUp = false
     /// Monotonic nanoseconds.
     var startedAt: UInt64 = 0
     var firstByteAt: UInt64 = 0
@@ -73,6 +77,7 @@ final class Exchange {
         request.shrink(above: 16 * 1024)
         response.shrink(above: 16 * 1024)
         trailers.shrink(above: 16 * 1024)
+        responseTrailers.shrink(above: 16 * 1024)
         kept.release(to: pool)
         spool = nil
         requestEnded = true
@@ -88,6 +93,7 @@ final class Exchange {
         responseBytes = 0
         waiterSerial = 0
         isWaitingForConnection = false
+        isHeldUp = false
         firstByteAt = 0
         credentialAskedAt = 0
         credentialWait = 0

@@ -26,15 +26,19 @@ final class UpstreamConnection {
     var canWrite = false
     var peerClosed = false
     var inputEnded = false
+    /// The input ended with an error: what came is not complete, whatever its framing.
+    var inputBroke = false
     var isDirty = false
     /// Has carried an exchange before.
     var wasReused = false
     let openedAt: UInt64
     var deadline: UInt64 = .max
     var waitingFor: Wait = .connecting
+    /// Until when the upstream must have taken something of what waits to be written; runs beside `deadline`.
+    var writeDeadline: UInt64 = .max
 
     enum Wait: UInt8 {
-        case connecting, handshake, firstByte, response, writing, idle, nothing
+        case connecting, handshake, firstByte, response, idle, nothing
     }
 
     init(descriptor: Descriptor, slot: Int, runtime: UpstreamRuntime, engine: TLSEngine?, now: UInt64) {
@@ -59,6 +63,8 @@ final class UpstreamRuntime {
     var addresses: [SocketAddress] = []
     var addressesAt: UInt64 = 0
     var isResolving = false
+    /// Leases are being given out: who gets one here does not start to give out others.
+    var isServing = false
     /// Exchanges that hold a lease to open a connection and wait for the addresses.
     var waitingForAddress: [Int] = []
     /// Where the next connection starts in `addresses`.

@@ -60,7 +60,7 @@ extension Worker {
         listenersPaused = false
         for slot in slots.indices {
             if case .listener(let descriptor) = slots[slot] {
-                try? poller.addListener(descriptor, token: token(slot))
+                try? poller.addListener(descriptor, token: token(slot), shared: sharedListeners.contains(slot))
             }
         }
     }
@@ -76,7 +76,7 @@ extension Worker {
             connection.canWrite = true
             if !connection.outbound.isEmpty { touch(connection) }
         }
-        if connection.canRead { readCaller(connection) }
+        if connection.canRead || connection.inputEnded || !connection.inbound.isEmpty { readCaller(connection) }
     }
 
     /// Goes on without an event: input may wait in the buffer only, as that of pipelined requests does.
@@ -94,9 +94,12 @@ extension Worker {
 
     /// Reads and processes as long as there is something to read and somewhere to put it.
     func readCaller(_ connection: CallerConnection) {
+        // Requests that came together with one that has just ended.
+        if connection.mode == .reading, !connection.inbound.isEmpty { processInput(connection) }
         for _ in 0..<Self.readsPerTick {
             switch connection.mode {
             case .reading:
+                guard connection.outbound.count < Self.highWater else { return }
                 guard connection.canRead, receive(connection) else {
                     if connection.inputEnded { callerInputEnded(connection) }
                     return
@@ -149,6 +152,8 @@ extension Worker {
     /// Starts exchanges from what is in the inbound buffer.
     func processInput(_ connection: CallerConnection) {
         while connection.mode == .reading, !connection.inbound.isEmpty {
+            // Whoever does not read the answers is not asked what else he wants.
+            guard connection.outbound.count < Self.highWater else { return }
             guard let length = completeHead(connection) else { break }
             startExchange(connection, headLength: length)
         }
@@ -232,6 +237,7 @@ extension Worker {
             case .bytes(let count):
                 counters.callerBytes(received: 0, sent: count)
                 connection.outbound.consume(count)
+                connection.writeDeadline = .max
                 // The rest waits for the next edge.
                 if !connection.outbound.isEmpty { connection.canWrite = false }
             case .wouldBlock:
@@ -246,14 +252,19 @@ extension Worker {
 
     private func flushed(_ connection: CallerConnection) {
         connection.outbound.releaseIfEmpty(to: buffers)
+        connection.writeDeadline = .max
         switch connection.mode {
         case .closing:
             if connection.lingerAfterFlush { startLingering(connection) } else { closeCaller(connection) }
         case .exchange:
-            if connection.waitingFor == .writing { setWait(connection, .nothing) }
-            if let exchange = connection.exchange { pumpResponse(exchange) }
+            // In the next tick: two fast peers must not keep this one from ending.
+            if let exchange = connection.exchange, exchange.isHeldUp, let upstream = exchange.upstream {
+                exchange.isHeldUp = false
+                readyAgain.append(upstream.slot)
+            }
         case .reading:
-            if connection.waitingFor == .writing || connection.waitingFor == .nothing { waitForRequest(connection) }
+            if connection.waitingFor == .nothing { waitForRequest(connection) }
+            if !connection.inbound.isEmpty || connection.canRead { readyAgain.append(connection.slot) }
         case .lingering, .closed:
             break
         }
@@ -261,7 +272,9 @@ extension Worker {
 
     /// The caller does not take what is there: patience runs, and starts anew with each byte that it takes.
     func blocked(_ connection: CallerConnection) {
-        setWait(connection, .writing, after: configuration.timeouts.writeIdle)
+        guard connection.writeDeadline == .max else { return }
+        connection.writeDeadline = now &+ configuration.timeouts.writeIdle
+        arm(slot: connection.slot, at: connection.writeDeadline)
     }
 
     func waitForRequest(_ connection: CallerConnection) {

@@ -33,8 +33,28 @@ extension Worker {
             perform(exchange, exchange.machine.requestRefused(error))
             return
         }
+        if exchange.request.method == .options, RequestTransform.endsHere(&exchange.request) {
+            answerOptions(exchange)
+            return
+        }
         perform(exchange, exchange.machine.requestRouted())
         if !exchange.requestEnded, exchange.caller != nil { pumpRequest(exchange) }
+    }
+
+    /// The last hop that `Max-Forwards` allows is this one (RFC 9110 7.6.2).
+    private func answerOptions(_ exchange: Exchange) {
+        guard let caller = exchange.caller else { return }
+        exchange.machine.responseCompleted()
+        exchange.status = 200
+        let keep = exchange.keepCaller && exchange.requestEnded
+        caller.outbound.acquire(from: buffers)
+        caller.outbound.append("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: ")
+        caller.outbound.append(currentDate())
+        caller.outbound.append(keep ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n")
+        touch(caller)
+        caller.exchange = nil
+        finish(exchange)
+        if keep { nextRequest(caller) } else { closeAfterFlush(caller, linger: true) }
     }
 
     private func prepareContent(_ exchange: Exchange) {
@@ -69,7 +89,9 @@ extension Worker {
             exchange.totalDeadline = now &+ timeout
             arm(slot: caller.slot, at: exchange.totalDeadline)
         }
-        exchange.wantsUpgrade = route.rule.allowWebSocket && exchange.request.flags.contains(.webSocket)
+        // Content could not be told from what is said in the tunnel.
+        exchange.wantsUpgrade =
+            route.rule.allowWebSocket && exchange.request.flags.contains(.webSocket) && exchange.requestEnded
         exchange.replay = ReplayPlan(limit: UInt64(route.rule.retryBodyLimit), expected: expected)
         exchange.runtime = runtimes[route.rule.upstream]
         RequestTransform.filter(&exchange.request, rule: route.rule)
@@ -108,6 +130,11 @@ extension Worker {
                 guard let next = getCredential(exchange, rejected: rejected) else { return }
                 action = next
             case .openAttempt(let newConnection):
+                if exchange.upstream != nil {
+                    // A pooled connection was dead: the request starts again on another one.
+                    dropUpstream(exchange, outcome: .disconnected)
+                    exchange.replay.restarted()
+                }
                 guard let next = openAttempt(exchange, newConnection: newConnection) else { return }
                 action = next
             case .sendRequest:
@@ -216,7 +243,8 @@ extension Worker {
         releaseUpstream(exchange)
         guard let caller = exchange.caller else { return }
         let keep = exchange.keepCaller && exchange.requestEnded && exchange.framing != .untilClose
-        let linger = !exchange.requestEnded
+        // A close with input unread is a reset, and could cost the caller the response.
+        let linger = !exchange.requestEnded || !caller.inbound.isEmpty || caller.canRead
         caller.exchange = nil
         finish(exchange)
         if keep {

@@ -13,8 +13,8 @@ extension Worker {
             credentialAnswered(waiter, result)
         case .configuration(let configuration):
             reconfigure(configuration)
-        case .resolved(let upstream, let result):
-            for runtime in runtimes where runtime.settings.name == upstream { addressesFound(runtime, result) }
+        case .resolved(let lookup, let result):
+            if let runtime = lookups.removeValue(forKey: lookup) { addressesFound(runtime, result) }
         case .collectCounters(let reply):
             reply(counters.snapshot())
         case .drain(let milliseconds):
@@ -97,12 +97,23 @@ extension Worker {
                 descriptor.close()
                 freeSlot(slot)
             case .caller(let connection):
-                if connection.mode == .reading && connection.inbound.isEmpty { closeCaller(connection) }
+                if connection.mode == .reading && connection.inbound.isEmpty {
+                    closeAfterFlush(connection, linger: false)
+                }
             case .mailbox:
                 arm(slot: slot, at: drainDeadline)
-            case .free, .upstream:
+            case .upstream(let connection):
+                if connection.state == .idle { closeUpstream(connection) }
+            case .free:
                 break
             }
+        }
+    }
+
+    /// At the worker's end, when no exchange is left.
+    func closeUpstreams() {
+        for slot in slots.indices {
+            if case .upstream(let connection) = slots[slot] { closeUpstream(connection) }
         }
     }
 

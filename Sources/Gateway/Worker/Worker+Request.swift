@@ -37,6 +37,8 @@ extension Worker {
     func continueRequest(_ exchange: Exchange) {
         guard exchange.waitsForContinue else { return }
         exchange.waitsForContinue = false
+        // The second that it had for its answer is over; the next clock starts with the end of the request.
+        if let connection = exchange.upstream { setWait(connection, .nothing) }
         sendContinueToCaller(exchange)
         feedUpstream(exchange)
         pumpRequest(exchange)

@@ -17,6 +17,7 @@ extension Worker {
             if caller.outbound.count >= Self.highWater {
                 // The upstream is not to blame while the caller does not read.
                 setWait(connection, .nothing)
+                exchange.isHeldUp = true
                 touch(caller)
                 return
             }
@@ -118,10 +119,6 @@ extension Worker {
     private func finalHead(_ exchange: Exchange, _ connection: UpstreamConnection) {
         guard let route = exchange.route else { return }
         exchange.waitsForContinue = false
-        if exchange.owesContinue {
-            // Answered without the content: what the caller may still send is not read as a request.
-            exchange.keepCaller = false
-        }
         let flags = exchange.response.flags
         let isRejection = route.rule.retryStatuses.contains(exchange.response.status)
         perform(
@@ -141,7 +138,8 @@ extension Worker {
     /// Writes the response's head to the caller and goes on with its content.
     func forwardResponse(_ exchange: Exchange) {
         guard let caller = exchange.caller, let route = exchange.route, let runtime = exchange.runtime else { return }
-        if isDraining { exchange.keepCaller = false }
+        // Answered without the content: what the caller may still send is not read as a request.
+        if isDraining || exchange.owesContinue { exchange.keepCaller = false }
         exchange.framing = ResponseTransform.framing(
             exchange.response, requestMethod: exchange.request.method,
             callerMinorVersion: exchange.request.minorVersion)
@@ -174,7 +172,7 @@ extension Worker {
 
     private func parseBody(_ exchange: Exchange, _ connection: UpstreamConnection) -> Bool {
         let input = connection.inbound.readable
-        switch exchange.responseDecoder.decode(input, trailers: &exchange.trailers) {
+        switch exchange.responseDecoder.decode(input, trailers: &exchange.responseTrailers) {
         case .needsInput:
             connection.inbound.consume(exchange.responseDecoder.consumed)
             return false
@@ -202,8 +200,8 @@ extension Worker {
     private func responseEnded(_ exchange: Exchange) {
         if exchange.framing == .chunked, let caller = exchange.caller {
             caller.outbound.acquire(from: buffers)
-            if exchange.response.framing != .chunked { exchange.trailers.reset() }
-            HTTP1Writer.lastChunk(trailers: exchange.trailers, to: &caller.outbound)
+            if exchange.response.framing != .chunked { exchange.responseTrailers.reset() }
+            HTTP1Writer.lastChunk(trailers: exchange.responseTrailers, to: &caller.outbound)
             touch(caller)
         }
         completeResponse(exchange)
@@ -241,6 +239,7 @@ extension Worker {
         switch Socket.write(caller.descriptor, caller.outbound.readable, content) {
         case .bytes(let count):
             counters.callerBytes(received: 0, sent: count)
+            caller.writeDeadline = .max
             caller.outbound.consume(min(count, waiting))
             let written = max(0, count - waiting)
             if count < waiting + content.count {
@@ -259,7 +258,8 @@ extension Worker {
             caller.inputEnded = true
             readyAgain.append(caller.slot)
             caller.outbound.removeAll()
-            setWait(caller, .writing, after: 0)
+            caller.writeDeadline = now
+            arm(slot: caller.slot, at: now)
         }
     }
 
@@ -269,7 +269,7 @@ extension Worker {
             completeResponse(exchange)
             return
         }
-        let isClean = connection.engine.map { $0.inputEnded() == .closedCleanly } ?? true
+        let isClean = !connection.inputBroke && connection.engine?.inputEnded() != .truncated
         if exchange.stage == .body, isClean, exchange.responseDecoder.connectionEnded() {
             responseEnded(exchange)
             return
@@ -322,9 +322,20 @@ extension Worker {
                 touch(connection)
             }
             guard caller.canRead, receive(caller) else {
-                if caller.inputEnded { callerGone(caller) }
+                if caller.inputEnded { endTunnelUpstream(exchange, connection) }
                 return
             }
         }
+    }
+
+    /// The caller has said its last words: when they are written the upstream is told, and may still answer.
+    private func endTunnelUpstream(_ exchange: Exchange, _ connection: UpstreamConnection) {
+        guard connection.backlog == 0 else {
+            touch(connection)
+            return
+        }
+        guard connection.waitingFor != .response else { return }
+        setWait(connection, .response, after: connection.runtime.settings.responseIdleTimeout)
+        finishSending(connection)
     }
 }

@@ -14,22 +14,40 @@ extension Worker {
         case .listener:
             resumeListeners()
         case .caller(let connection):
-            let total = connection.exchange?.totalDeadline ?? .max
-            if now >= total {
+            if now >= connection.exchange?.totalDeadline ?? .max {
                 totalTimeout(connection)
+            } else if now >= connection.writeDeadline {
+                callerGone(connection)
             } else if now >= connection.deadline {
                 callerTimeout(connection)
-            } else {
-                let next = min(total, connection.deadline)
-                if next != .max { arm(slot: slot, at: next) }
             }
+            rearm(connection)
         case .upstream(let connection):
-            if now >= connection.deadline {
+            if now >= connection.writeDeadline {
+                connection.writeDeadline = .max
+                upstreamTimedOut(connection)
+            } else if now >= connection.deadline {
                 upstreamTimeout(connection)
-            } else if connection.deadline != .max {
-                arm(slot: slot, at: connection.deadline)
             }
+            let next = min(connection.deadline, connection.writeDeadline)
+            if connection.state != .closed, next != .max { arm(slot: slot, at: next) }
         }
+    }
+
+    /// One deadline has been looked at; the others still hold.
+    private func rearm(_ connection: CallerConnection) {
+        guard connection.mode != .closed else { return }
+        let total = connection.exchange?.totalDeadline ?? .max
+        let next = min(total, connection.deadline, connection.writeDeadline)
+        if next != .max { arm(slot: connection.slot, at: next) }
+    }
+
+    private func upstreamTimedOut(_ connection: UpstreamConnection) {
+        guard let exchange = connection.exchange else {
+            closeUpstream(connection)
+            return
+        }
+        perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
     }
 
     private func totalTimeout(_ connection: CallerConnection) {
@@ -55,11 +73,15 @@ extension Worker {
             exchange.errorReason = "the content stopped coming"
             exchange.keepCaller = false
             perform(exchange, exchange.machine.requestRefused(.requestTimeout))
-        case .writing:
-            callerGone(connection)
         case .credential:
             guard let exchange = connection.exchange else { return }
-            credentialTimeout(exchange)
+            stopWaitingForCredential(exchange)
+            perform(exchange, exchange.machine.timedOut(.tokenUnavailable))
+        case .connection:
+            guard let exchange = connection.exchange else { return }
+            // A place in the pool, or the addresses of a name.
+            let error: GatewayError = exchange.isWaitingForConnection ? .overloaded : .upstreamUnreachable
+            perform(exchange, exchange.machine.timedOut(error))
         case .nothing:
             break
         }
@@ -70,16 +92,6 @@ extension Worker {
             connection, .requestTimeout, reason: "the head stopped coming", retryAfter: 0, keepAlive: false,
             exchange: nil)
         closeAfterFlush(connection, linger: true)
-    }
-
-    /// A credential, or a place in the pool, did not come in time.
-    private func credentialTimeout(_ exchange: Exchange) {
-        if exchange.isWaitingForConnection {
-            perform(exchange, exchange.machine.timedOut(.overloaded))
-        } else {
-            stopWaitingForCredential(exchange)
-            perform(exchange, exchange.machine.timedOut(.tokenUnavailable))
-        }
     }
 
     private func upstreamTimeout(_ connection: UpstreamConnection) {
@@ -97,11 +109,10 @@ extension Worker {
             if exchange.waitsForContinue {
                 continueRequest(exchange)
             } else {
-                perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+                upstreamTimedOut(connection)
             }
-        case .response, .writing:
-            guard let exchange = connection.exchange else { return }
-            perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+        case .response:
+            upstreamTimedOut(connection)
         case .idle:
             closeUpstream(connection)
         case .nothing:

@@ -30,7 +30,7 @@ extension Worker {
             case .wait:
                 exchange.isWaitingForConnection = true
                 if let caller = exchange.caller {
-                    setWait(caller, .credential, after: runtime.settings.connectTimeout)
+                    setWait(caller, .connection, after: runtime.settings.connectTimeout)
                 }
                 return nil
             case .refuse:
@@ -54,6 +54,7 @@ extension Worker {
         if runtime.addresses.isEmpty || now &- runtime.addressesAt > 30_000 { resolve(runtime) }
         guard !runtime.addresses.isEmpty else {
             runtime.waitingForAddress.append(exchange.id)
+            if let caller = exchange.caller { setWait(caller, .connection, after: runtime.settings.connectTimeout) }
             return nil
         }
         while exchange.connectTries < runtime.addresses.count {
@@ -108,9 +109,11 @@ extension Worker {
         guard !runtime.isResolving else { return }
         runtime.isResolving = true
         let mailbox = mailbox
-        let name = runtime.settings.name
+        nextLookup += 1
+        let lookup = nextLookup
+        lookups[lookup] = runtime
         services.resolver.resolve(host: runtime.settings.host, port: runtime.settings.port) { result in
-            mailbox.post(.resolved(upstream: name, result))
+            mailbox.post(.resolved(lookup: lookup, result))
         }
     }
 
@@ -129,6 +132,7 @@ extension Worker {
         for id in waiting {
             let exchange = exchanges[id]
             guard exchange.machine.phase == .waitingForConnection, exchange.runtime === runtime else { continue }
+            if let caller = exchange.caller { setWait(caller, .nothing) }
             let action =
                 runtime.addresses.isEmpty ? giveLeaseUp(exchange, runtime) : connect(exchange, runtime) ?? .none
             perform(exchange, action)
@@ -137,7 +141,8 @@ extension Worker {
 
     // MARK: Events
 
-    func upstreamReady(_ connection: UpstreamConnection, _ readiness: Readiness) {
+    /// - Parameter again: there may be input in our buffer that no event will tell of.
+    func upstreamReady(_ connection: UpstreamConnection, _ readiness: Readiness, again: Bool = false) {
         if readiness.contains(.peerClosed) { connection.peerClosed = true }
         if readiness.contains(.readable) || readiness.contains(.peerClosed) || readiness.contains(.hangUp)
             || readiness.contains(.error)
@@ -155,7 +160,7 @@ extension Worker {
             handshake(connection)
         case .active:
             if connection.canWrite, connection.backlog > 0 { touch(connection) }
-            if connection.canRead, let exchange = connection.exchange { pumpResponse(exchange) }
+            if connection.canRead || again, let exchange = connection.exchange { pumpResponse(exchange) }
         case .idle:
             if connection.canRead { idleInput(connection) }
         case .closed:
@@ -249,6 +254,10 @@ extension Worker {
             closeUpstream(connection)
             return
         }
+        // What came in the handshake's last flight, an end for example, is not told again.
+        if connection.canRead || connection.inputEnded || !connection.inbound.isEmpty {
+            readyAgain.append(connection.slot)
+        }
         perform(exchange, exchange.machine.connectionReady(reused: false))
     }
 
@@ -258,21 +267,31 @@ extension Worker {
     func fill(_ connection: UpstreamConnection) -> Bool {
         guard connection.canRead, !connection.inputEnded else { return false }
         guard connection.engine != nil else { return fillPlain(connection) }
-        switch Socket.read(connection.descriptor, into: scratch) {
-        case .bytes(let count):
-            counters.upstreamBytes(received: count, sent: 0)
-            if count < scratch.count && !connection.peerClosed { connection.canRead = false }
-            let before = connection.inbound.count
-            decrypt(connection, UnsafeRawBufferPointer(rebasing: scratch[..<count]))
-            if connection.inbound.count > before { return true }
-            // A ticket or half a record: not the end of what is to be had.
-            return connection.canRead && !connection.inputEnded ? fill(connection) : false
-        case .wouldBlock:
-            connection.canRead = false
-        case .endOfFile, .failed:
-            connection.canRead = false
-            connection.inputEnded = true
+        for _ in 0..<Self.readsPerTick {
+            switch Socket.read(connection.descriptor, into: scratch) {
+            case .bytes(let count):
+                counters.upstreamBytes(received: count, sent: 0)
+                if count < scratch.count && !connection.peerClosed { connection.canRead = false }
+                let before = connection.inbound.count
+                decrypt(connection, UnsafeRawBufferPointer(rebasing: scratch[..<count]))
+                if connection.inbound.count > before { return true }
+                // A ticket or half a record: not the end of what is to be had.
+                guard connection.canRead && !connection.inputEnded else { return false }
+            case .wouldBlock:
+                connection.canRead = false
+                return false
+            case .endOfFile:
+                connection.canRead = false
+                connection.inputEnded = true
+                return false
+            case .failed:
+                connection.canRead = false
+                connection.inputEnded = true
+                connection.inputBroke = true
+                return false
+            }
         }
+        readyAgain.append(connection.slot)
         return false
     }
 
@@ -287,9 +306,13 @@ extension Worker {
             return true
         case .wouldBlock:
             connection.canRead = false
-        case .endOfFile, .failed:
+        case .endOfFile:
             connection.canRead = false
             connection.inputEnded = true
+        case .failed:
+            connection.canRead = false
+            connection.inputEnded = true
+            connection.inputBroke = true
         }
         return false
     }
@@ -338,19 +361,24 @@ extension Worker {
         writeBacklog(connection)
         guard connection.state == .active, let exchange = connection.exchange else { return }
         if connection.backlog == 0 {
-            if connection.waitingFor == .writing { setWait(connection, .nothing) }
+            connection.writeDeadline = .max
             connection.outbound.releaseIfEmpty(to: buffers)
             connection.ciphertext.releaseIfEmpty(to: buffers)
-            if exchange.requestSent {
+            if exchange.requestSent && exchange.stage != .tunnel {
                 if exchange.stage == .head, connection.waitingFor != .firstByte {
                     setWait(connection, .firstByte, after: connection.runtime.settings.firstByteTimeout)
                 }
             } else {
                 feedUpstream(exchange)
-                if exchange.upstream === connection { pumpRequest(exchange) }
+                // In the next tick: two fast peers must not keep this one from ending.
+                if let caller = exchange.caller, caller.canRead || !caller.inbound.isEmpty || caller.inputEnded {
+                    readyAgain.append(caller.slot)
+                }
             }
-        } else {
-            setWait(connection, .writing, after: connection.runtime.settings.writeIdleTimeout)
+        } else if connection.writeDeadline == .max {
+            // Starts anew only when something is taken.
+            connection.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
+            arm(slot: connection.slot, at: connection.writeDeadline)
         }
     }
 
@@ -379,6 +407,7 @@ extension Worker {
         switch Socket.write(connection.descriptor, bytes) {
         case .bytes(let count):
             counters.upstreamBytes(received: 0, sent: count)
+            connection.writeDeadline = .max
             if count < bytes.count { connection.canWrite = false }
             consume(connection, count)
         case .wouldBlock:
@@ -397,6 +426,7 @@ extension Worker {
             switch Socket.write(connection.descriptor, bytes) {
             case .bytes(let count):
                 counters.upstreamBytes(received: 0, sent: count)
+                connection.writeDeadline = .max
                 written = count
                 if count < bytes.count { connection.canWrite = false }
             case .wouldBlock:
@@ -443,6 +473,7 @@ extension Worker {
             switch Socket.write(connection.descriptor, connection.outbound.readable, content) {
             case .bytes(let count):
                 counters.upstreamBytes(received: 0, sent: count)
+                connection.writeDeadline = .max
                 connection.outbound.consume(min(count, waiting))
                 if count < waiting + content.count {
                     connection.canWrite = false
@@ -461,6 +492,16 @@ extension Worker {
     }
 
     // MARK: Ends
+
+    /// Nothing more is sent; what comes is still read. Only when nothing waits to be written.
+    func finishSending(_ connection: UpstreamConnection) {
+        if let engine = connection.engine {
+            tlsOutput.removeAll()
+            engine.close(output: tlsOutput)
+            writeCiphertext(connection)
+        }
+        if connection.ciphertext.isEmpty { Socket.shutdownWriting(connection.descriptor) }
+    }
 
     /// The exchange is complete: the connection goes back to the pool, or away.
     func releaseUpstream(_ exchange: Exchange) {
@@ -505,6 +546,7 @@ extension Worker {
         if let index = runtime.waitingForAddress.firstIndex(of: exchange.id) {
             runtime.waitingForAddress.remove(at: index)
             runtime.pool.connectionClosed(-1)
+            serveWaiting(runtime)
         }
     }
 
@@ -538,6 +580,9 @@ extension Worker {
 
     /// Gives connections, or leases to open them, to exchanges that wait.
     private func serveWaiting(_ runtime: UpstreamRuntime) {
+        guard !runtime.isServing else { return }
+        runtime.isServing = true
+        defer { runtime.isServing = false }
         while let id = runtime.pool.nextWaiting() {
             let exchange = exchanges[id]
             exchange.isWaitingForConnection = false

@@ -39,6 +39,10 @@ final class Worker {
     var exchanges: [Exchange] = []
     var freeExchanges: [Int] = []
     var runtimes: [UpstreamRuntime] = []
+    /// Upstreams whose names are being looked up, by the number of the question: a name may mean another upstream
+    /// when the answer comes.
+    var lookups: [UInt64: UpstreamRuntime] = [:]
+    var nextLookup: UInt64 = 0
     var credentials: [CredentialState] = []
     var credentialsByName: [String: CredentialState] = [:]
     /// Exchanges that wait for control, by serial.
@@ -54,6 +58,8 @@ final class Worker {
     var callerCount = 0
     var activeExchanges = 0
     var listenersPaused = false
+    /// Slots of listeners that other workers have too.
+    var sharedListeners: Set<Int> = []
     var isDraining = false
     var isStopped = false
     var drainDeadline: UInt64 = .max
@@ -101,6 +107,7 @@ final class Worker {
     /// Adds a listening socket; the worker owns it from now on.
     func listen(_ descriptor: Descriptor, shared: Bool) throws {
         let slot = allocateSlot(.listener(descriptor))
+        if shared { sharedListeners.insert(slot) }
         try poller.addListener(descriptor, token: token(slot), shared: shared)
     }
 
@@ -123,6 +130,7 @@ final class Worker {
             flushLog()
             if isDraining { checkDrained() }
         }
+        closeUpstreams()
         services.stopped(index)
     }
 
@@ -149,8 +157,8 @@ final class Worker {
         for index in readyNow.indices {
             let slot = readyNow[index]
             switch slots[slot] {
-            case .caller(let connection): resume(connection)
-            case .upstream(let connection): resume(connection)
+            case .caller(let connection): callerReady(connection, [])
+            case .upstream(let connection): upstreamReady(connection, [], again: true)
             case .free, .mailbox, .listener: break
             }
         }
@@ -183,7 +191,12 @@ final class Worker {
     // MARK: Exchanges
 
     func takeExchange() -> Exchange {
-        if let id = freeExchanges.popLast() { return exchanges[id] }
+        if let id = freeExchanges.popLast() {
+            // Not when it ended: whoever ended it still looks at how.
+            exchanges[id].machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
+            exchanges[id].replay = ReplayPlan(limit: 0, expected: 0)
+            return exchanges[id]
+        }
         let exchange = Exchange(id: exchanges.count)
         exchanges.append(exchange)
         return exchange

@@ -22,7 +22,7 @@ enum WorkerMessage: Sendable {
     case credential(grant: String, CredentialState)
     case credentialAnswer(CredentialWaiter, Result<Credential, CredentialUnavailable>)
     case configuration(WorkerConfiguration)
-    case resolved(upstream: String, Result<[SocketAddress], ResolveError>)
+    case resolved(lookup: UInt64, Result<[SocketAddress], ResolveError>)
     /// Answer with the counters.
     case collectCounters(@Sendable (CounterSnapshot) -> Void)
     /// Stop accepting; end when all exchanges have ended, at the latest after so many milliseconds.
