@@ -60,7 +60,8 @@ let package = Package(
         .executableTarget(
             name: "TokenGateway",
             dependencies: [
-                "Configuration", "Console", "DemoServices", "Gateway", "OpenSSLKit", "Reactor", "Telemetry", "TokenStore",
+                "Configuration", "Console", "DemoServices", "Gateway", "OpenSSLKit", "Reactor", "Telemetry",
+                "TokenStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: common),
