@@ -92,18 +92,19 @@ final class ConsoleServer {
     private func acceptWaiting(_ listener: Descriptor) {
         // A handler may end the listening from within.
         for _ in 0..<64 where listeners[listener] != nil {
-            guard connections.count < limits.connections || makeRoom() else {
+            guard connections.count < limits.connections || leastNeeded != nil else {
                 pause()
                 return
             }
             switch Socket.accept(listener) {
             case .accepted(let descriptor, let peer):
+                if connections.count >= limits.connections { makeRoom() }
                 accepted(descriptor, peer)
             case .wouldBlock:
                 return
             case .descriptorsExhausted, .failed:
                 // A level-triggered listener would report it at once again.
-                _ = makeRoom()
+                makeRoom()
                 pause()
                 return
             }
@@ -128,15 +129,15 @@ final class ConsoleServer {
         pump(connection)
     }
 
-    /// Closes the connection that has waited longest for a request: idle ones first, then those in the middle of a head.
-    private func makeRoom() -> Bool {
-        let candidates = connections.values.filter { $0.phase == .head && $0.outbound.isEmpty }
-        let longest = candidates.min {
+    /// The connection that has waited longest for a request: silent ones first, then those in the middle of a head.
+    private var leastNeeded: ConsoleConnection? {
+        connections.values.filter { $0.phase == .head && $0.outbound.isEmpty }.min {
             ($0.inbound.isEmpty ? 0 : 1, $0.waitNumber) < ($1.inbound.isEmpty ? 0 : 1, $1.waitNumber)
         }
-        guard let longest else { return false }
-        close(longest)
-        return true
+    }
+
+    private func makeRoom() {
+        if let leastNeeded { close(leastNeeded) }
     }
 
     /// Stops accepting until a connection is closed or a second has passed. New ones wait in the kernel.
@@ -239,7 +240,11 @@ final class ConsoleServer {
         connection.timer = nil
         switch connection.wait {
         case .nothing: break
-        case .idle, .write, .linger: close(connection)
+        case .idle, .linger: close(connection)
+        case .write:
+            // What the peer does not take would stay in the kernel, and the end behind it.
+            Socket.setLinger0(connection.descriptor)
+            close(connection)
         case .head:
             if connection.inbound.isEmpty {
                 close(connection)

@@ -95,6 +95,7 @@ extension Control {
     }
 
     private func takeProviders(_ prepared: Prepared) {
+        client.forgetContexts()
         for name in providers.keys where prepared.providers[name] == nil { providers[name] = nil }
         for (name, (settings, tls)) in prepared.providers {
             if let entry = providers[name] {

@@ -131,6 +131,9 @@ final class Control {
         startedAt = WallClock.seconds()
         lastReloadAt = startedAt
         instance = Base64.urlEncode(SystemRandom.bytes(12))
+        client.failureNoted = { request, detail in
+            logger.warning("a call to a provider failed", metadata: ["call": "\(request)", "detail": "\(detail)"])
+        }
         var messages: [ControlMessage] = []
         _ = try loop.addListener(mailbox.descriptor) { [unowned self] in
             self.mailbox.drain(into: &messages)

@@ -79,6 +79,19 @@ extension Worker {
         if connection.canRead { readCaller(connection) }
     }
 
+    /// Goes on without an event: input may wait in the buffer only, as that of pipelined requests does.
+    func resume(_ connection: CallerConnection) {
+        switch connection.mode {
+        case .reading:
+            processInput(connection)
+        case .exchange:
+            if let exchange = connection.exchange { pumpRequest(exchange) }
+        case .closing, .lingering, .closed:
+            break
+        }
+        if connection.canRead { readCaller(connection) }
+    }
+
     /// Reads and processes as long as there is something to read and somewhere to put it.
     func readCaller(_ connection: CallerConnection) {
         for _ in 0..<Self.readsPerTick {

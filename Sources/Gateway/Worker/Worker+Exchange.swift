@@ -59,7 +59,7 @@ extension Worker {
 
     private func take(_ exchange: Exchange, _ route: WorkerConfiguration.Route) -> GatewayError? {
         exchange.route = route
-        guard let caller = exchange.caller, isAllowed(caller.peer, by: route.rule) else { return .callerDenied }
+        guard let caller = exchange.caller, isAllowed(caller.peer, route) else { return .callerDenied }
         var expected: UInt64?
         if case .length(let length) = exchange.request.framing { expected = length }
         if exchange.requestEnded { expected = 0 }
@@ -77,17 +77,18 @@ extension Worker {
         return nil
     }
 
-    private func isAllowed(_ peer: SocketAddress, by rule: borrowing RouteRule) -> Bool {
-        if rule.allowFrom.isEmpty { return true }
+    private func isAllowed(_ peer: SocketAddress, _ route: WorkerConfiguration.Route) -> Bool {
+        let allowed = route.rule.allowFrom
+        if allowed.isEmpty { return true }
         switch peer {
         case .unix: return true
         case .ipv4(let address, _):
-            return rule.allowFrom.contains { $0.contains(high: 0, low: UInt64(address), isIPv4: true) }
+            return allowed.contains { $0.contains(high: 0, low: UInt64(address), isIPv4: true) }
         case .ipv6(let high, let low, _, _):
             if high == 0, low >> 32 == 0xFFFF {
-                return rule.allowFrom.contains { $0.contains(high: 0, low: low & 0xFFFF_FFFF, isIPv4: true) }
+                return allowed.contains { $0.contains(high: 0, low: low & 0xFFFF_FFFF, isIPv4: true) }
             }
-            return rule.allowFrom.contains { $0.contains(high: high, low: low, isIPv4: false) }
+            return allowed.contains { $0.contains(high: high, low: low, isIPv4: false) }
         }
     }
 
@@ -157,11 +158,9 @@ extension Worker {
         exchange.credentialAskedAt = nowNanoseconds
         counters.credentialWaitersChanged(by: 1)
         if let caller = exchange.caller { setWait(caller, .credential, after: configuration.timeouts.credential) }
-        services.needCredential(grant, rejected, CredentialWaiter(worker: index0, serial: serial))
+        services.needCredential(grant, rejected, CredentialWaiter(worker: self.index, serial: serial))
         return nil
     }
-
-    private var index0: Int { self.index }
 
     func stopWaitingForCredential(_ exchange: Exchange) {
         guard exchange.waiterSerial != 0 else { return }

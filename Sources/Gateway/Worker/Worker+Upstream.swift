@@ -163,6 +163,15 @@ extension Worker {
         }
     }
 
+    /// Goes on without an event: input may wait in the buffer only, as that behind a held head does.
+    func resume(_ connection: UpstreamConnection) {
+        guard connection.state == .active, let exchange = connection.exchange else {
+            upstreamReady(connection, [])
+            return
+        }
+        pumpResponse(exchange)
+    }
+
     private func connected(_ connection: UpstreamConnection) {
         if let failure = Socket.pendingError(of: connection.descriptor) {
             note(connection.runtime, "no connection to the upstream", failure.description)
