@@ -115,6 +115,8 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: common),
+        // README.md and packaging/ against the program.
+        .testTarget(name: "DocumentationTests", dependencies: ["Proxy", "Telemetry"], swiftSettings: common),
         .testTarget(name: "EndToEndTests", dependencies: [], exclude: ["requirements.txt"], swiftSettings: common),
     ],
     cxxLanguageStandard: .cxx17

@@ -175,7 +175,13 @@ private final class GatewayProcess {
                 if case .unix(let path) = address {
                     let socket = try Socket.listen(on: address, unixMode: listener.unixMode)
                     socketFiles.append(path)
-                    for worker in sockets.indices { sockets[worker].append(.shared(socket)) }
+                    // Each worker closes its own descriptor of the one socket.
+                    sockets[0].append(.shared(socket))
+                    for worker in sockets.indices.dropFirst() {
+                        let copy = fcntl(socket.rawValue, F_DUPFD_CLOEXEC, 0)
+                        guard copy >= 0 else { throw Errno(code: errno) }
+                        sockets[worker].append(.shared(Descriptor(rawValue: copy)))
+                    }
                     names.append(address.description)
                     continue
                 }

@@ -280,8 +280,11 @@ extension Worker {
         _ caller: CallerConnection, _ error: GatewayError, reason: StaticString?, retryAfter: UInt32, keepAlive: Bool,
         exchange: Exchange?
     ) {
-        if exchange == nil { counters.errorMade(code: Int(error.rawValue)) }
-        requestSerial &+= exchange == nil ? 1 : 0
+        if exchange == nil {
+            requestSerial &+= 1
+            counters.errorMade(code: Int(error.rawValue))
+            if services.log.isEnabled { writeRefusal(caller, error, reason) }
+        }
         caller.outbound.acquire(from: buffers)
         ProblemResponse.writeHTTP1(
             error, reason: reason, requestID: exchange?.requestID ?? requestSerial,
@@ -289,6 +292,20 @@ extension Worker {
             date: currentDate(), keepAlive: keepAlive, withBody: exchange?.request.method != .head,
             to: &caller.outbound)
         touch(caller)
+    }
+}
+
+extension Worker {
+    /// The line of a request that was refused before it was an exchange: the caller is told the same identifier.
+    private func writeRefusal(_ caller: CallerConnection, _ error: GatewayError, _ reason: StaticString?) {
+        accessLog.begin(level: .info, unixMilliseconds: WallClock.milliseconds(), message: "refused")
+        accessLog.field("request_id", String(requestSerial, radix: 16))
+        let address = caller.identity.address
+        accessLog.field("caller", bytes: address.span)
+        accessLog.field("status", error.status)
+        accessLog.field("error", error.code.description)
+        if let reason { accessLog.field("reason", reason.description) }
+        accessLog.end()
     }
 }
 
