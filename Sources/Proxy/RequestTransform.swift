@@ -49,6 +49,12 @@ package enum RequestTransform {
         if rule.grant != nil { dropCredentialField(&head, rule.credentialHeader) }
     }
 
+    /// Drops what must not go on behind the content either: a server may take trailer fields for header fields. To be
+    /// done before the trailer section is written; the decoder has dropped what no trailer section may have.
+    package static func filterTrailers(_ trailers: inout MessageHead, rule: borrowing RouteRule) {
+        if rule.grant != nil { dropCredentialField(&trailers, rule.credentialHeader) }
+    }
+
     /// The caller's own field of the credential's name, `_` read as `-`, never goes on beside ours.
     private static func dropCredentialField(_ head: inout MessageHead, _ name: [UInt8]) {
         for index in head.fields.indices {

@@ -105,6 +105,20 @@ func forwarded(
         #expect(!forwarded([line], rule: rule).contains(line))
     }
 
+    @Test(arguments: ["X-Api-Key: own", "x_api_key: own", "Authorization: own", "Cookie: own", "X-Sum: kept"])
+    func `a trailer section brings no second credential`(line: String) {
+        let rule = rule { $0.credentialHeader = octets("x-api-key") }
+        var trailers = MessageHead()
+        var decoder = BodyDecoder()
+        decoder.begin(.chunked)
+        _ = octets("0\r\n\(line)\r\n\r\n").withUnsafeBytes { decoder.decode($0, trailers: &trailers) }
+        #expect(decoder.isDone && trailers.fields.count == 1)
+        RequestTransform.filterTrailers(&trailers, rule: rule)
+        var out = ByteBuffer()
+        HTTP1Writer.lastChunk(trailers: trailers, to: &out)
+        #expect(lines(out).contains(line) == line.hasSuffix("kept"))
+    }
+
     @Test func `without a grant the caller's authorization and cookie go on where the route says so`() {
         let rule = rule("/", grant: nil) {
             $0.forwardAuthorization = true
