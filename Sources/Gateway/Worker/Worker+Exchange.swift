@@ -208,7 +208,10 @@ extension Worker {
         exchange.error = error
         guard let caller = exchange.caller else { return }
         // What is left of the content cannot be told from a next request by a caller that does not read answers early.
-        let keep = exchange.keepCaller && exchange.requestEnded && !error.closesCaller && !isDraining
+        // Nor does a problem say "keep-alive", which a caller of HTTP/1.0 would need to hear.
+        let keep =
+            exchange.keepCaller && exchange.requestEnded && !error.closesCaller && !isDraining
+            && exchange.request.minorVersion >= 1
         writeProblem(
             caller, error, reason: exchange.errorReason, retryAfter: retryAfter, keepAlive: keep, exchange: exchange)
         exchange.status = error.status
@@ -317,7 +320,8 @@ extension Worker {
         caller.outbound.acquire(from: buffers)
         ProblemResponse.writeHTTP1(
             error, reason: reason, requestID: exchange?.requestID ?? requestSerial,
-            grant: error.fault == .provider ? exchange?.route?.grantName : nil, retryAfter: retryAfter,
+            grant: error.fault == .provider || error == .configurationError ? exchange?.route?.grantName : nil,
+            retryAfter: retryAfter,
             date: currentDate(), keepAlive: keepAlive, withBody: exchange?.request.method != .head,
             to: &caller.outbound)
         touch(caller)
