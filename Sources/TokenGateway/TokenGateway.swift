@@ -11,7 +11,7 @@ struct TokenGateway: ParsableCommand {
             same configuration.
 
             Exit codes:
-            \(ExitStatus.table)
+            \(CommandStatus.table)
             """,
         subcommands: [
             Run.self, Check.self, Authorize.self, Grants.self, Refresh.self, Revoke.self, Forget.self, Demo.self,

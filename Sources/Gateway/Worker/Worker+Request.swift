@@ -213,6 +213,7 @@ extension Worker {
         exchange.requestSent = true
         if exchange.request.framing == .chunked {
             connection.outbound.acquire(from: buffers)
+            if let route = exchange.route { RequestTransform.filterTrailers(&exchange.trailers, rule: route.rule) }
             HTTP1Writer.lastChunk(trailers: exchange.trailers, to: &connection.outbound)
         }
         touch(connection)

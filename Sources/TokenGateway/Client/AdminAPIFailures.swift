@@ -35,11 +35,15 @@ extension AdminAPI {
                 reply.status == 401 || reply.status == 403 ? .notAuthorized : .unavailable, "not_a_gateway",
                 "what answers at \(client.endpoint) is not our console: it said \(reply.status)")
         }
+        if problem.code == "not_found", let grant {
+            // A name that no grant can have.
+            return CommandFailure(.usage, "unknown_grant", unknown(grant))
+        }
         return CommandFailure(Self.status(problem), problem.code, sentence(problem, reply, grant: grant))
     }
 
     /// One table of the API's codes.
-    static func status(_ problem: Problem) -> ExitStatus {
+    static func status(_ problem: Problem) -> CommandStatus {
         switch problem.code {
         case "unknown_grant": .usage
         case "sign_in_required", "not_local", "host_not_allowed", "cross_site_request": .notAuthorized

@@ -25,7 +25,8 @@ struct ConfigurationOption: ParsableArguments {
     /// The admin API of the gateway that this configuration describes. Mistakes of the file are told on standard error.
     func adminAPI() throws(CommandFailure) -> AdminAPI {
         let path = try path()
-        let outcome = GatewayConfiguration.load(path: path, environment: .operatorCommand(configuration: path))
+        let outcome = GatewayConfiguration.load(
+            path: path, environment: .system.forOperatorCommand(configuration: path))
         guard let snapshot = outcome.snapshot else {
             for diagnostic in outcome.diagnostics { Terminal.errors.line(printable("\(diagnostic)")) }
             throw CommandFailure(.configuration, "configuration_invalid", "\(path) cannot be used; nothing was done")
@@ -61,9 +62,9 @@ struct ConfigurationOption: ParsableArguments {
 extension ConfigurationEnvironment {
     /// For commands that need no more than the console's address and secret: files that are closed to the operator, such
     /// as the store's key, are the gateway's own business and count as good.
-    static func operatorCommand(configuration: String) -> ConfigurationEnvironment {
-        var environment = ConfigurationEnvironment.system
-        let readFile = environment.readFile
+    func forOperatorCommand(configuration: String) -> ConfigurationEnvironment {
+        var environment = self
+        let readFile = readFile
         environment.readFile = { path, limit in
             let result = readFile(path, limit)
             guard case .failure(.notPermitted) = result, path != configuration else { return result }

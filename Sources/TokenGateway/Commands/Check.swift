@@ -28,7 +28,7 @@ struct Check: ParsableCommand {
         } else {
             show(report)
         }
-        if !report.ok { throw ExitCode(ExitStatus.configuration.rawValue) }
+        if !report.ok { throw ExitCode(CommandStatus.configuration.rawValue) }
     }
 
     private func show(_ report: CheckReport) {

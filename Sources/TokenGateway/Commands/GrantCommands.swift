@@ -41,7 +41,7 @@ struct Revoke: ParsableCommand {
         discussion: """
             Requests stop carrying its token at once. The result is one of: revoked, already_invalid, not_supported (the \
             provider has no revocation endpoint), failed_kept_for_retry (the provider did not confirm; the gateway goes \
-            on trying; exit code \(ExitStatus.temporary.rawValue)).
+            on trying; exit code \(CommandStatus.temporary.rawValue)).
             """)
 
     @OptionGroup var arguments: GrantArguments
@@ -62,7 +62,7 @@ struct Revoke: ParsableCommand {
     }
 
     /// nil: done, as far as it can be.
-    static func status(_ result: RevocationResult) -> ExitStatus? {
+    static func status(_ result: RevocationResult) -> CommandStatus? {
         switch result {
         case .revoked, .alreadyInvalid, .notSupported: nil
         case .failedKeptForRetry: .temporary

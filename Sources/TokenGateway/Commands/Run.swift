@@ -17,7 +17,7 @@ struct Run: ParsableCommand {
 
     func run() throws {
         if let endWithParent, !ProcessHardening.endWithParent(endWithParent) {
-            throw ExitCode(ExitStatus.unavailable.rawValue)
+            throw ExitCode(CommandStatus.unavailable.rawValue)
         }
         var path = ""
         try reportingFailures(asJSON: false) { () throws(CommandFailure) in path = try configuration.path() }

@@ -34,19 +34,24 @@ struct Demo: ParsableCommand {
             defer { place.remove() }
             let stage = try DemoStage(place: place, interruption: interruption)
             defer { stage.end() }
-            try DemoStory(stage: stage, narrator: narrator, isAutomatic: auto).tell()
+            do throws(DemoFailure) {
+                try DemoStory(stage: stage, narrator: narrator, isAutomatic: auto).tell()
+            } catch {
+                // The log goes with the folder.
+                throw error.with(log: place.logTail())
+            }
         } catch {
             switch error {
             case .ended: return
             case .interrupted:
                 narrator.failed(narrator.step.map { "interrupted during step \($0)" } ?? "interrupted")
-                throw ExitCode(ExitStatus.failed.rawValue)
+                throw ExitCode(CommandStatus.failed.rawValue)
             case .cannotStart(let reason):
                 narrator.failed(reason)
-                throw ExitCode(ExitStatus.unavailable.rawValue)
+                throw ExitCode(CommandStatus.unavailable.rawValue)
             case .stepFailed(let reason, let log):
                 narrator.failed(narrator.step.map { "step \($0) failed: \(reason)" } ?? reason, log: log)
-                throw ExitCode(ExitStatus.failed.rawValue)
+                throw ExitCode(CommandStatus.failed.rawValue)
             }
         }
     }
@@ -60,4 +65,11 @@ enum DemoFailure: Error {
     case cannotStart(String)
     /// `log`: the end of the gateway's log.
     case stepFailed(String, log: String = "")
+
+    func with(log: String) -> DemoFailure {
+        switch self {
+        case .ended, .interrupted, .cannotStart: self
+        case .stepFailed(let reason, _): .stepFailed(reason, log: log)
+        }
+    }
 }

@@ -58,7 +58,7 @@ final class DemoStage {
         gateway = child
         try interruption.until("the start of the gateway", within: 15_000) { () throws(DemoFailure) in
             if let end = child.poll() {
-                throw .stepFailed("the gateway ended at its start (\(end))", log: place.logTail())
+                throw .stepFailed("the gateway ended at its start (\(end))")
             }
             let reply = try? api.client.request("GET", "/livez", milliseconds: 1000)
             return reply?.status == 200 ? () : nil
@@ -68,14 +68,14 @@ final class DemoStage {
     /// A command of the program, with this configuration.
     func command(_ arguments: [String]) throws(DemoFailure) -> ChildProcess {
         try ChildProcess(
-            [program] + arguments + ["--config", place.configuration], output: .pipe, errors: .null)
+            [program] + arguments + ["--config", place.configuration], output: .pipe, errors: .file(place.log))
     }
 
     func grantView() throws(DemoFailure) -> GrantView {
         do throws(CommandFailure) {
             return try api.grant(Self.grant)
         } catch {
-            throw .stepFailed(error.message, log: place.logTail())
+            throw .stepFailed(error.message)
         }
     }
 
@@ -89,7 +89,7 @@ final class DemoStage {
         } catch {
             complaint = "\(error)"
         }
-        if let complaint { throw .stepFailed(complaint, log: place.logTail()) }
+        if let complaint { throw .stepFailed(complaint) }
     }
 
     /// Returns what went wrong.
@@ -100,7 +100,11 @@ final class DemoStage {
             let cookie = start.field("set-cookie")?.split(separator: ";").first
         else { return "the link was answered with \(start.status) and leads nowhere" }
         let callback = try services.consentAutomatically(authorizationURL: provider)
-        let page = try browser.request("GET", callback, fields: [("Cookie", String(cookie))])
+        var page = try browser.request("GET", callback, fields: [("Cookie", String(cookie))])
+        // On to an address without code and state.
+        if page.status == 303, let last = page.field("location") {
+            page = try browser.request("GET", last.hasPrefix("/") ? place.consoleURL + last : last)
+        }
         return page.status == 200 ? nil : "the way back from the provider ended with \(page.status)"
     }
 }

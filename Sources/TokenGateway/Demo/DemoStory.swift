@@ -27,7 +27,7 @@ struct DemoStory {
         let count = narrator.step ?? 0
         narrator.storyEnded()
         let seconds = (MonotonicClock.milliseconds() - started + 500) / 1000
-        narrator.title("\nAll \(count) steps did what they should (\(seconds) s).")
+        narrator.title("All \(count) steps did what they should (\(seconds) s).")
         if !isAutomatic { try play() }
     }
 
@@ -56,7 +56,7 @@ struct DemoStory {
         narrator.command(ownCommand(["authorize", DemoStage.grant]))
         let command = try stage.command(["authorize", DemoStage.grant, "--timeout", "3600"])
         guard let link = try command.readLine(interruption), link.hasPrefix(place.consoleURL) else {
-            throw .stepFailed("no link was printed", log: place.logTail())
+            throw .stepFailed("no link was printed")
         }
         narrator.output(link)
         if isAutomatic {
@@ -106,7 +106,9 @@ struct DemoStory {
         stage.services.revokeAccessTokensSilently()
         narrator.say("The access token was just revoked behind the gateway's back.")
         let url = place.callerURL("/api/hello?caller=[1-10]")
-        let reply = try curl(["--parallel", "--parallel-immediate", "-o", "/dev/null", "-w", "%{http_code} ", url])
+        let reply = try curl([
+            "--no-progress-meter", "--parallel", "--parallel-immediate", "-o", "/dev/null", "-w", "%{http_code} ", url,
+        ])
         narrator.output(reply.text)
         let codes = reply.text.split(separator: " ")
         try expect(codes.count == 10 && codes.allSatisfy { $0 == "200" }, "ten times 200")
@@ -196,7 +198,7 @@ extension DemoStory {
 
     /// Leaves everything running for the reader, until Ctrl-C.
     private func play() throws(DemoFailure) {
-        narrator.title("\nEverything is still running, for you to play with:")
+        narrator.title("Everything is still running, for you to play with:")
         narrator.command(ownCommand(["authorize", DemoStage.grant]))
         narrator.command(ownCommand(["grants"]))
         narrator.command(Curl.quoted(Curl.command(["-i", place.callerURL("/api/any/path")])))
@@ -207,7 +209,7 @@ extension DemoStory {
             while true {
                 try interruption.wait(milliseconds: 500)
                 if let end = stage.gateway?.poll() {
-                    throw .stepFailed("the gateway ended by itself (\(end))", log: place.logTail())
+                    throw .stepFailed("the gateway ended by itself (\(end))")
                 }
             }
         } catch {
@@ -255,11 +257,11 @@ extension DemoStory {
     /// The number that the provider gave the token of this call.
     private func tokenNumber(_ reply: CurlReply) throws(DemoFailure) -> Int {
         guard let hello = try? ConsoleJSON.decode(HelloReply.self, from: reply.body), hello.message == "hello, alice"
-        else { throw .stepFailed("the answer is not the API's", log: place.logTail()) }
+        else { throw .stepFailed("the answer is not the API's") }
         return hello.tokenNumber
     }
 
     private func expect(_ isSo: Bool, _ what: String) throws(DemoFailure) {
-        if !isSo { throw .stepFailed("expected \(what)", log: place.logTail()) }
+        if !isSo { throw .stepFailed("expected \(what)") }
     }
 }

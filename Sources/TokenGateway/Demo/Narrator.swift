@@ -1,12 +1,17 @@
 /// Tells the demo's story.
 final class Narrator {
     private let terminal: Terminal
+    private var hasSpoken = false
     /// The step that is being told.
     private(set) var step: Int?
 
     init(terminal: Terminal) { self.terminal = terminal }
 
-    func title(_ text: String) { terminal.line(terminal.styled(text, .bold)) }
+    func title(_ text: String) {
+        if hasSpoken { terminal.line() }
+        hasSpoken = true
+        terminal.line(terminal.styled(text, .bold))
+    }
 
     func heading(_ text: String) {
         let number = (step ?? 0) + 1

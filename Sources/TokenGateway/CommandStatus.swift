@@ -2,7 +2,7 @@ import ArgumentParser
 import Console
 
 /// How a command ends: the numbers of sysexits.h where there is one that fits. Part of the public interface.
-enum ExitStatus: Int32, CaseIterable {
+enum CommandStatus: Int32, CaseIterable {
     case success = 0
     case failed = 1
     case usage = 64
@@ -15,12 +15,12 @@ enum ExitStatus: Int32, CaseIterable {
     var meaning: String {
         switch self {
         case .success: "done"
-        case .failed: "the operation was refused or failed; trying again alone will not help"
-        case .usage: "wrong usage, or no grant of that name"
-        case .unavailable: "the gateway cannot be reached; `run`: a port, a file or the store cannot be had"
+        case .failed: "refused or failed; trying again will not help"
+        case .usage: "wrong usage, or there is no such grant"
+        case .unavailable: "no gateway answers; run: a port or file cannot be had"
         case .internalError: "a mistake in this program"
-        case .temporary: "failed for now: no answer in time, or the provider did not confirm; try again"
-        case .notAuthorized: "the console refused this command's secret or its address"
+        case .temporary: "failed for now, or not in time; try again"
+        case .notAuthorized: "the console refused this command"
         case .configuration: "the configuration has mistakes"
         }
     }
@@ -36,13 +36,13 @@ enum ExitStatus: Int32, CaseIterable {
 
 /// Why a command did not do what it should, for people and for programs. Never holds a secret.
 struct CommandFailure: Error, Equatable {
-    var status: ExitStatus
+    var status: CommandStatus
     /// Stable, for programs: a code of the admin API, or one of this program's own.
     var code: String
     /// A sentence or two.
     var message: String
 
-    init(_ status: ExitStatus, _ code: String, _ message: String) {
+    init(_ status: CommandStatus, _ code: String, _ message: String) {
         self.status = status
         self.code = code
         self.message = message
