@@ -74,7 +74,8 @@ let package = Package(
         .executableTarget(
             name: "TokenGateway",
             dependencies: [
-                "DemoServices", "Gateway",
+                "Configuration", "Console", "DemoServices", "Gateway", "OpenSSLKit", "Reactor", "Telemetry",
+                "TokenStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: common,
@@ -95,7 +96,7 @@ let package = Package(
             ],
             swiftSettings: common),
         .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
-        .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: common),
+        .testTarget(name: "ProxyTests", dependencies: ["CAllocationCounter", "HTTP", "Proxy"], swiftSettings: common),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
         .testTarget(
@@ -107,6 +108,15 @@ let package = Package(
             swiftSettings: common),
         .testTarget(
             name: "DemoServicesTests", dependencies: ["DemoServices", "OpenSSLKit", "Reactor"], swiftSettings: common),
+        .testTarget(
+            name: "TokenGatewayTests",
+            dependencies: [
+                "Configuration", "Console", "Reactor", "Telemetry", "TokenGateway",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common),
+        // README.md and packaging/ against the program.
+        .testTarget(name: "DocumentationTests", dependencies: ["Proxy", "Telemetry"], swiftSettings: common),
         .testTarget(name: "EndToEndTests", dependencies: [], exclude: ["requirements.txt"], swiftSettings: common),
     ],
     cxxLanguageStandard: .cxx17

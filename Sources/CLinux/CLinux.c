@@ -607,6 +607,12 @@ int tg_forbid_core_dumps(void) {
     return limited < 0 ? limited : marked;
 }
 
+int tg_end_with_parent(int parent) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) return -errno;
+    // It may have ended before the kernel was told.
+    return getppid() == parent ? 0 : -ESRCH;
+}
+
 int64_t tg_raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;

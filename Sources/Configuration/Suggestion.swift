@@ -1,7 +1,7 @@
 /// Finds the name that was probably meant.
-enum Suggestion {
+package enum Suggestion {
     /// `; did you mean "x"?`, or nothing when no name is near.
-    static func hint(for word: String, among names: some Sequence<String>) -> String {
+    package static func hint(for word: String, among names: some Sequence<String>) -> String {
         nearest(to: word, among: names).map { "; did you mean \"\($0)\"?" } ?? ""
     }
 

@@ -139,6 +139,11 @@ private final class GatewayProcess {
         try startStore()
         try startWorkers(&sockets)
         control.take(prepared)
+        if let console = snapshot.console, console.secrets.isEmpty, console.publicURL?.isLoopback == false {
+            logger.warning(
+                "the console has no secret and public_url is not on this machine: a proxy in front of it must forward /oauth/callback, /oauth/done and /authorize/ alone, or set console.secret_file"
+            )
+        }
         logger.notice("started", metadata: ["listeners": "\(addresses.joined(separator: " "))"])
         ServiceManager.notify("READY=1")
         started(addresses)
@@ -175,7 +180,13 @@ private final class GatewayProcess {
                 if case .unix(let path) = address {
                     let socket = try Socket.listen(on: address, unixMode: listener.unixMode)
                     socketFiles.append(path)
-                    for worker in sockets.indices { sockets[worker].append(.shared(socket)) }
+                    // Each worker closes its own descriptor of the one socket.
+                    sockets[0].append(.shared(socket))
+                    for worker in sockets.indices.dropFirst() {
+                        let copy = fcntl(socket.rawValue, F_DUPFD_CLOEXEC, 0)
+                        guard copy >= 0 else { throw Errno(code: errno) }
+                        sockets[worker].append(.shared(Descriptor(rawValue: copy)))
+                    }
                     names.append(address.description)
                     continue
                 }

@@ -110,7 +110,10 @@ extension RouteRule {
         allowWebSocket = route.allowWebSocket
         timeout = route.timeout?.milliseconds
         if let grant {
-            credentialHeader = Array(snapshot.grants[grant].credentialHeader.name.lowercased().utf8)
+            let header = snapshot.grants[grant].credentialHeader
+            credentialHeader = Array(header.name.lowercased().utf8)
+            acceptsAnyChallenge =
+                header.name.lowercased() != "authorization" || header.scheme.lowercased() != "bearer"
         }
     }
 }

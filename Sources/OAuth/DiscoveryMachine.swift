@@ -27,7 +27,10 @@ struct DiscoveryMachine: Sendable {
     /// nil: there is no issuer, or the endpoints are all given.
     init?(settings: ProviderSettings) {
         guard let issuer = settings.issuer else { return nil }
-        guard settings.authorizationEndpoint == nil || settings.tokenEndpoint == nil else { return nil }
+        guard
+            settings.authorizationEndpoint == nil || settings.tokenEndpoint == nil
+                || settings.revocationEndpoint == nil
+        else { return nil }
         self.issuer = issuer
         self.settings = settings
     }

@@ -82,6 +82,7 @@ package struct ExchangeMachine: Sendable {
     }
 
     package mutating func requestRouted() -> Action {
+        guard phase == .routed else { return .none }
         guard needsCredential else { return open(newConnection: false) }
         phase = .waitingForCredential
         return .needCredential(rejected: nil)
@@ -233,10 +234,12 @@ package struct ExchangeMachine: Sendable {
 }
 
 extension CredentialRefusal {
+    /// For Retry-After: never 0 where the error is one that time mends.
     fileprivate var seconds: UInt32 {
         switch self {
         case .unavailable(let seconds): max(seconds, 1)
-        case .notConnected, .reauthorizationRequired, .configurationError, .unchanged: 0
+        case .unchanged: 1
+        case .notConnected, .reauthorizationRequired, .configurationError: 0
         }
     }
 }

@@ -29,7 +29,7 @@ package struct ReplayPlan: Sendable, Equatable {
     package var isReplayable: Bool { mode == .keeping || received == 0 }
 
     /// How many more octets may be taken from the caller and kept.
-    package var room: UInt64 { mode == .keeping ? limit - received : 0 }
+    package var room: UInt64 { mode == .keeping && received < limit ? limit - received : 0 }
 
     /// Octets that are kept and not yet given to the attempt.
     package var pending: UInt64 { mode == .streaming ? 0 : received - sent }
@@ -48,15 +48,17 @@ package struct ReplayPlan: Sendable, Equatable {
 
     /// `octets` of the kept content were given to the attempt.
     ///
+    /// - Parameter octets: at most ``pending``; more do not count.
     /// - Returns: true when the kept copy is not needed any more.
     package mutating func gave(_ octets: UInt64) -> Bool {
-        sent += octets
+        sent += min(octets, pending)
         guard mode == .draining, sent == received else { return false }
         mode = .streaming
         return true
     }
 
-    /// A new attempt starts from the first octet. Only while ``isReplayable``.
+    /// A new attempt starts from the first octet. Only if ``isReplayable`` was true when nothing more was given to the
+    /// attempt before: what has been received since then is kept even where it passes the limit.
     package mutating func restarted() {
         sent = 0
     }

@@ -49,6 +49,12 @@ package enum RequestTransform {
         if rule.grant != nil { dropCredentialField(&head, rule.credentialHeader) }
     }
 
+    /// Drops what must not go on behind the content either: a server may take trailer fields for header fields. To be
+    /// done before the trailer section is written; the decoder has dropped what no trailer section may have.
+    package static func filterTrailers(_ trailers: inout MessageHead, rule: borrowing RouteRule) {
+        if rule.grant != nil { dropCredentialField(&trailers, rule.credentialHeader) }
+    }
+
     /// The caller's own field of the credential's name, `_` read as `-`, never goes on beside ours.
     private static func dropCredentialField(_ head: inout MessageHead, _ name: [UInt8]) {
         for index in head.fields.indices {
@@ -105,7 +111,7 @@ package enum RequestTransform {
         if let credential { out.append(credential.headerLine) }
         writeForwarding(head, rule: rule, caller: caller, to: &out)
         switch head.framing {
-        case .none: if head.method == .post || head.method == .put { out.append("Content-Length: 0\r\n") }
+        case .none: if anticipatesContent(head.method) { out.append("Content-Length: 0\r\n") }
         case .length(let length): HTTP1Writer.field("Content-Length", length, to: &out)
         case .chunked, .untilClose: out.append("Transfer-Encoding: chunked\r\n")
         }
@@ -113,6 +119,14 @@ package enum RequestTransform {
         if upgrade { out.append("Connection: Upgrade\r\nUpgrade: websocket\r\n") }
         if expectContinue { out.append("Expect: 100-continue\r\n") }
         out.append("\r\n")
+    }
+
+    /// Methods whose requests say so when they have no content (RFC 9110 8.6).
+    private static func anticipatesContent(_ method: Method) -> Bool {
+        switch method {
+        case .post, .put, .patch: true
+        case .get, .head, .delete, .options, .trace, .connect, .other: false
+        }
     }
 
     private static func writeTarget(
@@ -126,7 +140,11 @@ package enum RequestTransform {
         out.append(upstream.basePath)
         let target = head.bytes(head.target)
         let strip = min(rule.stripPrefix.count, head.path.count)
-        let rest = UnsafeRawBufferPointer(rebasing: target[strip...])
+        var rest = UnsafeRawBufferPointer(rebasing: target[strip...])
+        // "//host/path" would be taken for an authority by some servers, and the caller has not sent it that way.
+        while strip > 0, upstream.basePath.isEmpty, rest.count > 1, rest[0] == 0x2F, rest[1] == 0x2F {
+            rest = UnsafeRawBufferPointer(rebasing: rest[1...])
+        }
         if rest.first != 0x2F { out.append(0x2F) }
         out.append(rest)
     }

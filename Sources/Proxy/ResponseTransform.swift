@@ -35,12 +35,19 @@ package enum ResponseTransform {
             case .contentLength:
                 // The answer to HEAD and a 304 say how long the content would be (RFC 9110 8.6).
                 if !hasContentInfo || head.status < 200 || head.status == 204 { head.fields[index].isDropped = true }
-            case .other, .authorization, .contentType, .cookie, .date, .expect, .forwarded, .host, .location,
+            case .other:
+                if isRetryField(head.bytes(head.fields[index].name)) { head.fields[index].isDropped = true }
+            case .authorization, .contentType, .cookie, .date, .expect, .forwarded, .host, .location,
                 .maxForwards, .retryAfter, .secWebSocketKey, .server, .setCookie, .via, .wwwAuthenticate,
                 .xForwardedFor, .xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestID:
                 break
             }
         }
+    }
+
+    /// What ``writeHTTP1(_:framing:callerMinorVersion:keepAlive:date:retrySkipped:to:)`` says itself, nobody else may say.
+    private static func isRetryField(_ name: UnsafeRawBufferPointer) -> Bool {
+        Octet.equal(name, ignoringCase: "token-gateway-retry")
     }
 
     /// A Location on the upstream's own origin becomes a path on ours (the caller cannot reach the upstream itself).
@@ -50,12 +57,10 @@ package enum ResponseTransform {
         for index in head.fields.indices where head.fields[index].id == .location && !head.fields[index].isDropped {
             let slice = head.fields[index].value
             let value = head.bytes(slice)
-            guard let rest = pathOnUpstream(value, upstream) else { continue }
-            var path = Array(value[rest...])
-            guard path.starts(with: upstream.basePath) else { continue }
-            path.removeFirst(upstream.basePath.count)
-            if path.first != 0x2F { path.insert(0x2F, at: 0) }
-            path.insert(contentsOf: rule.stripPrefix, at: 0)
+            guard let start = pathOnUpstream(value, upstream),
+                let path = callerPath(
+                    UnsafeRawBufferPointer(rebasing: value[start...]), rule: rule, upstream: upstream)
+            else { continue }
             let name = head.fields[index].name
             let nameCopy = Array(head.bytes(name))
             let newName = nameCopy.withUnsafeBytes { head.store($0) }
@@ -68,20 +73,55 @@ package enum ResponseTransform {
     /// Where the path begins in a URL on the upstream's origin, or in a reference that is a path; nil for others.
     private static func pathOnUpstream(_ value: UnsafeRawBufferPointer, _ upstream: borrowing UpstreamIdentity) -> Int?
     {
-        if value.count > 1, value[0] == 0x2F, value[1] != 0x2F { return 0 }
+        if value.first == 0x2F { return value.count > 1 && canBeginAuthority(value[1]) ? nil : 0 }
         let scheme: StaticString = upstream.isPlaintext ? "http://" : "https://"
-        let length = scheme.utf8CodeUnitCount
-        guard value.count >= length + upstream.authority.count,
-            Octet.equal(UnsafeRawBufferPointer(rebasing: value[..<length]), ignoringCase: scheme)
+        let start = scheme.utf8CodeUnitCount
+        guard value.count > start,
+            Octet.equal(UnsafeRawBufferPointer(rebasing: value[..<start]), ignoringCase: scheme)
         else { return nil }
-        let end = length + upstream.authority.count
-        let same = upstream.authority.withUnsafeBytes {
-            Octet.equal(UnsafeRawBufferPointer(rebasing: value[length..<end]), ignoringCase: $0)
+        let end = value[start...].firstIndex { endsPathPart($0) } ?? value.count
+        let authority = UnsafeRawBufferPointer(rebasing: value[start..<end])
+        let isSame = upstream.authority.withUnsafeBytes {
+            isSameHostAndPort(authority, $0, defaultPort: upstream.isPlaintext ? 80 : 443)
         }
-        guard same, end == value.count || value[end] == 0x2F || value[end] == 0x3F || value[end] == 0x23 else {
-            return nil
-        }
-        return end
+        return isSame ? end : nil
+    }
+
+    private static func isSameHostAndPort(
+        _ one: UnsafeRawBufferPointer, _ other: UnsafeRawBufferPointer, defaultPort: UInt64
+    ) -> Bool {
+        guard Octet.equal(Authority.host(one), ignoringCase: Authority.host(other)),
+            let port = port(of: one, defaultPort: defaultPort)
+        else { return false }
+        return port == self.port(of: other, defaultPort: defaultPort)
+    }
+
+    /// The port behind the host; nil when something else stands there.
+    private static func port(of authority: UnsafeRawBufferPointer, defaultPort: UInt64) -> UInt64? {
+        let rest = UnsafeRawBufferPointer(rebasing: authority[Authority.host(authority).count...])
+        if rest.count == 0 || (rest.count == 1 && rest[0] == 0x3A) { return defaultPort }
+        return rest[0] == 0x3A ? Octet.decimal(UnsafeRawBufferPointer(rebasing: rest[1...])) : nil
+    }
+
+    /// Whether a path part ends before this octet: at "/", "?" or "#".
+    private static func endsPathPart(_ byte: UInt8) -> Bool { byte == 0x2F || byte == 0x3F || byte == 0x23 }
+
+    /// Whether "/" and this octet begin an authority: "//" does (RFC 3986 4.2), and browsers read "\" as "/" and skip tabs.
+    private static func canBeginAuthority(_ byte: UInt8) -> Bool { byte == 0x2F || byte == 0x5C || byte == 0x09 }
+
+    /// The path on the gateway for one on the upstream; nil where it is not below the upstream's base path, or would
+    /// lead the caller to another host.
+    private static func callerPath(
+        _ value: UnsafeRawBufferPointer, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity
+    ) -> [UInt8]? {
+        let base = upstream.basePath.count
+        guard value.count >= base, value.prefix(base).elementsEqual(upstream.basePath) else { return nil }
+        let rest = value[base...]
+        if base > 0, let next = rest.first, !endsPathPart(next) { return nil }
+        var path = rule.stripPrefix
+        if rest.first != 0x2F { path.append(0x2F) }
+        path.append(contentsOf: rest)
+        return path.count > 1 && canBeginAuthority(path[1]) ? nil : path
     }
 
     /// Writes the response head for an HTTP/1 caller.
@@ -128,7 +168,7 @@ package enum ResponseTransform {
 package enum ProblemResponse {
     /// - Parameters:
     ///   - requestID: is in the log too; hexadecimal digits.
-    ///   - grant: the grant's name where the error is about it; characters that JSON must escape are not in names.
+    ///   - grant: the grant's name where the error is about it.
     ///   - withBody: false for an answer to HEAD.
     package static func writeHTTP1(
         _ error: GatewayError, reason: StaticString?, requestID: UInt64, grant: String?, retryAfter: UInt32,
@@ -145,14 +185,15 @@ package enum ProblemResponse {
         body.append(error.detail)
         if let reason {
             body.append(" (")
-            body.append(reason)
+            reason.withUTF8Buffer { appendEscaped($0, to: &body) }
             body.append(")")
         }
         body.append("\",\"retryable\":")
         body.append(error.isRetryable ? "true" : "false")
         if let grant {
             body.append(",\"grant\":\"")
-            body.append(grant)
+            var grant = grant
+            grant.withUTF8 { appendEscaped($0, to: &body) }
             body.append("\"")
         }
         body.append(",\"request_id\":\"")
@@ -169,5 +210,18 @@ package enum ProblemResponse {
         if !keepAlive { out.append("Connection: close\r\n") }
         out.append("\r\n")
         if withBody { out.append(body.readable) }
+    }
+
+    /// The inside of a JSON string (RFC 8259 7).
+    private static func appendEscaped(_ text: UnsafeBufferPointer<UInt8>, to out: inout ByteBuffer) {
+        for byte in text {
+            if byte < 0x20 {
+                out.append(byte < 0x10 ? "\\u000" : "\\u00")
+                out.appendHexadecimal(UInt64(byte))
+            } else {
+                if byte == 0x22 || byte == 0x5C { out.append(0x5C) }
+                out.append(byte)
+            }
+        }
     }
 }

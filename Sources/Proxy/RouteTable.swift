@@ -34,6 +34,9 @@ package struct RouteRule: Sendable {
     package var allowWebSocket = false
     /// Milliseconds for the whole exchange; nil: no limit.
     package var timeout: UInt64?
+    /// A rejection may carry any challenge: the credential is not a bearer token in the Authorization field, so the
+    /// challenge need not name Bearer.
+    package var acceptsAnyChallenge = false
     /// The name, in lower case, of the field that the grant's credential goes into.
     package var credentialHeader: [UInt8] = Array("authorization".utf8)
 
@@ -92,8 +95,9 @@ package struct RouteTable: Sendable {
         -> Int?
     {
         for index in order {
-            let covers = rules[index].path.covers(path) && Self.matches(rules[index].host, host)
-            if covers && (rules[index].methods.isEmpty || Self.contains(rules[index].methods, method)) { return index }
+            guard rules[index].path.covers(path), Self.matches(rules[index].host, host) else { continue }
+            if rules[index].methods.isEmpty { return index }
+            if Self.contains(rules[index].methods, method) { return index }
         }
         return nil
     }
@@ -137,18 +141,27 @@ package struct AddressBlock: Sendable, Equatable {
     /// - Parameters:
     ///   - high: the upper half of an IPv6 address, 0 for IPv4.
     ///   - low: the lower half of an IPv6 address, or the 32 bits of an IPv4 one.
+    ///   - prefixLength: is brought between 0 and the width of the address.
     package init(high: UInt64, low: UInt64, isIPv4: Bool, prefixLength: Int) {
+        let isMapped = !isIPv4 && Self.isMapped(high, low) && prefixLength >= 96
         self.high = high
-        self.low = low
-        self.isIPv4 = isIPv4
-        self.prefixLength = prefixLength
+        self.low = isMapped ? low & 0xFFFF_FFFF : low
+        self.isIPv4 = isIPv4 || isMapped
+        let length = min(max(prefixLength, 0), isIPv4 ? 32 : 128)
+        self.prefixLength = isMapped ? length - 96 : length
     }
 
     package func contains(high otherHigh: UInt64, low otherLow: UInt64, isIPv4 other: Bool) -> Bool {
+        if !other, Self.isMapped(otherHigh, otherLow) {
+            return contains(high: 0, low: otherLow & 0xFFFF_FFFF, isIPv4: true)
+        }
         guard isIPv4 == other else { return false }
-        if isIPv4 { return prefixLength == 0 || (low ^ otherLow) >> UInt64(32 - prefixLength) == 0 }
         if prefixLength == 0 { return true }
+        if isIPv4 { return (low ^ otherLow) >> UInt64(32 - prefixLength) == 0 }
         if prefixLength <= 64 { return (high ^ otherHigh) >> UInt64(64 - prefixLength) == 0 }
         return high == otherHigh && (low ^ otherLow) >> UInt64(128 - prefixLength) == 0
     }
+
+    /// Whether it is in ::ffff:0:0/96 (RFC 4291 2.5.5.2).
+    private static func isMapped(_ high: UInt64, _ low: UInt64) -> Bool { high == 0 && low >> 32 == 0xFFFF }
 }

@@ -40,13 +40,15 @@ package struct UpstreamPool: Sendable {
     package var idleCount: Int { idle.count }
     package var waitingCount: Int { waiting.count - waitingHead }
 
-    /// - Parameter newConnection: do not take an idle one.
+    /// - Parameter newConnection: do not take an idle one as long as another may be opened. At the limit an idle one is
+    ///   better than to wait beside it: nothing would end that wait.
     package mutating func lease(exchange: Int, newConnection: Bool) -> Lease {
         if !newConnection, let connection = idle.popLast() { return .reuse(connection: connection) }
         if openCount < limits.connections {
             openCount += 1
             return .open
         }
+        if let connection = idle.popLast() { return .reuse(connection: connection) }
         guard waitingCount < limits.waiting else { return .refuse }
         waiting.append(exchange)
         return .wait
@@ -72,11 +74,7 @@ package struct UpstreamPool: Sendable {
         guard waitingHead < waiting.count, !idle.isEmpty || openCount < limits.connections else { return nil }
         let exchange = waiting[waitingHead]
         waitingHead += 1
-        // Those who were served go when they are the greater part: also a queue that is never empty stays short.
-        if waitingHead * 2 >= waiting.count {
-            waiting.removeFirst(waitingHead)
-            waitingHead = 0
-        }
+        dropServed()
         return exchange
     }
 
@@ -84,6 +82,15 @@ package struct UpstreamPool: Sendable {
     package mutating func stopWaiting(_ exchange: Int) {
         guard let index = waiting[waitingHead...].firstIndex(of: exchange) else { return }
         waiting.remove(at: index)
+        dropServed()
+    }
+
+    /// Removes the entries before the head once they are as many as those behind it: a queue that never becomes empty
+    /// must not grow, and moving all entries for each one would cost too much.
+    private mutating func dropServed() {
+        guard waitingHead > 0, waitingHead * 2 >= waiting.count else { return }
+        waiting.removeSubrange(..<waitingHead)
+        waitingHead = 0
     }
 
     /// Takes all idle connections out; the driver closes them.

@@ -18,4 +18,10 @@ package enum ProcessHardening {
     package static func ignoreBrokenPipes() {
         _ = tg_ignore_broken_pipes()
     }
+
+    /// Has the kernel end this process at once when its parent, the process `parent`, ends. False when that is gone
+    /// already. Counts for the thread that started us; to be called before anything else is done.
+    package static func endWithParent(_ parent: Int32) -> Bool {
+        tg_end_with_parent(parent) == 0
+    }
 }

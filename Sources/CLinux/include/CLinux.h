@@ -123,6 +123,7 @@ uint64_t tg_monotonic_ns(void);
 int64_t tg_wall_ns(void);
 int tg_processor_count(void);
 int tg_forbid_core_dumps(void);
+int tg_end_with_parent(int parent);  // the kernel kills this process when that one ends
 int64_t tg_raise_descriptor_limit(void);
 int64_t tg_random(void *buffer, size_t count);
 const char *tg_errno_name(int code);  // "ECONNREFUSED", or NULL

@@ -92,6 +92,40 @@ extension Control {
             }
         }
         if tokenFileTimer == nil { watchTokenFiles() }
+        let isWatching = !secretStamps.isEmpty
+        secretStamps = currentSecretStamps()
+        if !isWatching && !secretStamps.isEmpty { watchSecrets() }
+    }
+
+    // MARK: Client secrets
+
+    private func currentSecretStamps() -> [String: FileStamp] {
+        var stamps: [String: FileStamp] = [:]
+        for source in snapshot.providers.flatMap(\.clientSecrets) {
+            if case .file(let path) = source { stamps[path] = FileStamp.of(path: path) }
+        }
+        return stamps
+    }
+
+    /// Reads client secrets again when a file of theirs has changed; one that cannot be read leaves the old in use.
+    private func watchSecrets() {
+        loop.schedule(after: 2000) { [unowned self] in
+            guard !secretStamps.isEmpty else { return }
+            defer { watchSecrets() }
+            let current = currentSecretStamps()
+            guard current != secretStamps else { return }
+            switch Control.prepare(snapshot, environment: environment, version: version) {
+            case .success(let prepared):
+                logger.notice("client secrets were read again")
+                take(prepared)
+            case .failure(let problems):
+                secretStamps = current
+                for sentence in problems.sentences {
+                    logger.error(
+                        "a secret cannot be read; the old one stays in use", metadata: ["reason": "\(sentence)"])
+                }
+            }
+        }
     }
 
     private func takeProviders(_ prepared: Prepared) {
@@ -200,6 +234,7 @@ extension Control {
         if old.workers != new.workers { list.append("workers") }
         if old.listeners != new.listeners { list.append("listeners") }
         if old.console?.address != new.console?.address { list.append("console.address") }
+        if old.console?.unixMode != new.console?.unixMode { list.append("console.unix_mode") }
         if old.store != new.store { list.append("store") }
         if old.log != new.log { list.append("log") }
         return list

@@ -63,6 +63,8 @@ final class Control {
     var isDraining = false
     var configurationPath: String
     var tokenFileTimer: ControlLoop.Token?
+    /// The files that client secrets were read from, as they were then.
+    var secretStamps: [String: FileStamp] = [:]
 
     /// What the workers were last told of a grant.
     enum ToldState: Equatable {

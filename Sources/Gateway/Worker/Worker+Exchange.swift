@@ -9,6 +9,7 @@ extension Worker {
         let exchange = takeExchange()
         exchange.configuration = configuration
         exchange.caller = connection
+        exchange.machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
         exchange.startedAt = nowNanoseconds
         requestSerial &+= 1
         exchange.requestID = requestSerial
@@ -79,7 +80,7 @@ extension Worker {
 
     private func take(_ exchange: Exchange, _ route: WorkerConfiguration.Route) -> GatewayError? {
         exchange.route = route
-        guard let caller = exchange.caller, isAllowed(caller.peer, by: route.rule) else { return .callerDenied }
+        guard let caller = exchange.caller, isAllowed(caller.peer, route) else { return .callerDenied }
         var expected: UInt64?
         if case .length(let length) = exchange.request.framing { expected = length }
         if exchange.requestEnded { expected = 0 }
@@ -99,17 +100,18 @@ extension Worker {
         return nil
     }
 
-    private func isAllowed(_ peer: SocketAddress, by rule: borrowing RouteRule) -> Bool {
-        if rule.allowFrom.isEmpty { return true }
+    private func isAllowed(_ peer: SocketAddress, _ route: WorkerConfiguration.Route) -> Bool {
+        let allowed = route.rule.allowFrom
+        if allowed.isEmpty { return true }
         switch peer {
         case .unix: return true
         case .ipv4(let address, _):
-            return rule.allowFrom.contains { $0.contains(high: 0, low: UInt64(address), isIPv4: true) }
+            return allowed.contains { $0.contains(high: 0, low: UInt64(address), isIPv4: true) }
         case .ipv6(let high, let low, _, _):
             if high == 0, low >> 32 == 0xFFFF {
-                return rule.allowFrom.contains { $0.contains(high: 0, low: low & 0xFFFF_FFFF, isIPv4: true) }
+                return allowed.contains { $0.contains(high: 0, low: low & 0xFFFF_FFFF, isIPv4: true) }
             }
-            return rule.allowFrom.contains { $0.contains(high: high, low: low, isIPv4: false) }
+            return allowed.contains { $0.contains(high: high, low: low, isIPv4: false) }
         }
     }
 
@@ -184,11 +186,9 @@ extension Worker {
         exchange.credentialAskedAt = nowNanoseconds
         counters.credentialWaitersChanged(by: 1)
         if let caller = exchange.caller { setWait(caller, .credential, after: configuration.timeouts.credential) }
-        services.needCredential(grant, rejected, CredentialWaiter(worker: index0, serial: serial))
+        services.needCredential(grant, rejected, CredentialWaiter(worker: self.index, serial: serial))
         return nil
     }
-
-    private var index0: Int { self.index }
 
     func stopWaitingForCredential(_ exchange: Exchange) {
         guard exchange.waiterSerial != 0 else { return }
@@ -309,8 +309,11 @@ extension Worker {
         _ caller: CallerConnection, _ error: GatewayError, reason: StaticString?, retryAfter: UInt32, keepAlive: Bool,
         exchange: Exchange?
     ) {
-        if exchange == nil { counters.errorMade(code: Int(error.rawValue)) }
-        requestSerial &+= exchange == nil ? 1 : 0
+        if exchange == nil {
+            requestSerial &+= 1
+            counters.errorMade(code: Int(error.rawValue))
+            if services.log.isEnabled { writeRefusal(caller, error, reason) }
+        }
         caller.outbound.acquire(from: buffers)
         ProblemResponse.writeHTTP1(
             error, reason: reason, requestID: exchange?.requestID ?? requestSerial,
@@ -318,6 +321,20 @@ extension Worker {
             date: currentDate(), keepAlive: keepAlive, withBody: exchange?.request.method != .head,
             to: &caller.outbound)
         touch(caller)
+    }
+}
+
+extension Worker {
+    /// The line of a request that was refused before it was an exchange: the caller is told the same identifier.
+    private func writeRefusal(_ caller: CallerConnection, _ error: GatewayError, _ reason: StaticString?) {
+        accessLog.begin(level: .info, unixMilliseconds: WallClock.milliseconds(), message: "refused")
+        accessLog.field("request_id", String(requestSerial, radix: 16))
+        let address = caller.identity.address
+        accessLog.field("caller", bytes: address.span)
+        accessLog.field("status", error.status)
+        accessLog.field("error", error.code.description)
+        if let reason { accessLog.field("reason", reason.description) }
+        accessLog.end()
     }
 }
 

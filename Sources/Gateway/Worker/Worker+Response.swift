@@ -9,6 +9,9 @@ extension Worker {
     /// Takes the response as far as the upstream has sent it and the caller can take it.
     func pumpResponse(_ exchange: Exchange) {
         var reads = 0
+        let outer = pumped
+        pumped = exchange
+        defer { pumped = outer }
         while let connection = exchange.upstream, connection.state == .active, let caller = exchange.caller {
             if exchange.machine.phase == .holding { return }
             if caller.outbound.count >= Self.highWater {
@@ -121,7 +124,9 @@ extension Worker {
         perform(
             exchange,
             exchange.machine.responseHeadReceived(
-                isRejection: isRejection, challenge: !flags.contains(.challenge) || flags.contains(.tokenChallenge),
+                isRejection: isRejection,
+                challenge: !flags.contains(.challenge) || flags.contains(.tokenChallenge)
+                    || route.rule.acceptsAnyChallenge,
                 replayable: exchange.replay.isReplayable))
     }
 
@@ -156,8 +161,8 @@ extension Worker {
             responseEnded(exchange)
             return
         }
-        guard let connection = exchange.upstream else { return }
-        // It is read from where the head ended, whoever has brought us here.
+        guard pumped !== exchange, let connection = exchange.upstream else { return }
+        // A held response goes on: it is read from where its head ended.
         if !connection.inbound.isEmpty || connection.canRead || connection.inputEnded {
             readyAgain.append(connection.slot)
         } else {

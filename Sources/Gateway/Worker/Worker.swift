@@ -52,6 +52,9 @@ final class Worker {
     var dirtyUpstreams: [UpstreamConnection] = []
     /// Connections that stopped at the fairness limit with input left.
     var readyAgain: [Int] = []
+    private var readyNow: [Int] = []
+    /// The exchange whose response is being pumped: what it forwards is read on without a detour.
+    var pumped: Exchange?
     var callerCount = 0
     var activeExchanges = 0
     var listenersPaused = false
@@ -148,9 +151,11 @@ final class Worker {
 
     private func resumeReady() {
         guard !readyAgain.isEmpty else { return }
-        let list = readyAgain
-        readyAgain.removeAll(keepingCapacity: true)
-        for slot in list {
+        // Two lists that change places: a copy would be an allocation in every tick.
+        swap(&readyAgain, &readyNow)
+        defer { readyNow.removeAll(keepingCapacity: true) }
+        for index in readyNow.indices {
+            let slot = readyNow[index]
             switch slots[slot] {
             case .caller(let connection): callerReady(connection, [])
             case .upstream(let connection): upstreamReady(connection, [], again: true)

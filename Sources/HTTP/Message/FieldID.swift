@@ -76,11 +76,25 @@ package enum FieldID: UInt8, Sendable, CaseIterable {
         _ four: FieldID = .other
     ) -> FieldID {
         // Fixed parameters: a variadic list would be an array on the heap for every field.
-        if unsafe Octet.equal(name, ignoringCase: one.name) { return one }
-        if two != .other, unsafe Octet.equal(name, ignoringCase: two.name) { return two }
-        if three != .other, unsafe Octet.equal(name, ignoringCase: three.name) { return three }
-        if four != .other, unsafe Octet.equal(name, ignoringCase: four.name) { return four }
+        if unsafe isName(name, one.name) { return one }
+        if two != .other, unsafe isName(name, two.name) { return two }
+        if three != .other, unsafe isName(name, three.name) { return three }
+        if four != .other, unsafe isName(name, four.name) { return four }
         return .other
+    }
+
+    /// Compares octets of a token with a name of letters and `-` of the same length: setting bit 5 folds the case of
+    /// letters, leaves `-` alone, and makes neither of any other token character.
+    @inline(__always)
+    private static func isName(_ bytes: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
+        let other = unsafe name.utf8Start
+        let count = name.utf8CodeUnitCount
+        guard bytes.count == count, unsafe bytes[count - 1] | 0x20 == other[count - 1] else { return false }
+        var difference: UInt8 = 0
+        for index in 0..<count {
+            unsafe difference |= (bytes[index] | 0x20) ^ other[index]
+        }
+        return difference == 0
     }
 
     /// Fields that concern one connection only and are never forwarded as received (RFC 9110 7.6.1, 11.7).

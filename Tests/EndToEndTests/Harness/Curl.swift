@@ -48,7 +48,12 @@ struct Curl: Sendable {
         reply.version = written.count > 1 ? String(written[1]) : ""
         reply.errors = result.errors
         reply.body = (try? Data(contentsOf: URL(filePath: body))) ?? Data()
-        reply.fields = Self.lastHead((try? String(contentsOfFile: head, encoding: .isoLatin1)) ?? "")
+        let heads = (try? Data(contentsOf: URL(filePath: head))) ?? Data()
+        reply.fields = Self.lastHead(String(data: heads, encoding: .isoLatin1) ?? "")
+        // For --head curl writes the heads where the content goes, too.
+        if (options + more).contains("--head"), reply.body.starts(with: heads) {
+            reply.body = reply.body.dropFirst(heads.count)
+        }
         return reply
     }
 

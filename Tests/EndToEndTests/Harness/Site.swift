@@ -76,7 +76,7 @@ enum SeatName: String, CaseIterable, Sendable {
     case probe1, probe2, probe3, probe4, probe5
     case consent, replay, other, denied, paste, command, plain
     case equality, credentials, drain
-    case expiry, idle, retry, rejected, large, herd, transient
+    case expiry, idle, retry, rejected, large, asked, herd, transient
     case kill, second, key, revoke, dead
     case leaks
 }

@@ -90,7 +90,10 @@ enum Ports {
 
     /// How many connections to a server on `port` are established, seen from the server.
     static func connections(to port: UInt16) throws -> Int {
-        let table = try String(contentsOfFile: "/proc/net/tcp", encoding: .utf8)
+        // `String(contentsOfFile:)` stops at the first short read, which for a file of the kernel is not the end.
+        let file = try FileHandle(forReadingFrom: URL(filePath: "/proc/net/tcp"))
+        defer { try? file.close() }
+        let table = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
         let server = "0100007F:" + String(format: "%04X", port)
         return table.split(separator: "\n").count { line in
             let columns = line.split(separator: " ", omittingEmptySubsequences: true)

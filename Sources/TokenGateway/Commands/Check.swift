@@ -1,0 +1,144 @@
+import ArgumentParser
+import Configuration
+import Console
+import Gateway
+
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Check the configuration without running it.",
+        discussion: """
+            Tells every mistake with its line and column, reads each secret and certificate, and opens no socket and no \
+            store. On success it shows what the gateway would do, with the redirect URI exactly as it is to be \
+            registered at the provider.
+            """)
+
+    @OptionGroup var configuration: ConfigurationOption
+
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    func run() throws {
+        var report: CheckReport?
+        try reportingFailures(asJSON: json) { () throws(CommandFailure) in
+            report = CheckReport(path: try configuration.path(), environment: .system)
+        }
+        guard let report else { return }
+        if json {
+            Terminal.output.write(String(decoding: ConsoleJSON.encode(report), as: UTF8.self))
+        } else {
+            show(report)
+        }
+        if !report.ok { throw ExitCode(CommandStatus.configuration.rawValue) }
+    }
+
+    private func show(_ report: CheckReport) {
+        let terminal = Terminal.errors
+        for diagnostic in report.diagnostics { terminal.line(printable(diagnostic.text(file: report.file))) }
+        for problem in report.problems { terminal.line(printable("\(report.file): error: \(problem)")) }
+        Terminal.output.write(printable(report.summary))
+        if let uri = report.redirectURI {
+            Terminal.output.line("\nRegister exactly this redirect URI at the provider:\n  \(printable(uri))\n")
+        }
+        let verdict = report.ok ? terminal.styled("ok", .green) : terminal.styled("not usable", .red)
+        terminal.line("\(printable(report.file)): \(verdict)\(report.counts)")
+    }
+}
+
+/// What `check` found, in the shape that `--json` prints.
+struct CheckReport: Encodable {
+    struct Finding: Encodable, Equatable {
+        /// From 1; 0 where it concerns no line.
+        var line: Int
+        var column: Int
+        var severity: String
+        var message: String
+
+        func text(file: String) -> String { "\(file):\(line):\(column): \(severity): \(message)" }
+    }
+
+    struct Route: Encodable, Equatable {
+        var name: String
+        /// Empty: every method.
+        var methods: [String]
+        var host: String?
+        var path: String
+        var stripPrefix: String?
+        var upstream: String
+        var grant: String?
+
+        private enum CodingKeys: String, CodingKey {
+            case name
+            case methods
+            case host
+            case path
+            case stripPrefix = "strip_prefix"
+            case upstream
+            case grant
+        }
+    }
+
+    struct Listener: Encodable, Equatable {
+        var name: String
+        var address: String
+    }
+
+    var file: String
+    var ok: Bool
+    var diagnostics: [Finding]
+    /// What the text cannot show, one sentence each.
+    var problems: [String]
+    var redirectURI: String?
+    var console: String?
+    var listeners: [Listener]
+    var grants: [String]
+    var routes: [Route]
+    /// For people; not part of the JSON.
+    var summary: String
+
+    private enum CodingKeys: String, CodingKey {
+        case file
+        case ok
+        case diagnostics
+        case problems
+        case redirectURI = "redirect_uri"
+        case console
+        case listeners
+        case grants
+        case routes
+    }
+
+    init(path: String, environment: ConfigurationEnvironment) {
+        let outcome = GatewayConfiguration.load(path: path, environment: environment)
+        let snapshot = outcome.snapshot
+        file = path
+        diagnostics = outcome.diagnostics.map {
+            Finding(
+                line: $0.position.line, column: $0.position.column, severity: $0.severity.rawValue, message: $0.message)
+        }
+        problems =
+            snapshot.map { GatewayServer.problems(of: $0, environment: environment, version: gatewayVersion) } ?? []
+        ok = snapshot != nil && problems.isEmpty
+        redirectURI = snapshot?.console?.redirectURI
+        console = snapshot?.console.map { "\($0.address)" }
+        listeners = snapshot?.listeners.map { Listener(name: $0.name, address: "\($0.address)") } ?? []
+        grants = snapshot?.grants.map(\.name) ?? []
+        routes = snapshot?.routes.map { Route($0) } ?? []
+        summary = snapshot?.summary ?? ""
+    }
+
+    /// `, 2 warnings`.
+    var counts: String {
+        let errors = diagnostics.count { $0.severity == "error" } + problems.count
+        let warnings = diagnostics.count - diagnostics.count { $0.severity == "error" }
+        return [(errors, "error"), (warnings, "warning")]
+            .filter { $0.0 > 0 }.map { ", \($0.0) \($0.1)\($0.0 == 1 ? "" : "s")" }.joined()
+    }
+}
+
+extension CheckReport.Route {
+    init(_ route: Snapshot.Route) {
+        self.init(
+            name: route.name, methods: route.methods, host: route.host, path: route.path.description,
+            stripPrefix: route.stripPrefix, upstream: route.upstream, grant: route.grant)
+    }
+}
