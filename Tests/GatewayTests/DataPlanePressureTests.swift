@@ -187,7 +187,7 @@ import Testing
     }
 
     @Test func `what a worker opened is closed when it has ended`() async {
-        await #expect(processExitsWith: .success) {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
             // Made once, and kept: what the runtime and the resolver's threads open is not the worker's.
             try Plane().stop()
             let before = try descriptors()
@@ -202,13 +202,13 @@ import Testing
                 let api = try plane.upstream.accept()
                 _ = api.readBytes(100_000)
                 let end = try plane.stop(within: 50)
-                if end != PlaneEnd() { fputs("END \(end)\n", stderr) }
-                if end != PlaneEnd() { exit(4) }
+                if end != PlaneEnd() { complain("\(end)") }
             }()
             let after = try descriptors()
-            if before != after { fputs("DIFF before \(before), after \(after)\n", stderr) }
-            if before != after { exit(3) }
+            if before != after { complain("before \(before), after \(after)") }
         }
+        let complaint = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(complaint.isEmpty)
     }
 
     @Test func `descriptors that run out are waited for without spinning`() async {
@@ -307,6 +307,13 @@ import Testing
         #expect(second.readMessage().status == 200)
         #expect(try plane.stop() == PlaneEnd())
     }
+}
+
+/// Ends a process of an exit test; the sentence goes to its standard error.
+private func complain(_ sentence: String) -> Never {
+    let text = sentence + "\n"
+    _ = text.withCString { write(2, $0, strlen($0)) }
+    exit(1)
 }
 
 /// The process's open descriptors.
