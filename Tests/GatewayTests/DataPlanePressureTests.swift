@@ -187,7 +187,7 @@ import Testing
     }
 
     @Test func `what a worker opened is closed when it has ended`() async {
-        await #expect(processExitsWith: .success) {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
             // Made once, and kept: what the runtime and the resolver's threads open is not the worker's.
             try Plane().stop()
             let before = try descriptors()
@@ -202,11 +202,13 @@ import Testing
                 let api = try plane.upstream.accept()
                 _ = api.readBytes(100_000)
                 let end = try plane.stop(within: 50)
-                if end != PlaneEnd() { exit(4) }
+                if end != PlaneEnd() { complain("\(end)") }
             }()
             let after = try descriptors()
-            if before != after { exit(3) }
+            if before != after { complain("before \(before), after \(after)") }
         }
+        let complaint = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(complaint.isEmpty)
     }
 
     @Test func `descriptors that run out are waited for without spinning`() async {
@@ -252,6 +254,64 @@ import Testing
             precondition(after.readMessage().content == "after")
             exit(0)
         }
+    }
+
+    @Test func `a worker that waits for its peers uses no processor time`() async {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+            let plane = try Plane(PlaneSetup(route: "allow_upgrade = [\"websocket\"]")) {
+                $0.rejected == nil ? .generation(1) : .silence
+            }
+            var ends: [WireEnd] = []
+            // Half closed, and no answer yet.
+            let half = try plane.connect()
+            half.write(post("/half", "x"))
+            half.shutdownWriting()
+            ends += [half, try plane.upstream.accept()]
+            // Content announced and not sent.
+            let slow = try plane.connect()
+            slow.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
+            ends += [slow, try plane.upstream.accept()]
+            // Held for a credential that does not come, by an upstream that is gone, for a caller that is half gone.
+            let held = try plane.connect()
+            held.write(get("/held"))
+            held.shutdownWriting()
+            let rejecting = try plane.upstream.accept()
+            _ = rejecting.readMessage()
+            rejecting.write(unauthorized)
+            rejecting.close()
+            _ = try plane.control.waitForQuestions(4)
+            // A response and a request that nobody takes.
+            let stuck = try plane.connect()
+            stuck.write(get("/stuck"))
+            let sending = try plane.upstream.accept()
+            _ = sending.readMessage()
+            sending.write("HTTP/1.1 200 OK\r\n\r\n")
+            _ = sending.writeUntilStuck(chunk: Self.chunk, limit: 1 << 30, patience: 100)
+            let pushing = try plane.connect()
+            pushing.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+            ends += [held, stuck, sending, pushing, try plane.upstream.accept()]
+            _ = pushing.writeUntilStuck(chunk: Self.chunk, limit: 1 << 30, patience: 100)
+            // A tunnel of which the caller has closed its half.
+            let tunnel = try plane.connect()
+            tunnel.write(
+                get("/ws", fields: "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n"))
+            let far = try plane.upstream.accept()
+            _ = far.readMessage()
+            far.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+            _ = tunnel.read(until: "\r\n\r\n")
+            tunnel.shutdownWriting()
+            _ = far.readAll()
+            ends += [tunnel, far]
+            try plane.seen()
+            let start = clock()
+            _ = pause(600)
+            let used = Double(clock() - start) / Double(CLOCKS_PER_SEC)
+            if used > 0.1 { complain("the worker spins: \(used) s of processor time") }
+            let end = try plane.stop()
+            if end != PlaneEnd() { complain("\(end)") }
+        }
+        let complaint = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(complaint.isEmpty)
     }
 
     @Test func `callers over the limit are told, and the others are unharmed`() throws {
@@ -305,6 +365,13 @@ import Testing
         #expect(second.readMessage().status == 200)
         #expect(try plane.stop() == PlaneEnd())
     }
+}
+
+/// Ends a process of an exit test; the sentence goes to its standard error.
+private func complain(_ sentence: String) -> Never {
+    let text = sentence + "\n"
+    _ = text.withCString { write(2, $0, strlen($0)) }
+    exit(1)
 }
 
 /// The process's open descriptors.

@@ -148,9 +148,10 @@ import Testing
         other.write("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1001\r\n")
         other.write(String(repeating: "x", count: 4097))
         #expect(other.readMessage().status == 413)
-        let api = try plane.upstream.accept()
-        #expect(api.readAll()?.contains("0\r\n\r\n") != true)
         #expect(try plane.stop() == PlaneEnd())
+        // The refusal may come before the connection.
+        guard try plane.upstream.hasConnection() else { return }
+        #expect(try plane.upstream.accept().readAll()?.hasSuffix("\r\n0\r\n\r\n") != true)
     }
 
     // MARK: Upgrades
