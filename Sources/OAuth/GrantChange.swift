@@ -34,6 +34,8 @@ enum GrantChange: Sendable, Equatable {
         var nextAttemptAt: Int64?
         var fingerprint: String
         var outcomeUnknown: Bool
+        /// The refresh was to replace tokens that an upstream had rejected.
+        var isRejected: Bool
     }
 
     struct RevocationStep: Sendable, Equatable {
@@ -147,6 +149,7 @@ extension GrantRecord {
         consecutiveFailures = 0
         nextAttemptAt = nil
         latchedFingerprint = nil
+        rejectedGeneration = nil
         lastRefreshAt = sentAt.wall
     }
 
@@ -155,6 +158,7 @@ extension GrantRecord {
         lastFailure = failed.failure
         consecutiveFailures = failed.consecutive
         nextAttemptAt = failed.nextAttemptAt
+        if failed.isRejected { rejectedGeneration = generation }
         // The intent stays where the outcome is unknown: a restart then refreshes at once.
         if !failed.outcomeUnknown { intent = nil }
         switch failed.failure.errorClass {
@@ -184,6 +188,7 @@ extension GrantRecord {
         nextAttemptAt = nil
         lastFailure = nil
         latchedFingerprint = nil
+        rejectedGeneration = nil
         consecutiveFailures = 0
         generation += 1
         state = .revoked

@@ -253,7 +253,8 @@ extension GrantMachine {
             .failed(
                 .init(
                     failure: failure, generation: record.generation, consecutive: record.consecutiveFailures,
-                    nextAttemptAt: nextAttemptAt, fingerprint: provider.fingerprint, outcomeUnknown: outcomeUnknown)))
+                    nextAttemptAt: nextAttemptAt, fingerprint: provider.fingerprint, outcomeUnknown: outcomeUnknown,
+                    isRejected: rejectedGeneration == record.generation)))
         rebuildCredential()
     }
 

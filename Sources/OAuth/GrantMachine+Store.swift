@@ -36,6 +36,7 @@ extension GrantMachine {
         isLoaded = true
         record = found
         generationFloor = found.generation
+        rejectedGeneration = found.rejectedGeneration
         readClocks(now, atStart: true)
         readBackoff(now)
         readRevocationClock(now)
@@ -53,6 +54,7 @@ extension GrantMachine {
         let tokensChanged = newer.generation != record.generation || newer.tokens != record.tokens
         record = newer
         generationFloor = max(generationFloor, newer.generation)
+        rejectedGeneration = newer.rejectedGeneration ?? rejectedGeneration
         if tokensChanged {
             replay = nil
             readClocks(now, atStart: false)

@@ -59,6 +59,8 @@ package struct GrantRecord: Sendable, Equatable {
     /// What the last revocation came to.
     package var revocationOutcome: String?
     package var lastFailure: Failure?
+    /// The generation that an upstream had rejected when its refresh failed: a restart does not try it again.
+    package var rejectedGeneration: UInt64?
     package var consecutiveFailures = 0
     /// Wall milliseconds of the next refresh after failures.
     package var nextAttemptAt: Int64?

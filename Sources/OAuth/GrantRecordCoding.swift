@@ -14,6 +14,7 @@ extension GrantRecord {
         members["revocation"] = revocation?.json
         members["revocation_outcome"] = revocationOutcome.map { .string($0) }
         members["last_failure"] = lastFailure?.json
+        members["rejected_generation"] = rejectedGeneration.map { .number(String($0)) }
         members["next_attempt_at"] = nextAttemptAt.map { .number(String($0)) }
         members["last_refresh_at"] = lastRefreshAt.map { .number(String($0)) }
         members["latched_fingerprint"] = latchedFingerprint.map { .string($0) }
@@ -46,6 +47,7 @@ extension GrantRecord {
         account = json["account"]?.text
         provider = json["provider"]?.text
         revocationOutcome = json["revocation_outcome"]?.text
+        rejectedGeneration = json.number("rejected_generation").flatMap(UInt64.init(exactly:))
         consecutiveFailures = Int(json.number("consecutive_failures") ?? 0)
         nextAttemptAt = json.number("next_attempt_at")
         lastRefreshAt = json.number("last_refresh_at")

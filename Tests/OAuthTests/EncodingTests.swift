@@ -128,6 +128,7 @@ struct EncodingTests {
         record.nextAttemptAt = -1
         record.lastRefreshAt = .max
         record.latchedFingerprint = "f"
+        record.rejectedGeneration = 7
         let payload = record.encoded()
         #expect(GrantRecord(payload: payload, revision: 1) == record)
         #expect(GrantRecord(payload: GrantRecord().encoded(), revision: 0) == GrantRecord())

@@ -81,6 +81,37 @@ struct GrantRejectionTests {
         #expect(driver.publishedToken == "Bearer a2")
     }
 
+    @Test func `a token that was rejected when its grant ended is not tried again after a restart`() {
+        let driver = GrantDriver(stored: GrantDriver.record())
+        driver.start()
+        _ = driver.need(rejected: 1)
+        driver.fail(.permanent, "invalid_grant")
+        let restarted = GrantDriver(stored: driver.stored)
+        restarted.start()
+        #expect(restarted.published == nil)
+        #expect(restarted.refusal(restarted.need()) == .reauthorizationRequired)
+        // A grant that ended while its token was good goes on with the token, also after a restart.
+        let good = GrantDriver(stored: GrantDriver.record())
+        good.start()
+        _ = good.refresh()
+        good.fail(.permanent, "invalid_grant")
+        let goodRestarted = GrantDriver(stored: good.stored)
+        goodRestarted.start()
+        #expect(goodRestarted.publishedToken == "Bearer a1")
+    }
+
+    @Test func `a consent after a rejection is used`() {
+        let driver = GrantDriver(stored: GrantDriver.record())
+        driver.start()
+        _ = driver.need(rejected: 1)
+        driver.fail(.permanent, "invalid_grant")
+        let restarted = GrantDriver(stored: driver.stored)
+        restarted.start()
+        _ = restarted.consent(TokenSet(accessToken: Secret("c1"), refreshToken: Secret("rc")))
+        #expect(restarted.publishedToken == "Bearer c1")
+        #expect(restarted.stored?.rejectedGeneration == nil)
+    }
+
     @Test func `without a refresh token a 401 says so, and the refresh token is never dropped by one`() {
         let bare = GrantDriver(stored: GrantDriver.record(refreshToken: nil))
         bare.start()
