@@ -87,7 +87,7 @@ let package = Package(
         .testTarget(
             name: "OpenSSLKitTests", dependencies: ["COpenSSL", "COpenSSLTesting", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
-        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter", exclude: ["preload"]),
         .testTarget(name: "HTTPTests", dependencies: ["CAllocationCounter", "HTTP"], swiftSettings: common),
         .testTarget(
             name: "TokenStoreTests",

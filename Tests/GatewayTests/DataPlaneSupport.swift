@@ -75,11 +75,14 @@ enum PlaneCertificates {
         LeafRequest(dnsNames: ["api.test"], validity: Validity(notBefore: 946_684_800, notAfter: 978_307_200)))
     static let strange = try! Certificates.stranger.issue(
         LeafRequest(dnsNames: ["api.test"], validity: Certificates.validity))
+    /// A process that this one forks ends with the same handlers.
+    private static let owner = getpid()
     /// Stays until the process ends.
     static let caFile: String = {
         let path = NSTemporaryDirectory() + "tg-plane-\(SystemRandom.uint64()).pem"
         try! authority.certificatePEM.write(toFile: path, atomically: true, encoding: .utf8)
-        atexit { unlink(PlaneCertificates.caFile) }
+        _ = owner
+        atexit { if getpid() == PlaneCertificates.owner { unlink(PlaneCertificates.caFile) } }
         return path
     }()
 }

@@ -34,8 +34,9 @@ extension Control {
         case .authorizationLink(let grant):
             done(grants[grant] != nil ? .linkAllowed : .failed(missing(grant)))
         case .callback(let query, let binding, let expected):
-            callbackArrived(query: query, binding: binding, expectedGrant: expected) { outcome, isForOtherGrant in
-                done(isForOtherGrant ? .consentFailed(ConsentFailure(.otherGrant)) : Self.outcome(outcome))
+            callbackArrived(query: query, binding: binding, expectedGrant: expected) {
+                [unowned self] outcome, isForOtherGrant in
+                done(isForOtherGrant ? .consentFailed(ConsentFailure(.otherGrant)) : self.outcome(outcome))
             }
         case .refresh(let grant): refresh(grant, done)
         case .revoke(let grant): revoke(grant, done)
@@ -107,7 +108,7 @@ extension Control {
             case .alreadyInvalid: done(.revoked(view(found), .alreadyInvalid))
             case .notSupported: done(.revoked(view(found), .notSupported))
             case .failedKeptForRetry: done(.revoked(view(found), .failedKeptForRetry))
-            case .nothingToRevoke: done(.failed(ConsoleFailure(.notConnected)))
+            case .nothingToRevoke: done(.revoked(view(found), .alreadyInvalid))
             }
         }
         perform(grant, entry.machine.revokeRequested(ticket, now: moment))
@@ -124,12 +125,12 @@ extension Control {
         perform(grant, entry.machine.forgetRequested(ticket, now: moment))
     }
 
-    private static func outcome(_ outcome: OAuth.ConsentOutcome) -> ConsoleOutcome {
+    private func outcome(_ outcome: OAuth.ConsentOutcome) -> ConsoleOutcome {
         switch outcome {
         case .connected(let grant, let report):
-            // Warnings are about a missing refresh token or lifetime; scopes are told apart by the report's own list.
             var notes: [ConsentSuccess.Note] = report.missingScopes.isEmpty ? [] : [.scopesDiffer]
-            if !report.warnings.isEmpty { notes.append(.noRefreshToken) }
+            let status = grants[grant]?.machine.status(now: moment)
+            if status?.hasRefreshToken == false { notes.append(.noRefreshToken) }
             return .connected(ConsentSuccess(grant: grant, notes: notes))
         case .notStored(let grant):
             return .consentFailed(ConsentFailure(.storeUnavailable, grant: grant))
@@ -148,7 +149,7 @@ extension Control {
         case .exchangeFailed(let grant, let problem):
             return .consentFailed(ConsentFailure(.exchangeFailed, grant: grant, detail: problem.detail))
         case .rejected(let rejection):
-            return .consentFailed(ConsentFailure(kind(rejection), detail: rejection.explanation))
+            return .consentFailed(ConsentFailure(Self.kind(rejection), detail: rejection.explanation))
         }
     }
 

@@ -57,7 +57,10 @@ extension Control {
     /// Performs what a grant's machine said, then tells the workers what is new.
     func perform(_ grant: String, _ actions: [GrantAction]) {
         guard let entry = grants[grant] else { return }
-        entry.queue.append(contentsOf: actions)
+        // Workers hear of a credential's end before any caller hears of the consequences: its next request may come to
+        // another worker.
+        entry.queue.append(contentsOf: actions.filter(\.isPublication))
+        entry.queue.append(contentsOf: actions.filter { !$0.isPublication })
         guard !entry.isPerforming else { return }
         entry.isPerforming = true
         while !entry.queue.isEmpty { perform(grant, entry.queue.removeFirst()) }
@@ -313,6 +316,13 @@ extension Control {
         for grant in tokenFiles.keys { checkTokenFile(grant) }
         tokenFileTimer =
             tokenFiles.isEmpty ? nil : loop.schedule(after: 1000) { [unowned self] in watchTokenFiles() }
+    }
+}
+
+extension GrantAction {
+    fileprivate var isPublication: Bool {
+        if case .publish = self { return true }
+        return false
     }
 }
 

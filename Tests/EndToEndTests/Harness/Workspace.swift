@@ -8,6 +8,7 @@ enum Workspace {
         let base = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
         var template = Array("\(base)/token-gateway-e2e-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { fatalError("cannot make a folder in \(base)") }
+        owner.store(getpid(), ordering: .relaxed)
         atexit { Workspace.cleanUp() }
         return template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
     }()
@@ -38,7 +39,11 @@ enum Workspace {
         else { throw HarnessError("cannot write \(file)") }
     }
 
+    /// Who made the folder: a process that this one forks ends with the same handlers, and must not clean up for it.
+    private static let owner = Atomic<Int32>(0)
+
     private static func cleanUp() {
+        guard owner.load(ordering: .relaxed) == getpid() else { return }
         for pid in children.withLock({ $0 }) { kill(-pid, SIGKILL) }
         if ProcessInfo.processInfo.environment["TOKEN_GATEWAY_E2E_KEEP"] == nil {
             try? FileManager.default.removeItem(atPath: path)
