@@ -75,7 +75,7 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
         case .upstreamTLS: "The upstream's TLS connection could not be trusted or set up."
         case .upstreamProtocol: "The upstream's answer was broken."
         case .upstreamTimeout: "The upstream did not answer in time."
-        case .notConnected: "The grant of this route has not been authorized yet: an operator must give consent."
+        case .notConnected: "The grant of this route is not connected: an operator must give consent."
         case .reauthorizationRequired: "The grant of this route has ended: an operator must give consent again."
         case .tokenUnavailable: "No valid access token is to be had at the moment; try again later."
         case .configurationError: "The provider refused the gateway's own credentials: an operator must correct them."

@@ -10,6 +10,11 @@ import Telemetry
 extension Control {
     func consoleRequest(_ request: ConsoleRequest, respond: @escaping (ConsoleResponse) -> Void) {
         guard console != nil else { return }
+        // Right after the start every grant would look as if it was not connected. Whether we live does not depend on it.
+        if isReadingGrants, !request.path.hasSuffix("/livez") {
+            earlyRequests.append { [unowned self] in consoleRequest(request, respond: respond) }
+            return
+        }
         let now = Timestamp(unixSeconds: WallClock.seconds())
         switch console!.requestReceived(request, now: now, random: SystemRandom.bytes) {
         case .respond(let response):
@@ -20,6 +25,16 @@ extension Control {
                 respond(console!.commandEnded(context, outcome: outcome, now: now, random: SystemRandom.bytes))
             }
         }
+    }
+
+    private var isReadingGrants: Bool { grants.values.contains { !$0.isRead } }
+
+    /// The store has answered for a grant: who waited for the last one is served.
+    func grantWasRead() {
+        guard !earlyRequests.isEmpty, !isReadingGrants else { return }
+        let waiting = earlyRequests
+        earlyRequests = []
+        for serve in waiting { serve() }
     }
 
     private func perform(_ command: ConsoleCommand, _ done: @escaping (ConsoleOutcome) -> Void) {
@@ -125,7 +140,7 @@ extension Control {
         perform(grant, entry.machine.forgetRequested(ticket, now: moment))
     }
 
-    private func outcome(_ outcome: OAuth.ConsentOutcome) -> ConsoleOutcome {
+    func outcome(_ outcome: OAuth.ConsentOutcome) -> ConsoleOutcome {
         switch outcome {
         case .connected(let grant, let report):
             var notes: [ConsentSuccess.Note] = report.missingScopes.isEmpty ? [] : [.scopesDiffer]

@@ -154,7 +154,9 @@ extension Control {
         withStore(.read) { store throws(StoreError) in
             try store.read(grant: grant)
         } then: { [unowned self] result in
+            defer { grantWasRead() }
             guard let entry = grants[grant] else { return }
+            entry.isRead = true
             switch result {
             case .success(nil):
                 perform(grant, entry.machine.recordLoaded(nil, now: moment))

@@ -108,9 +108,11 @@ extension Control {
             try store.putConsent(
                 id: start.key, payload: payload, expiresAt: start.pending.expiresAt / 1000 + 1,
                 limit: PendingConsent.limit, now: now.wall / 1000)
-        } then: { result in
+        } then: { [unowned self] result in
             switch result {
-            case .success(.stored): done(.success(start.authorizationURL))
+            case .success(.stored):
+                logger.info("a consent was started", metadata: ["grant": "\(grant)"])
+                done(.success(start.authorizationURL))
             case .success(.full): done(.failure(ConsoleFailure(.tooManyPendingConsents)))
             case .failure: done(.failure(ConsoleFailure(.storeUnavailable)))
             }
@@ -145,7 +147,7 @@ extension Control {
                 grantTokens(grant, tokens, sentAt, ticket)
             case .show(let id, let outcome):
                 guard let callback = callbacks.removeValue(forKey: id) else { continue }
-                remember(outcome)
+                consentEnded(outcome)
                 callback.respond(outcome, callback.isForOtherGrant)
             }
         }
@@ -190,21 +192,6 @@ extension Control {
                 now: now)
         } then: { _ in
         }
-    }
-
-    /// Keeps the last consent's end for the grant's page.
-    private func remember(_ outcome: OAuth.ConsentOutcome) {
-        let (grant, word, reason): (String, String, String?)
-        switch outcome {
-        case .connected(let name, _): (grant, word, reason) = (name, "connected", nil)
-        case .notStored(let name): (grant, word, reason) = (name, "not_stored", nil)
-        case .refused(let name, let refusal): (grant, word, reason) = (name, "refused", refusal.explanation)
-        case .deniedByProvider(let name, let code, let text): (grant, word, reason) = (name, code, text)
-        case .exchangeFailed(let name, let problem): (grant, word, reason) = (name, problem.code, problem.detail)
-        case .rejected: return
-        }
-        grants[grant]?.lastConsent = GrantView.LastConsent(
-            outcome: word, reason: reason, at: Timestamp(unixSeconds: WallClock.seconds()))
     }
 
     // MARK: Tickets

@@ -49,6 +49,8 @@ final class Control {
     let client: ProviderClient
     var console: Console?
     var consoleServer: ConsoleServer?
+    /// Requests that came before it was known which grants are connected.
+    var earlyRequests: [() -> Void] = []
 
     // Metrics.
     var counters = ControlCounters()
@@ -84,6 +86,8 @@ final class Control {
         var queue: [GrantAction] = []
         var isPerforming = false
         var lastConsent: GrantView.LastConsent?
+        /// The store has been asked for its record, and has answered or failed.
+        var isRead = false
 
         init(machine: GrantMachine, providerName: String, header: Snapshot.CredentialHeader) {
             self.machine = machine
