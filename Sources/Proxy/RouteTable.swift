@@ -1,53 +1,5 @@
 package import HTTP
 
-/// What is said upstream about the caller.
-package enum ForwardedStyle: Sendable { case off, xForwarded, rfc7239 }
-
-/// The rule that picks upstream, grant and treatment for a request.
-package struct RouteRule: Sendable {
-    package enum Path: Sendable, Equatable {
-        case exact([UInt8])
-        /// Everything that begins with it; it ends in "/".
-        case prefix([UInt8])
-    }
-
-    package var name: String
-    package var path: Path
-    /// Lower case, without port; nil: every host.
-    package var host: [UInt8]?
-    /// Empty: every method.
-    package var methods: [[UInt8]] = []
-    package var stripPrefix: [UInt8] = []
-    /// Index of the upstream in the snapshot.
-    package var upstream: Int
-    /// Index of the grant in the snapshot; nil: nothing is injected.
-    package var grant: Int?
-    package var forwardAuthorization = false
-    package var forwardCookies = false
-    package var forwarded: ForwardedStyle = .xForwarded
-    package var via = true
-    package var retryStatuses: [UInt16] = [401]
-    package var retryBodyLimit = 256 * 1024
-    package var requestBodyLimit: UInt64?
-    package var responseBodyLimit: UInt64?
-    package var allowFrom: [AddressBlock] = []
-    package var allowWebSocket = false
-    /// Milliseconds for the whole exchange; nil: no limit.
-    package var timeout: UInt64?
-    /// A rejection may carry any challenge: the credential is not a bearer token in the Authorization field, so the
-    /// challenge need not name Bearer.
-    package var acceptsAnyChallenge = false
-    /// The name, in lower case, of the field that the grant's credential goes into.
-    package var credentialHeader: [UInt8] = Array("authorization".utf8)
-
-    package init(name: String, path: Path, upstream: Int, grant: Int?) {
-        self.name = name
-        self.path = path
-        self.upstream = upstream
-        self.grant = grant
-    }
-}
-
 /// Finds the most specific route: a host over none, an exact path over a prefix, a longer prefix over a shorter,
 /// methods over none.
 package struct RouteTable: Sendable {
