@@ -25,7 +25,8 @@ extension GrantMachine {
     /// No refresh because of a 401 before this time: the cool-down, doubled with each fresh token that was rejected too.
     var rejectionGate: Int64 {
         guard let lastRejectionRefreshAt else { return .min }
-        let base = strikes > 0 ? max(provider.rejectionCooldown, 1000) : provider.rejectionCooldown
+        // Zero switches the brake off, also the one that grows.
+        let base = provider.rejectionCooldown
         let grown = base.multipliedReportingOverflow(by: 1 << Int64(min(strikes, 20)))
         let wait =
             grown.overflow ? Self.rejectionGateLimit : min(grown.partialValue, max(base, Self.rejectionGateLimit))
