@@ -69,6 +69,11 @@ extension EndToEnd {
                 expectPrivate(declined.reply)
                 #expect(try await gateway.state() == "not_connected")
                 #expect(try gateway.tokenCalls().isEmpty)
+                let shown = try await gateway.console("/grants/" + GatewayFile.grant)
+                #expect(shown.text.contains("Last consent") && !shown.text.contains("Connected"))
+                let kept = try await gateway.console("/api/v1/grants/" + GatewayFile.grant)
+                #expect(kept.text.contains(#""outcome":"access_denied""#), "\(kept.text)")
+                #expect(gateway.logTail().contains("access_denied"))
                 try await gateway.connect()
                 #expect(try await gateway.call("/echo").status == 200)
             }

@@ -15,7 +15,7 @@ extension EndToEnd {
         {
             let site = try await Site.lasting.value
             let seat = site.seat(.probe1)
-            let first = try await token(site, seat, try await authorizationCode(site, seat))
+            let first = try await site.token(seat, try await site.authorizationCode(seat))
             let access = try #require(first.member("access_token"))
             let refresh = try #require(first.member("refresh_token"))
             #expect(first.member("expires_in") == "3600")
@@ -27,14 +27,14 @@ extension EndToEnd {
             #expect(try await site.curl.call(site.nginx.apiURL + "/echo").field("www-authenticate") == "Bearer")
 
             try await site.canaille.pace()
-            let second = try await refreshed(site, seat, refresh)
+            let second = try await site.refreshed(seat, refresh)
             let newAccess = try #require(second.member("access_token"))
             #expect(second.member("refresh_token") != refresh)
             #expect(try await echo(site, access).status == 401, "a refresh ends the old access token")
             #expect(try await echo(site, newAccess).status == 200)
-            #expect(try await refreshed(site, seat, refresh).member("error") == "invalid_grant", "no grace for replays")
+            #expect(try await site.refreshed(seat, refresh).member("error") == "invalid_grant", "no grace for replays")
 
-            let revoked = try await call(site, seat, "revoke", ["token=\(second.member("refresh_token") ?? "")"])
+            let revoked = try await site.call(seat, "revoke", ["token=\(second.member("refresh_token") ?? "")"])
             #expect(revoked.status == 200)
             #expect(try await echo(site, newAccess).status == 401, "revoking one ends both")
         }
@@ -42,20 +42,20 @@ extension EndToEnd {
         @Test func `a second token within one second is answered 500 and harms nothing`() async throws {
             let site = try await Site.lasting.value
             let seat = site.seat(.probe2)
-            var reply = try await token(site, seat, try await authorizationCode(site, seat))
+            var reply = try await site.token(seat, try await site.authorizationCode(seat))
             // The clock decides whether two calls fall into one second; a few tries are enough.
             for _ in 0..<5 where reply.status == 200 {
                 try await site.canaille.pace()
-                reply = try await refreshed(site, seat, try #require(reply.member("refresh_token")))
+                reply = try await site.refreshed(seat, try #require(reply.member("refresh_token")))
                 let refresh = try #require(reply.member("refresh_token"))
-                let hasty = try await refreshed(site, seat, refresh)
+                let hasty = try await site.refreshed(seat, refresh)
                 guard hasty.status == 500 else {
                     reply = hasty
                     continue
                 }
                 #expect(hasty.text.contains(refresh) == false)
                 try await site.canaille.pace()
-                #expect(try await refreshed(site, seat, refresh).status == 200, "the old refresh token is alive")
+                #expect(try await site.refreshed(seat, refresh).status == 200, "the old refresh token is alive")
                 return
             }
             Issue.record("five pairs of token calls, none of them within one second")
@@ -64,21 +64,21 @@ extension EndToEnd {
         @Test func `the harness forgets an access token at the server and the refresh token lives on`() async throws {
             let site = try await Site.lasting.value
             let seat = site.seat(.probe3)
-            let first = try await token(site, seat, try await authorizationCode(site, seat))
+            let first = try await site.token(seat, try await site.authorizationCode(seat))
             let access = try #require(first.member("access_token"))
             #expect(try await site.isActive(access))
             let issued = try await site.canaille.currentToken(of: seat)
             #expect(issued.access == access && issued.refresh == first.member("refresh_token"))
             try await site.canaille.forgetAccess(issued)
             #expect(try await site.isActive(access) == false)
-            #expect(try await refreshed(site, seat, try #require(issued.refresh)).status == 200)
+            #expect(try await site.refreshed(seat, try #require(issued.refresh)).status == 200)
             #expect(try site.nginx.tokenCalls(by: seat) == [200, 200])
         }
 
         @Test func `nginx gives back what it was given`() async throws {
             let site = try await Site.lasting.value
             let seat = site.seat(.probe4)
-            let access = try #require(try await token(site, seat, authorizationCode(site, seat)).member("access_token"))
+            let access = try #require(try await site.token(seat, site.authorizationCode(seat)).member("access_token"))
             let bearer = ["-H", "Authorization: Bearer \(access)"]
             let content = randomBytes(3 << 20)
             let api = site.nginx.apiURL
@@ -98,7 +98,7 @@ extension EndToEnd {
         @Test func `a call that is made again gets the same answer`() async throws {
             let site = try await Site.lasting.value
             let seat = site.seat(.probe5)
-            let access = try #require(try await token(site, seat, authorizationCode(site, seat)).member("access_token"))
+            let access = try #require(try await site.token(seat, site.authorizationCode(seat)).member("access_token"))
             for call in SampleCall.all {
                 let first = try await site.direct(call, token: access)
                 #expect(first.status < 500 && first.status != 401, "\(call.name): \(first.status)")
@@ -113,41 +113,6 @@ extension EndToEnd {
             #expect(kill(pid, 0) == 0)
             process = nil
             #expect(kill(pid, 0) == -1)
-        }
-
-        // MARK: The code flow by hand, with the example verifier of RFC 7636 appendix B.
-
-        private func authorizationCode(_ site: Site, _ seat: Seat) async throws -> String {
-            var start = URLComponents(string: site.canaille.issuer + "/oauth/authorize")!
-            start.queryItems = [
-                "response_type": "code", "client_id": seat.clientID, "redirect_uri": seat.redirectURI,
-                "scope": "profile email", "state": "opaque",
-                "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256",
-            ].map { URLQueryItem(name: $0.key, value: $0.value) }
-            let end = try await site.consent(
-                site.browser(), from: start.string!, as: seat, border: seat.redirectURI)
-            #expect(end.queryParameter("state") == "opaque")
-            #expect(end.queryParameter("iss") == site.canaille.issuer)
-            return try #require(end.queryParameter("code"), "the browser ended at \(end)")
-        }
-
-        private func token(_ site: Site, _ seat: Seat, _ code: String) async throws -> Reply {
-            try await call(
-                site, seat, "token",
-                [
-                    "grant_type=authorization_code", "code=\(code)", "redirect_uri=\(seat.redirectURI)",
-                    "code_verifier=dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-                ])
-        }
-
-        private func refreshed(_ site: Site, _ seat: Seat, _ refresh: String) async throws -> Reply {
-            try await call(site, seat, "token", ["grant_type=refresh_token", "refresh_token=\(refresh)"])
-        }
-
-        private func call(_ site: Site, _ seat: Seat, _ endpoint: String, _ form: [String]) async throws -> Reply {
-            try await site.curl.call(
-                site.canaille.issuer + "/oauth/" + endpoint,
-                ["-u", "\(seat.clientID):\(seat.clientSecret)"] + form.flatMap { ["--data-urlencode", $0] })
         }
 
         private func echo(_ site: Site, _ access: String) async throws -> Reply {

@@ -48,6 +48,23 @@ final class Browser {
         return try await fetch(target, sent.flatMap { [option, "\($0.name)=\($0.value)"] }, border: border)
     }
 
+    /// Presses the button of the page's form that goes to an address with this end.
+    @discardableResult
+    func press(formTo end: String, border: String? = nil) async throws -> String {
+        guard let page, let form = page.forms.first(where: { $0.action.hasSuffix(end) }) else {
+            throw HarnessError("no form to '\(end)' on \(page?.url ?? "no page")")
+        }
+        let sent = form.filled([:], pressing: form.buttons.first)
+        return try await fetch(
+            try resolve(form.action, against: page.url),
+            sent.flatMap { ["--data-urlencode", "\($0.name)=\($0.value)"] }, border: border)
+    }
+
+    /// What a foreign page makes the browser send: its cookies, but not what is on our pages.
+    func forge(_ url: String, _ options: [String]) async throws -> Reply {
+        try await curl.call(url, options)
+    }
+
     private func fetch(_ start: String, _ content: [String], border: String?) async throws -> String {
         var url = start
         var options = content

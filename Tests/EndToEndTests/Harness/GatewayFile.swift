@@ -13,6 +13,10 @@ struct GatewayFile {
     var discovers = true
     var provider: [String: String] = [:]
     var route: [String: String] = [:]
+    /// Instead of the provider's grant: a token that another program keeps in this file.
+    var tokenFile: String?
+    /// Further sections, as they stand in the file.
+    var more = ""
 
     var hasTLS: Bool { site.canaille.issuer.hasPrefix("https:") }
 
@@ -27,6 +31,10 @@ struct GatewayFile {
         try Workspace.write(seat.clientSecret + "\n", to: "\(folder)/client.secret")
         try Workspace.write(secrets.console + "\n", to: "\(folder)/console.secret")
         try Workspace.write(secrets.storeKey + "\n", to: "\(folder)/store.key")
+        try writeConfiguration()
+    }
+
+    func writeConfiguration() throws {
         try Workspace.write(text, to: "\(folder)/gateway.conf")
     }
 
@@ -37,14 +45,19 @@ struct GatewayFile {
             ("store", ["path": quoted("\(folder)/grants.db"), "key_file": quoted("\(folder)/store.key")]),
             ("log", ["level": quoted("trace"), "format": quoted("json"), "access": quoted("\(folder)/access.log")]),
             ("provider.canaille", providerSection.merging(provider) { $1 }),
-            ("grant.\(Self.grant)", ["provider": quoted("canaille"), "scopes": #"["profile", "email"]"#]),
+            ("grant.\(Self.grant)", grantSection),
             ("upstream.api", ["url": quoted(site.nginx.apiURL), "ca_file": quoted(site.certificates.authority)]),
             ("route.api", routeSection.merging(route) { $1 }),
         ]
         return "workers = 2\n"
             + sections.map { name, lines in
                 "\n[\(name)]\n" + lines.sorted { $0.key < $1.key }.map { "\($0.key) = \($0.value)\n" }.joined()
-            }.joined()
+            }.joined() + more
+    }
+
+    private var grantSection: [String: String] {
+        if let tokenFile { return ["token_file": quoted(tokenFile)] }
+        return ["provider": quoted("canaille"), "scopes": #"["profile", "email"]"#]
     }
 
     private var console: [String: String] {

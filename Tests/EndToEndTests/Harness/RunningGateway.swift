@@ -22,6 +22,13 @@ final class RunningGateway: Sendable {
         try file.write(secrets)
     }
 
+    /// Writes another `gateway.conf`; the gateway learns of it by SIGHUP.
+    func reconfigure(_ change: (inout GatewayFile) -> Void) throws {
+        var file = GatewayFile(site: site, seat: seat, folder: folder)
+        change(&file)
+        try file.writeConfiguration()
+    }
+
     // MARK: The process
 
     static let program: String = {
@@ -73,11 +80,16 @@ final class RunningGateway: Sendable {
     // MARK: Callers and operators
 
     /// The caller's address of a path of the API.
-    func url(_ path: String) -> String { "http://127.0.0.1:\(seat.gatewayPort)\(GatewayFile.prefix)\(path)" }
+    func url(_ path: String, at prefix: String = GatewayFile.prefix) -> String {
+        "http://127.0.0.1:\(seat.gatewayPort)\(prefix)\(path)"
+    }
 
     /// A caller's request.
-    func call(_ path: String, _ options: [String] = [], upload: Data? = nil, put: Bool = false) async throws -> Reply {
-        let reply = try await site.curl.call(url(path), options, upload: upload, put: put)
+    func call(
+        _ path: String, at prefix: String = GatewayFile.prefix, _ options: [String] = [], upload: Data? = nil,
+        put: Bool = false
+    ) async throws -> Reply {
+        let reply = try await site.curl.call(url(path, at: prefix), options, upload: upload, put: put)
         if reply.field("token-gateway-error") != nil { see("the error page of \(path)", reply.body) }
         return reply
     }

@@ -79,4 +79,5 @@ enum SeatName: String, CaseIterable, Sendable {
     case expiry, idle, retry, rejected, large, asked, herd, transient
     case kill, second, key, revoke, dead
     case leaks
+    case buttons, reload, file
 }
