@@ -159,7 +159,11 @@ extension GrantMachine {
 
     /// Sends the current refresh token: after its intent is durable, or again after a lost reply.
     mutating func sendRefresh(_ now: Moment) {
-        guard let token = record.tokens?.refreshToken else { return }
+        // A reload may have named another provider since this refresh began: it must not see the token.
+        guard !belongsElsewhere, let token = record.tokens?.refreshToken else {
+            replay = nil
+            return
+        }
         replay?.dueAt = .max
         lastCallAt = now.monotonic
         let id = CallID(owner: .grant(settings.name), number: nextCall)
@@ -198,7 +202,7 @@ extension GrantMachine {
             replay = nil
             return
         }
-        if problem.outcomeUnknown {
+        if problem.outcomeUnknown, !belongsElsewhere {
             let next = nextReplay(after: problem, now: now)
             actions.append(.note(.refreshOutcomeUnknown(code: problem.code, willReplay: next != nil)))
             replay = next

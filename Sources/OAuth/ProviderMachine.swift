@@ -198,7 +198,8 @@ extension ProviderMachine {
     private mutating func tokenReplyReceived(
         _ outcome: ProviderOutcome, call: TokenCall, sentAt: Moment, secret: Int, tried: Int, now: Moment
     ) -> [ProviderAction] {
-        let result = TokenReply.read(outcome, settings: settings, now: now)
+        let result = TokenReply.read(
+            outcome, settings: settings, now: now, hiding: call.kind.secrets + settings.clientSecrets)
         switch result {
         case .success: secretIndex = secret
         case .failure(let problem):
@@ -213,7 +214,8 @@ extension ProviderMachine {
     private mutating func revocationReplyReceived(
         _ outcome: ProviderOutcome, call: RevocationCall, secret: Int, tried: Int, now: Moment
     ) -> [ProviderAction] {
-        let result = RevocationReply.read(outcome, settings: settings, now: now)
+        let result = RevocationReply.read(
+            outcome, settings: settings, now: now, hiding: [call.token] + settings.clientSecrets)
         if case .failed(let problem) = result,
             let next = secretAfter(secret, tried: tried, problem: problem), let endpoints
         {
@@ -226,7 +228,9 @@ extension ProviderMachine {
 
 /// Reads replies of the revocation endpoint (RFC 7009 section 2.2).
 enum RevocationReply {
-    static func read(_ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment) -> RevocationCallResult {
+    static func read(
+        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = []
+    ) -> RevocationCallResult {
         switch outcome {
         case .failure(let failure): return .failed(ProviderProblem(failure))
         case .success(let reply):
@@ -238,8 +242,20 @@ enum RevocationReply {
             case (200..<500, "invalid_token"), (200..<500, "invalid_grant"), (200..<500, "token_revoked"):
                 return .alreadyInvalid
             case (200..<500, "unsupported_token_type"), (404, nil), (405, nil), (501, nil): return .notSupported
-            default: return .failed(ProviderProblem(reply, fields: fields, settings: settings, now: now))
+            default:
+                return .failed(
+                    ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
             }
+        }
+    }
+}
+
+extension TokenCall.Kind {
+    /// What a provider might repeat in its answer.
+    fileprivate var secrets: [Secret] {
+        switch self {
+        case .refresh(let token, _): [token]
+        case .code(let code, let verifier, _, _): [code] + (verifier.map { [$0] } ?? [])
         }
     }
 }

@@ -23,7 +23,9 @@ extension ProviderProblem {
 
     /// A reply that is not a success. Only a parsed OAuth error, or what the provider's aliases say, is anything but
     /// transient (pains 6).
-    init(_ reply: ProviderReply, fields: ReplyFields?, settings: ProviderSettings, now: Moment) {
+    init(
+        _ reply: ProviderReply, fields: ReplyFields?, settings: ProviderSettings, now: Moment, hiding secrets: [Secret]
+    ) {
         let retryAfter = reply.header("retry-after").flatMap { RetryAfter.parse($0, now: now) }
         guard let code = fields?.errorCode(settings) else {
             self.init(withoutCode: reply, settings: settings, retryAfter: retryAfter)
@@ -32,7 +34,7 @@ extension ProviderProblem {
         let meaning = settings.errorAliases[code] ?? code
         // 429 and 5xx say "not now" whatever code comes with them.
         let errorClass = reply.status == 429 || reply.status >= 500 ? .transient : Self.errorClass(ofCode: meaning)
-        let description = fields?.errorDescription(settings).map { ": \($0)" } ?? ""
+        let description = fields?.errorDescription(settings, hiding: secrets).map { ": \($0)" } ?? ""
         self.init(
             errorClass, code: code, detail: "The provider answered \(code)\(description).", status: reply.status,
             retryAfter: retryAfter, outcomeUnknown: reply.status >= 500)

@@ -6,22 +6,23 @@ package enum TokenReply {
     package static let lifetimeLimit: Int64 = 10 * 365 * 86_400_000
 
     /// Never traps, whatever the bytes; no octet of the body appears in the problem, except the provider's error code
-    /// and description, cleaned and cut.
+    /// and description, cleaned and cut, without the `secrets` that the request held.
     package static func read(
-        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment
+        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = []
     ) -> Result<TokenSet, ProviderProblem> {
         switch outcome {
         case .failure(let failure): .failure(ProviderProblem(failure))
-        case .success(let reply): read(reply, settings: settings, now: now)
+        case .success(let reply): read(reply, settings: settings, now: now, hiding: secrets)
         }
     }
 
     private static func read(
-        _ reply: ProviderReply, settings: ProviderSettings, now: Moment
+        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, hiding secrets: [Secret]
     ) -> Result<TokenSet, ProviderProblem> {
         let fields = ReplyFields(reply)
         guard reply.status == 200, let fields, fields.errorCode(settings) == nil else {
-            return .failure(ProviderProblem(reply, fields: fields, settings: settings, now: now))
+            return .failure(
+                ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
         }
         do throws(ProviderProblem) {
             return .success(try tokens(fields, settings: settings, now: now))
@@ -150,7 +151,12 @@ struct ReplyFields {
         return SafeText.clean(text, limit: 80)
     }
 
-    func errorDescription(_ settings: ProviderSettings) -> String? {
-        text(settings.paths.errorDescription).map { SafeText.clean($0, limit: 200) }
+    /// Some providers repeat what they were sent; before the cut, so that no piece of a secret is left.
+    func errorDescription(_ settings: ProviderSettings, hiding secrets: [Secret]) -> String? {
+        guard var text = text(settings.paths.errorDescription) else { return nil }
+        for secret in secrets where secret.bytes.count >= 8 {
+            text = text.replacing(secret.reveal(), with: "<redacted>")
+        }
+        return SafeText.clean(text, limit: 200)
     }
 }

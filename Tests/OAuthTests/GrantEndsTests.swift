@@ -338,6 +338,58 @@ struct GrantEndsTests {
         #expect(driver.publishedToken == "Bearer b" && driver.state == .active)
     }
 
+    private func refreshingForZoho(_ mode: GrantDriver.StoreMode) -> GrantDriver {
+        var record = GrantDriver.record(lifetime: 1000, age: 5000)
+        record.provider = "zoho"
+        let driver = GrantDriver(stored: record)
+        driver.storeMode = mode
+        driver.start()
+        return driver
+    }
+
+    private func moveElsewhere(_ driver: GrantDriver) {
+        var settings = driver.machine.settings
+        settings.provider = "other"
+        driver.run(driver.machine.settingsChanged(settings, provider: driver.machine.provider, now: driver.now))
+    }
+
+    @Test func `a refresh whose intent is being stored is not sent to another provider`() {
+        let driver = refreshingForZoho(.holds)
+        #expect(driver.heldCommits.count == 1 && driver.calls.isEmpty)
+        moveElsewhere(driver)
+        driver.releaseCommit()
+        driver.pass(60_000)
+        #expect(driver.calls.isEmpty && driver.state == .reauthorizationRequired)
+    }
+
+    @Test func `a lost reply is not asked for again at another provider`() {
+        let driver = refreshingForZoho(.works)
+        #expect(driver.calls.count == 1)
+        moveElsewhere(driver)
+        driver.fail(.transient, "reply_lost_reset", unknown: true)
+        driver.pass(60_000)
+        #expect(driver.calls.isEmpty && driver.published == nil)
+    }
+
+    @Test func `tokens that come after a reload named another provider are kept`() {
+        let driver = refreshingForZoho(.works)
+        moveElsewhere(driver)
+        #expect(driver.machine.holdsUnfinishedWork)
+        driver.succeed("a2", refresh: "r2")
+        #expect(driver.stored?.tokens?.refreshToken == Secret("r2") && driver.stored?.provider == "zoho")
+        #expect(driver.published == nil && !driver.machine.holdsUnfinishedWork)
+    }
+
+    @Test func `tokens that the store has not taken are unfinished work`() {
+        let driver = refreshingForZoho(.works)
+        driver.storeMode = .fails
+        driver.succeed("a2", refresh: "r2")
+        #expect(driver.machine.holdsUnstoredTokens)
+        driver.storeMode = .works
+        driver.pass(60_000)
+        #expect(!driver.machine.holdsUnstoredTokens && driver.stored?.tokens?.refreshToken == Secret("r2"))
+    }
+
     @Test func `ten thousand waiters that come one by one cost no more than their number`() {
         let driver = GrantDriver(stored: GrantDriver.record(lifetime: 1000, age: 5000))
         driver.start()

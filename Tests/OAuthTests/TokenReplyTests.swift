@@ -278,6 +278,20 @@ struct TokenReplyTests {
         #expect(!String(reflecting: bad).contains("s3cret"))
     }
 
+    @Test func `a secret that the provider repeats is not in the problem, not even a piece of it`() {
+        let padding = String(repeating: "x", count: 150)
+        let token = String(repeating: "secret-token", count: 8)
+        let body = #"{"error":"invalid_grant","error_description":"\#(padding) \#(token) is unknown"}"#
+        let reply = ProviderReply(status: 400, body: Array(body.utf8))
+        let settings = ProviderSettings(name: "p", clientID: "c")
+        let result = TokenReply.read(.success(reply), settings: settings, now: Self.now, hiding: [Secret(token)])
+        guard case .failure(let problem) = result else {
+            Issue.record("the reply is an error")
+            return
+        }
+        #expect(!problem.detail.contains("secret-t") && problem.detail.contains("is unknown"))
+    }
+
     @Test func `every cut and every changed octet of a reply is survived`() {
         let body = Array(
             #"{"access_token":"a\u00e9","expires_in":3600,"scope":["x",{"y":[1.5e3,-0,true,null]}],"error":""}"#.utf8)

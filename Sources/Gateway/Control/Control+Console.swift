@@ -83,7 +83,7 @@ extension Control {
         let ticket = ticket { [unowned self] result in
             switch result {
             case .refreshed:
-                if let found = snapshot.grant(named: grant) { done(.refreshed(view(found))) }
+                done(snapshot.grant(named: grant).map { .refreshed(view($0)) } ?? .failed(missing(grant)))
             case .refreshFailed(let code, let detail):
                 done(.failed(Self.failure(code: code, detail: detail)))
             case .connected, .consentRefused, .consentNotStored, .revocation, .forgotten, .forgetFailed:

@@ -66,6 +66,21 @@ extension Control {
         while !entry.queue.isEmpty { perform(grant, entry.queue.removeFirst()) }
         entry.isPerforming = false
         tellWorkers(grant)
+        if leaving.contains(grant), !entry.machine.holdsUnfinishedWork { dismiss(grant) }
+    }
+
+    /// Ends a grant that the configuration does not name any more; its record stays in the store.
+    func dismiss(_ grant: String) {
+        if let timer = grants.removeValue(forKey: grant)?.timer { loop.cancel(timer) }
+        leaving.remove(grant)
+        // A grant of the same name may come again, and then not with this token.
+        withdraw(grant)
+    }
+
+    /// Workers must not send what they have for the grant: they ask.
+    func withdraw(_ grant: String) {
+        told[grant] = nil
+        broadcast(.credential(grant: grant, .unknown))
     }
 
     private func perform(_ grant: String, _ action: GrantAction) {
@@ -76,10 +91,10 @@ extension Control {
         case .delete(let revision): delete(grant, revision)
         case .requestTokens(let call):
             guard let provider = providers[entry.providerName] else { return }
-            perform(provider: entry.providerName, provider.machine.tokensNeeded(call, now: moment))
+            perform(provider, provider.machine.tokensNeeded(call, now: moment))
         case .revokeToken(let call):
             guard let provider = providers[entry.providerName] else { return }
-            perform(provider: entry.providerName, provider.machine.revocationNeeded(call, now: moment))
+            perform(provider, provider.machine.revocationNeeded(call, now: moment))
         case .publish(let credential):
             entry.credential = credential.map { Proxy.Credential($0) }
             tellWorkers(grant)
@@ -125,7 +140,7 @@ extension Control {
         let mark: ToldState
         if let credential = entry.credential {
             state = .ready(credential)
-            mark = .ready(generation: credential.generation, expiry: credential.expiry)
+            mark = .ready(credential)
         } else if let refusal = standingRefusal(entry) {
             state = .refused(refusal)
             mark = .refused(refusal)
@@ -305,7 +320,7 @@ extension Control {
         }
         guard changed || told[grant] == nil else { return }
         if let credential = file.credential {
-            told[grant] = .ready(generation: credential.generation, expiry: credential.expiry)
+            told[grant] = .ready(credential)
             broadcast(.credential(grant: grant, .ready(credential)))
         } else {
             told[grant] = .unknown

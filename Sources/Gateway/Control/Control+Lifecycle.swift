@@ -14,6 +14,8 @@ extension Control {
         var snapshot: Snapshot
         var providers: [String: (ProviderSettings, TLSClientConfiguration)]
         var console: ConsoleSettings?
+        /// The files of client secrets as they were before they were read.
+        var secretStamps: [String: FileStamp]
     }
 
     /// Reads the secrets and checks what only the file system can tell.
@@ -23,6 +25,7 @@ extension Control {
         _ snapshot: Snapshot, environment: ConfigurationEnvironment, version: String
     ) -> Result<Prepared, StartupProblems> {
         var problems: [String] = []
+        let stamps = secretStamps(of: snapshot)
         let loader = SecretLoader(environment: environment)
         var providers: [String: (ProviderSettings, TLSClientConfiguration)] = [:]
         for provider in snapshot.providers {
@@ -43,7 +46,7 @@ extension Control {
         }
         let console = consoleSettings(snapshot, loader: loader, version: version, &problems)
         guard problems.isEmpty else { return .failure(StartupProblems(sentences: problems)) }
-        return .success(Prepared(snapshot: snapshot, providers: providers, console: console))
+        return .success(Prepared(snapshot: snapshot, providers: providers, console: console, secretStamps: stamps))
     }
 
     private static func checkTLS(_ configuration: TLSClientConfiguration, _ place: String, _ problems: inout [String]) {
@@ -93,13 +96,13 @@ extension Control {
         }
         if tokenFileTimer == nil { watchTokenFiles() }
         let isWatching = !secretStamps.isEmpty
-        secretStamps = currentSecretStamps()
+        secretStamps = prepared.secretStamps
         if !isWatching && !secretStamps.isEmpty { watchSecrets() }
     }
 
     // MARK: Client secrets
 
-    private func currentSecretStamps() -> [String: FileStamp] {
+    private static func secretStamps(of snapshot: Snapshot) -> [String: FileStamp] {
         var stamps: [String: FileStamp] = [:]
         for source in snapshot.providers.flatMap(\.clientSecrets) {
             if case .file(let path) = source { stamps[path] = FileStamp.of(path: path) }
@@ -112,7 +115,7 @@ extension Control {
         loop.schedule(after: 2000) { [unowned self] in
             guard !secretStamps.isEmpty else { return }
             defer { watchSecrets() }
-            let current = currentSecretStamps()
+            let current = Control.secretStamps(of: snapshot)
             guard current != secretStamps else { return }
             switch Control.prepare(snapshot, environment: environment, version: version) {
             case .success(let prepared):
@@ -134,7 +137,7 @@ extension Control {
         for (name, (settings, tls)) in prepared.providers {
             if let entry = providers[name] {
                 entry.tls = tls
-                perform(provider: name, entry.machine.settingsChanged(settings, now: moment))
+                perform(entry, entry.machine.settingsChanged(settings, now: moment))
             } else {
                 providers[name] = Provider(machine: ProviderMachine(settings: settings), tls: tls)
             }
@@ -144,13 +147,12 @@ extension Control {
     private func takeGrants(_ prepared: Prepared) {
         let names = Set(prepared.snapshot.grants.map(\.name))
         for name in grants.keys where !names.contains(name) {
-            if let timer = grants[name]?.timer { loop.cancel(timer) }
-            grants[name] = nil
-            told[name] = nil
+            // What its provider has given it in this moment is not to be lost should it come again.
+            if grants[name]?.machine.holdsUnfinishedWork == true { leaving.insert(name) } else { dismiss(name) }
         }
         for name in tokenFiles.keys where !names.contains(name) {
             tokenFiles[name] = nil
-            told[name] = nil
+            withdraw(name)
         }
         for grant in prepared.snapshot.grants { take(grant, prepared) }
     }
@@ -158,13 +160,14 @@ extension Control {
     private func take(_ grant: Snapshot.Grant, _ prepared: Prepared) {
         switch grant.source {
         case .tokenFile(let path):
-            grants[grant.name] = nil
+            if grants[grant.name] != nil { dismiss(grant.name) }
             if let old = tokenFiles[grant.name], old.path == path, old.header == grant.credentialHeader { return }
             tokenFiles[grant.name] = TokenFileGrant(name: grant.name, path: path, header: grant.credentialHeader)
             told[grant.name] = nil
             checkTokenFile(grant.name)
         case .provider(let providerName, let scopes, let requiredScopes):
             tokenFiles[grant.name] = nil
+            leaving.remove(grant.name)
             guard let (base, _) = prepared.providers[providerName] else { return }
             let provider = base.with(grant.credentialHeader)
             var settings = GrantSettings(name: grant.name, provider: providerName, scopes: scopes)
@@ -211,6 +214,10 @@ extension Control {
             }
             let configuration = WorkerConfiguration(new, extending: names)
             names = configuration.names
+            // A route that goes elsewhere from now on must not take the token of the grant's old provider along.
+            for grant in snapshot.grants where new.grant(named: grant.name).map({ $0.source != grant.source }) ?? true {
+                withdraw(grant.name)
+            }
             // Workers first: a grant's news name it by what the workers know then.
             broadcast(.configuration(configuration))
             take(prepared)
@@ -262,7 +269,9 @@ extension Control {
     }
 
     private func settle(until deadline: UInt64) {
-        let isBusy = client.callCount > 0 || !storeAnswers.isEmpty
+        let isBusy =
+            client.callCount > 0 || !storeAnswers.isEmpty
+            || grants.values.contains { $0.machine.holdsUnstoredTokens }
         if !isBusy || MonotonicClock.milliseconds() >= deadline {
             consoleServer?.stop()
             client.cancelAll()

@@ -9,18 +9,18 @@ import TokenStore
 
 /// Calls to providers, and consents.
 extension Control {
-    func perform(provider name: String, _ actions: [ProviderAction]) {
-        for action in actions { perform(provider: name, action) }
+    /// A provider that a reload takes away lives on in the calls that are under way: their replies bring tokens, and
+    /// somebody waits for them.
+    func perform(_ provider: Provider, _ actions: [ProviderAction]) {
+        for action in actions { perform(provider, action) }
     }
 
-    private func perform(provider name: String, _ action: ProviderAction) {
+    private func perform(_ provider: Provider, _ action: ProviderAction) {
         switch action {
         case .send(let id, let request, let deadline):
-            guard let provider = providers[name] else { return }
             client.send(request, tls: provider.tls, deadlineMilliseconds: deadline) {
                 [unowned self] outcome in
-                guard let provider = providers[name] else { return }
-                perform(provider: name, provider.machine.replyReceived(id, outcome, now: moment))
+                perform(provider, provider.machine.replyReceived(id, outcome, now: moment))
             }
         case .endpointsReady(let id, let endpoints):
             endpointWaits.removeValue(forKey: id)?(.success(endpoints))
@@ -38,7 +38,7 @@ extension Control {
             guard case .grant(let grant) = id.owner, let entry = grants[grant] else { return }
             perform(grant, entry.machine.revocationCallFinished(id, result, now: moment))
         case .note(let fact):
-            note(provider: name, fact)
+            note(provider: provider.machine.settings.name, fact)
         }
     }
 
@@ -79,7 +79,7 @@ extension Control {
                 storeConsent(grant, binding: binding, endpoints, then: done)
             }
         }
-        perform(provider: entry.providerName, provider.machine.endpointsNeeded(id, now: moment))
+        perform(provider, provider.machine.endpointsNeeded(id, now: moment))
     }
 
     private func storeConsent(
@@ -141,7 +141,7 @@ extension Control {
             case .restorePending(let key, let pending): restore(key, pending)
             case .exchangeCode(let provider, let call):
                 if let entry = providers[provider] {
-                    perform(provider: provider, entry.machine.tokensNeeded(call, now: moment))
+                    perform(entry, entry.machine.tokensNeeded(call, now: moment))
                 }
             case .grantTokens(let grant, let tokens, let sentAt, let ticket):
                 grantTokens(grant, tokens, sentAt, ticket)
@@ -176,6 +176,10 @@ extension Control {
                     // Pasted under another grant's name: it stays good for its own.
                     callbacks[id]?.isForOtherGrant = true
                     restore(key, found)
+                    pending = nil
+                }
+                if let found = pending, grants[found.grant]?.providerName != found.provider {
+                    // A reload took the grant away or gave it to another provider: the consent is of no use to either.
                     pending = nil
                 }
                 perform(consent: authorizations.pendingTaken(key: key, pending, now: moment))

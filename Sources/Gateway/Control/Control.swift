@@ -27,6 +27,8 @@ final class Control {
     var tokenFiles: [String: TokenFileGrant] = [:]
     var providers: [String: Provider] = [:]
     var authorizations = AuthorizationMachine()
+    /// Grants that a reload took away while tokens of theirs were on the way: they go once those are stored.
+    var leaving: Set<String> = []
     var told: [String: ToldState] = [:]
     var waiters: [WaiterID: CredentialWaiter] = [:]
     var waiterIDs: [CredentialWaiter: (id: WaiterID, grant: String)] = [:]
@@ -70,9 +72,19 @@ final class Control {
 
     /// What the workers were last told of a grant.
     enum ToldState: Equatable {
-        case ready(generation: UInt64, expiry: UInt64)
+        /// The object itself: a reload can change the header of a generation that stays.
+        case ready(Proxy.Credential)
         case refused(CredentialRefusal)
         case unknown
+
+        static func == (left: ToldState, right: ToldState) -> Bool {
+            switch (left, right) {
+            case (.ready(let one), .ready(let other)): one === other
+            case (.refused(let one), .refused(let other)): one == other
+            case (.unknown, .unknown): true
+            case (.ready, _), (.refused, _), (.unknown, _): false
+            }
+        }
     }
 
     /// A grant whose tokens come from a provider.
