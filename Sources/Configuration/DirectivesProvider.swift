@@ -122,7 +122,7 @@ private let lifetimeDirectives: [Directive<Snapshot.Provider>] = [
         "The least time between two refreshes of a grant, for providers that count them."),
     Directive(
         "rejection_cooldown", .duration(.zero...(.seconds(86_400))), \.rejectionCooldown, default: "10s",
-        "At most one refresh because of 401s in this time."),
+        "At most one refresh because of 401s in this time; 0s: no limit."),
     Directive(
         "keepalive_interval", .durationOrOff(.seconds(60)...year), \.keepaliveInterval, default: "0s",
         "Refresh even an unused grant this often."),

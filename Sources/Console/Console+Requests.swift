@@ -114,12 +114,12 @@ extension Console {
     private mutating func signedIn(
         _ request: ConsoleRequest, form: String, _ context: ConsoleContext, now: Timestamp, random: (Int) -> [UInt8]
     ) -> ConsoleResponse {
-        if let seconds = attempts.secondsToWait(peer: request.peer, now: now) {
+        if let seconds = attempts.secondsToWait(peer: request.attemptKey, now: now) {
             return tooManyAttempts(seconds, context)
         }
         let next = signInTarget(in: form)
         guard let secret = Encodings.parameter("secret", in: form), isSecret(secret.trimmed) else {
-            attempts.attemptFailed(peer: request.peer, now: now)
+            attempts.attemptFailed(peer: request.attemptKey, now: now)
             return signInPage(next: next, wrong: true, status: 403, context)
         }
         let session = Encodings.base64URL(random(32))

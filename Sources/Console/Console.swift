@@ -150,17 +150,30 @@ package struct Console: Sendable {
         guard case .secrets = settings.authentication else {
             return isLocalOperator(request) ? .operator : .stranger
         }
-        if request.has(field: "authorization") {
-            if let seconds = attempts.secondsToWait(peer: request.peer, now: now) {
+        if request.has(field: "authorization"), !isForAnybody(request, context.endpoint) {
+            if let seconds = attempts.secondsToWait(peer: request.attemptKey, now: now) {
                 return .tooManyAttempts(seconds: seconds)
             }
             if let secret = request.bearerSecret, isSecret(secret) { return .operator }
-            attempts.attemptFailed(peer: request.peer, now: now)
+            attempts.attemptFailed(peer: request.attemptKey, now: now)
             return .stranger
         }
         // A session does for programs' endpoints too, as long as nothing is changed by it: those have no form token.
         let isEnough = context.hasSession && (!context.isForPrograms || request.method != "POST")
         return isEnough ? .operator : .stranger
+    }
+
+    /// What the public reaches through a proxy. A secret is not looked at here: guesses would be counted against all who
+    /// come by the same proxy.
+    private func isForAnybody(_ request: ConsoleRequest, _ endpoint: Endpoint?) -> Bool {
+        switch endpoint {
+        case .callback, .consentDone: true
+        case .authorize(let name): mayUseTicket(request, .authorize(name))
+        case nil, .dashboard, .grantList, .grantPage, .grantAction, .signIn, .signOut, .metrics, .live, .ready,
+            .apiStatus,
+            .apiGrants, .apiGrant, .apiAction:
+            false
+        }
     }
 
     /// Without a secret: the same conditions as in ``refusal(of:context:)``, for the endpoints that are open to others.

@@ -58,6 +58,10 @@ extension ConsoleRequest {
         return host
     }
 
+    /// Whom a wrong secret is counted against. Who comes through a proxy is counted apart from who does not, so that the
+    /// public cannot lock this machine's operators and programs out.
+    var attemptKey: String { wasForwarded ? peer + " forwarded" : peer }
+
     /// Whether the request came through a proxy that says so.
     var wasForwarded: Bool {
         ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"].contains { has(field: $0) }

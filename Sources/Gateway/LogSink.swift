@@ -68,13 +68,18 @@ final class LogSink: Sendable {
     private func writeAll(_ bytes: [UInt8]) {
         var written = 0
         while written < bytes.count {
-            let result = bytes[written...].withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            // A pipe that is ready takes a page without blocking: so a reader who has stopped does not hold up the end.
+            var waiting = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+            let ready = poll(&waiting, 1, 1000)
+            if ready == 0 {
+                if queue.withLock({ $0.isClosed }) { return }
+                continue
+            }
+            let end = min(bytes.count, written + 4096)
+            let result = bytes[written..<end].withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if result > 0 {
                 written += result
-            } else if errno == EAGAIN {
-                var waiting = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-                _ = poll(&waiting, 1, 1000)
-            } else if errno != EINTR {
+            } else if errno != EINTR && errno != EAGAIN {
                 return
             }
         }

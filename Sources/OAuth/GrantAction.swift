@@ -86,6 +86,8 @@ package enum TicketResult: Sendable, Equatable {
     /// The provider gave tokens, but the store did not take them yet: they are in memory, and commits go on.
     case consentNotStored
     case revocation(RevocationResult)
+    /// Injection has stopped, but the store has not taken it yet: a restart would bring the grant back. Commits go on.
+    case revocationNotStored
     case forgotten
     case forgetFailed
 }

@@ -134,12 +134,13 @@ extension GrantMachine {
             step.outcome = .failedKeptForRetry
             step.nextAttemptAt = now.wall.saturatingAdd(wait)
             actions.append(.note(.revocationFailed(problem)))
-            finishRevocationTickets(.failedKeptForRetry)
+            if commitFailures == 0 { finishRevocationTickets(.failedKeptForRetry) }
         }
         changes.append(.revocationStep(step))
-        // What came of it is told even when the store does not take it.
-        if commitFailures > 0, projected.revocation == nil {
-            finishRevocationTickets(projected.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked)
+        // Who asked is not kept waiting for a store that fails, and is not told that all is well either.
+        if commitFailures > 0 {
+            for ticket in revocationTickets { actions.append(.finish(ticket, .revocationNotStored)) }
+            revocationTickets = []
         }
         return finish(now)
     }

@@ -10,6 +10,9 @@ extension GrantMachine {
     /// Tokens that the provider has given and the store has not taken yet.
     package var holdsUnstoredTokens: Bool { changes.contains(where: \.bringsTokens) }
 
+    /// The store lacks something that must survive a restart: tokens, a revocation, a consent.
+    package var holdsUnstoredChanges: Bool { isCommitting || !changes.isEmpty }
+
     /// The settings in force.
     package var grantSettings: GrantSettings { settings }
 }

@@ -150,6 +150,17 @@ import Testing
         #expect(harness.perform("GET", "/metrics", fields: [Harness.bearer], outcome: .metrics([])) != nil)
     }
 
+    @Test func `guesses that come through a proxy, or on public paths, do not lock this machine out`() {
+        let harness = Harness(withSecret: true)
+        let guess = ("Authorization", "Bearer guess")
+        for _ in 0..<20 {
+            _ = harness.respond("GET", "/metrics", fields: [guess, ("X-Forwarded-For", "203.0.113.5")])
+            _ = harness.respond("HEAD", "/oauth/callback", fields: [guess])
+            _ = harness.respond("GET", "/authorize/crm?ticket=none", fields: [guess])
+        }
+        #expect(harness.perform("GET", "/metrics", fields: [Harness.bearer], outcome: .metrics([])) != nil)
+    }
+
     @Test func `a wrong secret in the form is said and counted`() {
         let harness = Harness(withSecret: true)
         let token = harness.formToken(at: "/sign-in")

@@ -86,7 +86,8 @@ extension Control {
                 done(snapshot.grant(named: grant).map { .refreshed(view($0)) } ?? .failed(missing(grant)))
             case .refreshFailed(let code, let detail):
                 done(.failed(Self.failure(code: code, detail: detail)))
-            case .connected, .consentRefused, .consentNotStored, .revocation, .forgotten, .forgetFailed:
+            case .connected, .consentRefused, .consentNotStored, .revocation, .revocationNotStored, .forgotten,
+                .forgetFailed:
                 done(.failed(ConsoleFailure(.internal)))
             }
         }
@@ -115,7 +116,10 @@ extension Control {
         }
         let ticket = ticket { [unowned self] result in
             guard case .revocation(let outcome) = result, let found = snapshot.grant(named: grant) else {
-                done(.failed(ConsoleFailure(.storeUnavailable)))
+                let detail =
+                    "Injection has stopped, but the store has not taken it yet: after a restart the grant would be back. "
+                    + "Storing is tried again; see that the disk has room."
+                done(.failed(ConsoleFailure(.storeUnavailable, detail: detail)))
                 return
             }
             switch outcome {
@@ -123,7 +127,9 @@ extension Control {
             case .alreadyInvalid: done(.revoked(view(found), .alreadyInvalid))
             case .notSupported: done(.revoked(view(found), .notSupported))
             case .failedKeptForRetry: done(.revoked(view(found), .failedKeptForRetry))
-            case .nothingToRevoke: done(.revoked(view(found), .alreadyInvalid))
+            case .nothingToRevoke where view(found).state == .revoked:
+                done(.revoked(view(found), .alreadyInvalid))
+            case .nothingToRevoke: done(.failed(ConsoleFailure(.notConnected)))
             }
         }
         perform(grant, entry.machine.revokeRequested(ticket, now: moment))

@@ -271,7 +271,12 @@ extension Control {
     private func settle(until deadline: UInt64) {
         let isBusy =
             client.callCount > 0 || !storeAnswers.isEmpty
-            || grants.values.contains { $0.machine.holdsUnstoredTokens }
+            || grants.values.contains { $0.machine.holdsUnstoredChanges }
+        if isBusy, MonotonicClock.milliseconds() >= deadline {
+            for (name, entry) in grants where entry.machine.holdsUnstoredChanges {
+                logger.error("the grant's last change could not be stored and is lost", metadata: ["grant": "\(name)"])
+            }
+        }
         if !isBusy || MonotonicClock.milliseconds() >= deadline {
             consoleServer?.stop()
             client.cancelAll()

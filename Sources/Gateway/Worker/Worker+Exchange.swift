@@ -138,6 +138,10 @@ extension Worker {
                 guard let next = openAttempt(exchange, newConnection: newConnection) else { return }
                 action = next
             case .sendRequest:
+                if let refusal = withdrawal(exchange) {
+                    action = exchange.machine.requestRefused(refusal.error)
+                    continue
+                }
                 sendRequest(exchange)
                 return
             case .forwardResponse(let report):
@@ -188,6 +192,16 @@ extension Worker {
         if let caller = exchange.caller { setWait(caller, .credential, after: configuration.timeouts.credential) }
         services.needCredential(grant, rejected, CredentialWaiter(worker: self.index, serial: serial))
         return nil
+    }
+
+    /// The grant was revoked, or has ended, while the exchange waited for its connection.
+    private func withdrawal(_ exchange: Exchange) -> CredentialRefusal? {
+        guard exchange.credential != nil, let route = exchange.route, let grant = route.grantName else { return nil }
+        let index = exchange.configuration === configuration ? route.rule.grant : nil
+        guard case .refused(let refusal) = index.map({ credentials[$0] }) ?? credentialsByName[grant] ?? .unknown else {
+            return nil
+        }
+        return refusal
     }
 
     func stopWaitingForCredential(_ exchange: Exchange) {

@@ -66,6 +66,9 @@ extension Worker {
                 attach(exchange, connection)
                 setWait(connection, .connecting, after: runtime.settings.connectTimeout)
                 return nil
+            case .failed(let failure) where failure.isExhaustion:
+                // Ours, not the upstream's: no other address would help.
+                return giveLeaseUp(exchange, runtime, .overloaded)
             case .failed(let failure):
                 note(runtime, "no connection to the upstream", failure.description)
             }
@@ -74,10 +77,12 @@ extension Worker {
     }
 
     /// No address took the connection.
-    private func giveLeaseUp(_ exchange: Exchange, _ runtime: UpstreamRuntime) -> ExchangeMachine.Action {
+    private func giveLeaseUp(
+        _ exchange: Exchange, _ runtime: UpstreamRuntime, _ error: GatewayError = .upstreamUnreachable
+    ) -> ExchangeMachine.Action {
         runtime.pool.connectionClosed(-1)
-        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: .unreachable)
-        let action = exchange.machine.connectionFailed(.upstreamUnreachable)
+        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
+        let action = exchange.machine.connectionFailed(error)
         serveWaiting(runtime)
         return action
     }
