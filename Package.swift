@@ -60,7 +60,7 @@ let package = Package(
             swiftSettings: common),
         .target(name: "OAuth", dependencies: ["HTTP", "OpenSSLKit"], swiftSettings: common),
         .target(name: "Proxy", dependencies: ["HTTP"], swiftSettings: common + hot),
-        .target(name: "Configuration", dependencies: ["CTOML", "HTTP"], swiftSettings: common),
+        .target(name: "Configuration", dependencies: ["CTOML", "HTTP", "OpenSSLKit"], swiftSettings: common),
         .target(name: "Console", dependencies: ["HTTP", "Telemetry"], swiftSettings: common),
         .target(
             name: "Gateway",
@@ -97,7 +97,7 @@ let package = Package(
             swiftSettings: common),
         .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
         .testTarget(name: "ProxyTests", dependencies: ["CAllocationCounter", "HTTP", "Proxy"], swiftSettings: common),
-        .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
+        .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
         .testTarget(
             name: "GatewayTests",
