@@ -1,6 +1,8 @@
 /// Writes HTTP/1.1 messages (RFC 9112).
+@usableFromInline
 package enum HTTP1Writer {
     /// `name: value` and the end of the line.
+    @inlinable @inline(__always)
     package static func field(_ name: StaticString, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
         out.append(name)
         out.append(": ")
@@ -8,6 +10,7 @@ package enum HTTP1Writer {
         out.append("\r\n")
     }
 
+    @inlinable @inline(__always)
     package static func field(_ name: StaticString, _ value: StaticString, to out: inout ByteBuffer) {
         out.append(name)
         out.append(": ")
@@ -15,6 +18,7 @@ package enum HTTP1Writer {
         out.append("\r\n")
     }
 
+    @inlinable @inline(__always)
     package static func field(_ name: StaticString, _ value: UInt64, to out: inout ByteBuffer) {
         out.append(name)
         out.append(": ")
@@ -56,7 +60,15 @@ package enum HTTP1Writer {
         let nameEnd = Int(field.name.start) + field.name.count
         var position = Int(field.value.start) + field.value.count
         let bytes = unsafe head.arena.readable
-        guard nameEnd < Int(field.value.start), position < limit, limit <= bytes.count else { return nil }
+        guard nameEnd < Int(field.value.start), position < limit, limit <= bytes.count,
+            let base = bytes.baseAddress
+        else { return nil }
+        // "name: value" and CRLF, which nearly all lines are.
+        if nameEnd &+ 2 == Int(field.value.start), position &+ 2 <= limit, unsafe base[nameEnd &+ 1] == 0x20,
+            unsafe base[position] == 0x0D && base[position &+ 1] == 0x0A
+        {
+            return position &+ 2
+        }
         // Only white space stands between them; more of it after the value is part of the line.
         for between in (nameEnd + 1)..<Int(field.value.start) {
             guard unsafe bytes[between] == 0x20 || bytes[between] == 0x09 else { return nil }
@@ -75,7 +87,13 @@ package enum HTTP1Writer {
     /// `HTTP/1.1 status reason`; an empty reason is replaced by the standard one.
     package static func statusLine(_ status: UInt16, reason: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
         out.append("HTTP/1.1 ")
-        out.appendDecimal(UInt64(status))
+        if (100...999).contains(status) {
+            out.append(UInt8(truncatingIfNeeded: 0x30 + status / 100))
+            out.append(UInt8(truncatingIfNeeded: 0x30 + status / 10 % 10))
+            out.append(UInt8(truncatingIfNeeded: 0x30 + status % 10))
+        } else {
+            out.appendDecimal(UInt64(status))
+        }
         out.append(" ")
         if reason.count > 0 { unsafe out.append(reason) } else { out.append(Status.reason(status)) }
         out.append("\r\n")

@@ -66,19 +66,26 @@ package struct HeadScanner: Sendable {
 
     /// - Parameter bytes: everything received since the head's first octet.
     package mutating func search(_ bytes: UnsafeRawBufferPointer, limits: HeadLimits) -> HeadSearch {
-        while let offset = unsafe Octet.firstIndex(of: 0x0A, in: UnsafeRawBufferPointer(rebasing: bytes[scanned...])) {
-            let end = scanned + offset
-            if let rejection = excess(end, limits) { return .rejected(rejection) }
-            guard end > lineStart, unsafe bytes[end - 1] == 0x0D else {
-                return .rejected(.malformed("a line ends in LF without CR"))
+        if let base = bytes.baseAddress {
+            var position = scanned
+            // Sixteen octets at a time, the last ones one by one: nothing behind them may be read.
+            while position <= bytes.count - 16 {
+                let words = unsafe OctetScan.words(OctetScan.load(base + position) .== OctetScan.all(0x0A))
+                var low = words.low
+                var high = words.high
+                while low | high != 0 {
+                    let lane = low != 0 ? low.trailingZeroBitCount >> 3 : 8 + high.trailingZeroBitCount >> 3
+                    if let outcome = unsafe lineEnded(base, at: position + lane, limits) { return outcome }
+                    if low != 0 { low &= ~(0xFF << UInt64(lane * 8)) } else { high &= ~(0xFF << UInt64(lane * 8 - 64)) }
+                }
+                position += 16
             }
-            let lineIsEmpty = end == lineStart + 1
-            lineStart = end + 1
-            scanned = end + 1
-            if lineIsEmpty && startLineSeen {
-                return scanned > limits.headBytes ? .rejected(.headTooLarge) : .complete(length: scanned)
+            while position < bytes.count {
+                if unsafe base[position] == 0x0A, let outcome = unsafe lineEnded(base, at: position, limits) {
+                    return outcome
+                }
+                position += 1
             }
-            if !lineIsEmpty { startLineSeen = true }
         }
         // Before the start line the caller may still take empty lines away, so that what was scanned would move.
         if unsafe startLineSeen || (bytes.count > 0 && bytes[0] != 0x0D) { scanned = bytes.count }
@@ -86,8 +93,26 @@ package struct HeadScanner: Sendable {
         return .incomplete
     }
 
+    /// A line ends at `end`, where an LF stands; the outcome when it is the last, or must not end so.
+    @inline(__always)
+    private mutating func lineEnded(_ base: UnsafeRawPointer, at end: Int, _ limits: HeadLimits) -> HeadSearch? {
+        if let rejection = excess(end, limits) { return .rejected(rejection) }
+        guard end > lineStart, unsafe base[end - 1] == 0x0D else {
+            return .rejected(.malformed("a line ends in LF without CR"))
+        }
+        let lineIsEmpty = end == lineStart + 1
+        lineStart = end + 1
+        scanned = end + 1
+        if lineIsEmpty && startLineSeen {
+            return scanned > limits.headBytes ? .rejected(.headTooLarge) : .complete(length: scanned)
+        }
+        if !lineIsEmpty { startLineSeen = true }
+        return nil
+    }
+
     /// What is too large when no line has ended before `position`. The limit that comes first in the bytes decides,
     /// so that the answer does not hang on how they are cut.
+    @inline(__always)
     private func excess(_ position: Int, _ limits: HeadLimits) -> Rejection? {
         // A start line is a method, the target and a version.
         let (startLineEnd, overflow) = lineStart.addingReportingOverflow(limits.targetBytes &+ 64)

@@ -1,4 +1,5 @@
 /// The field names that the gateway knows by number. Any other name is ``other`` and is kept as it came.
+@usableFromInline
 package enum FieldID: UInt8, Sendable, CaseIterable {
     case other
     case authorization, connection, contentLength, contentType, cookie, date, expect, forwarded, host, keepAlive
@@ -6,8 +7,18 @@ package enum FieldID: UInt8, Sendable, CaseIterable {
     case retryAfter, secWebSocketKey, server, setCookie, te, trailer, transferEncoding, upgrade, via, wwwAuthenticate
     case xForwardedFor, xForwardedHost, xForwardedPort, xForwardedProto, xRequestID, tokenGatewayError
 
+    // The one that is derived from the raw values is a call through a table from the other modules.
+    @inlinable
+    package static func == (one: FieldID, other: FieldID) -> Bool {
+        unsafe unsafeBitCast(one, to: UInt8.self) == unsafeBitCast(other, to: UInt8.self)
+    }
+
     /// The name in lower case.
-    package var name: StaticString {
+    package var name: StaticString { text }
+
+    /// Inlined, so that ``find(_:)`` compares with constants.
+    @inline(__always)
+    private var text: StaticString {
         switch self {
         case .other: ""
         case .authorization: "authorization"
@@ -76,25 +87,41 @@ package enum FieldID: UInt8, Sendable, CaseIterable {
         _ four: FieldID = .other
     ) -> FieldID {
         // Fixed parameters: a variadic list would be an array on the heap for every field.
-        if unsafe isName(name, one.name) { return one }
-        if two != .other, unsafe isName(name, two.name) { return two }
-        if three != .other, unsafe isName(name, three.name) { return three }
-        if four != .other, unsafe isName(name, four.name) { return four }
+        if unsafe isName(name, one.text) { return one }
+        if two != .other, unsafe isName(name, two.text) { return two }
+        if three != .other, unsafe isName(name, three.text) { return three }
+        if four != .other, unsafe isName(name, four.text) { return four }
         return .other
     }
 
     /// Compares octets of a token with a name of letters and `-` of the same length: setting bit 5 folds the case of
-    /// letters, leaves `-` alone, and makes neither of any other token character.
+    /// letters, leaves `-` alone, and makes neither of any other token character. A word at a time, the last one
+    /// overlapping the one before it; the name's words and its length are constants.
     @inline(__always)
     private static func isName(_ bytes: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
-        let other = unsafe name.utf8Start
         let count = name.utf8CodeUnitCount
-        guard bytes.count == count, unsafe bytes[count - 1] | 0x20 == other[count - 1] else { return false }
-        var difference: UInt8 = 0
-        for index in 0..<count {
-            unsafe difference |= (bytes[index] | 0x20) ^ other[index]
+        guard bytes.count == count, let base = bytes.baseAddress else { return false }
+        let other = unsafe UnsafeRawPointer(name.utf8Start)
+        if count >= 8 {
+            if unsafe folded(base, count - 8, UInt64.self) != folded(other, count - 8, UInt64.self) { return false }
+            if count > 24, unsafe folded(base, 16, UInt64.self) != folded(other, 16, UInt64.self) { return false }
+            if count > 16, unsafe folded(base, 8, UInt64.self) != folded(other, 8, UInt64.self) { return false }
+            return unsafe count == 8 || folded(base, 0, UInt64.self) == folded(other, 0, UInt64.self)
         }
-        return difference == 0
+        if count >= 4 {
+            if unsafe folded(base, count - 4, UInt32.self) != folded(other, count - 4, UInt32.self) { return false }
+            return unsafe count == 4 || folded(base, 0, UInt32.self) == folded(other, 0, UInt32.self)
+        }
+        if unsafe folded(base, count - 2, UInt16.self) != folded(other, count - 2, UInt16.self) { return false }
+        return unsafe count == 2 || folded(base, 0, UInt16.self) == folded(other, 0, UInt16.self)
+    }
+
+    @inline(__always)
+    private static func folded<Word: FixedWidthInteger & BitwiseCopyable>(
+        _ bytes: UnsafeRawPointer, _ offset: Int, _: Word.Type
+    ) -> Word {
+        // 0x20 in each octet.
+        unsafe bytes.loadUnaligned(fromByteOffset: offset, as: Word.self) | (Word.max / 0xFF &* 0x20)
     }
 
     /// Fields that concern one connection only and are never forwarded as received (RFC 9110 7.6.1, 11.7).
