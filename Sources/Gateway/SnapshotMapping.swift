@@ -17,7 +17,9 @@ extension WorkerConfiguration {
         let codes = GatewayError.allCases.map { $0.code.description }
         let extended =
             names?.extended(routes: routeNames, upstreams: upstreamNames)
-            ?? MetricNames(routes: routeNames, upstreams: upstreamNames, errorCodes: codes)
+            ?? MetricNames(
+                routes: routeNames, upstreams: upstreamNames, errorCodes: codes,
+                sessionFailures: HTTP2Abuse.allCases.map { $0.label.description })
         let grants = snapshot.grants.map(\.name)
         self.init(
             table: RouteTable(snapshot.routes.map { RouteRule($0, in: snapshot) }),

@@ -92,6 +92,21 @@ package enum MetricsPage {
             "token_gateway_caller_connections_opened_total", .counter, help: "Connections that callers made.")
         writer.sample(totals.callerConnectionsTotal)
         writer.beginFamily(
+            "token_gateway_caller_http2_connections_total", .counter,
+            help: "Connections of callers that spoke HTTP/2.")
+        writer.sample(totals.sessionsTotal)
+        writer.beginFamily(
+            "token_gateway_http2_abuse_total", .counter,
+            help: "HTTP/2 connections of callers that were ended for what the caller did, by kind.")
+        for (kind, count) in totals.sessionFailures.sorted(by: { $0.key < $1.key }) {
+            writer.sample([("kind", kind)], count)
+        }
+        writer.beginFamily(
+            "token_gateway_caller_tls_handshakes_total", .counter, help: "TLS handshakes with callers, by outcome.")
+        writer.sample([("kind", "failed")], totals.callerHandshakesFailed)
+        writer.sample([("kind", "full")], totals.callerHandshakesFull)
+        writer.sample([("kind", "resumed")], totals.callerHandshakesResumed)
+        writer.beginFamily(
             "token_gateway_bytes_total", .counter, help: "Bytes read and written, by side, as on the wire.")
         writer.sample([("side", "caller"), ("direction", "received")], totals.bytesFromCallers)
         writer.sample([("side", "caller"), ("direction", "sent")], totals.bytesToCallers)

@@ -1,5 +1,4 @@
 import OpenSSLKit
-import Reactor
 
 /// What a worker needs to know of a listener.
 struct ListenerSettings: Sendable {
@@ -9,16 +8,7 @@ struct ListenerSettings: Sendable {
     var tls: TLSServerSettings?
     var allowsHTTP1 = true
     var allowsHTTP2 = true
-}
 
-extension Worker {
-    /// Adds a listening socket; the worker owns it from now on.
-    func listen(_ descriptor: Descriptor, shared: Bool, settings: ListenerSettings) throws {
-        guard settings.tls == nil else { throw TLSListenersUnavailable() }
-        try listen(descriptor, shared: shared)
-    }
-}
-
-private struct TLSListenersUnavailable: Error, CustomStringConvertible {
-    var description: String { "this worker has no TLS for callers" }
+    /// Plain, both versions of HTTP.
+    static let plain = ListenerSettings(name: "")
 }

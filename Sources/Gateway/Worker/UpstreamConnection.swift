@@ -112,7 +112,7 @@ final class UpstreamRuntime {
             context = main
             if settings.protocolChoice == .automatic {
                 var http1 = tls
-                http1.alpn = ["http/1.1"]
+                http1.alpn = UpstreamSettings.ProtocolChoice.http1.alpn
                 upgradeContext = try TLSClientContext(http1, sharingRootsOf: main)
             } else {
                 upgradeContext = nil

@@ -1,6 +1,7 @@
 import HTTP
 import OpenSSLKit
 import Reactor
+import Telemetry
 
 /// A connected socket, with TLS or without, and what is on its way through it. Worker thread only. While nothing is on
 /// its way it owns no buffer.

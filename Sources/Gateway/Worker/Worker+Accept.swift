@@ -2,6 +2,7 @@ import HTTP
 import OpenSSLKit
 import Proxy
 import Reactor
+import Telemetry
 
 /// New callers: accepting, TLS, and which version of HTTP they speak.
 extension Worker {
@@ -102,12 +103,12 @@ extension Worker {
             case .needsInput:
                 continue
             case .failed(let error):
-                counters.handshakeFailed()
+                counters.callerHandshakeFailed()
                 noteHandshake(connection, error.reason)
                 closeCaller(connection)
                 return
             case .complete:
-                counters.handshakeCompleted(resumed: engine.sessionReused)
+                counters.callerHandshakeCompleted(resumed: engine.sessionReused)
                 let rest = UnsafeRawBufferPointer(rebasing: input[step.consumed...])
                 if let error = decrypt(&connection.wire, engine, rest) {
                     noteHandshake(connection, error.reason)
@@ -146,7 +147,8 @@ extension Worker {
         log.begin(
             level: .info, unixMilliseconds: WallClock.milliseconds(), message: "a caller's TLS handshake failed")
         log.field("listener", connection.listener.settings.name)
-        log.field("caller", bytes: connection.identity.address.span)
+        let address = connection.identity.address
+        log.field("caller", bytes: address.span)
         log.field("reason", reason)
         log.end()
     }

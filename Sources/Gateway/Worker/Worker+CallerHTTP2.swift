@@ -8,7 +8,7 @@ extension Worker {
     func startSession(_ connection: CallerConnection) {
         let limits = configuration.limits
         var settings = HTTP2Settings()
-        settings.maxConcurrentStreams = limits.streams
+        settings.maxConcurrentStreams = limits.http2Streams
         settings.head = limits.head
         settings.allowsConnectProtocol = true
         guard let session = HTTP2Session(role: .server, settings: settings) else {
@@ -114,14 +114,15 @@ extension Worker {
 
     /// The connection broke a rule, or asks for too much: it is told why and closed.
     private func sessionFailed(_ connection: CallerConnection, _ failure: HTTP2Failure) {
-        counters.sessionFailed(kind: Int(failure.kind.rawValue))
+        counters.sessionFailed(kind: Int(failure.abuse.rawValue))
         if now &- handshakeNotedAt >= 1000 {
             handshakeNotedAt = now
             log.begin(
                 level: .warning, unixMilliseconds: WallClock.milliseconds(),
                 message: "a caller's HTTP/2 connection was ended")
-            log.field("caller", bytes: connection.identity.address.span)
-            log.field("kind", failure.kind.label.description)
+            let address = connection.identity.address
+            log.field("caller", bytes: address.span)
+            log.field("kind", failure.abuse.label.description)
             log.field("reason", failure.reason.description)
             log.end()
         }

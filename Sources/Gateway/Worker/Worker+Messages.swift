@@ -13,7 +13,6 @@ extension Worker {
             credentialAnswered(waiter, result)
         case .configuration(let configuration):
             reconfigure(configuration)
-        case .certificates: break
         case .resolved(let lookup, let result):
             if let runtime = lookups.removeValue(forKey: lookup) { addressesFound(runtime, result) }
         case .certificates(let name, let settings):

@@ -395,13 +395,16 @@ extension Worker {
 
     /// With attempts under way, a peer that says nothing for long is asked whether it is there.
     func watchSilence(_ connection: UpstreamConnection) {
-        setWait(connection, .silence, after: connection.runtime.settings.pingInterval)
+        guard let interval = connection.runtime.settings.pingInterval else {
+            setWait(connection, .nothing)
+            return
+        }
+        setWait(connection, .silence, after: interval)
     }
 
     func silenceLasted(_ connection: UpstreamConnection) {
-        guard connection.streamCount > 0 else { return }
+        guard connection.streamCount > 0, let interval = connection.runtime.settings.pingInterval else { return }
         let quiet = now &- connection.receivedAt
-        let interval = connection.runtime.settings.pingInterval
         guard quiet >= interval else {
             setWait(connection, .silence, after: interval - quiet)
             return

@@ -122,6 +122,8 @@ package struct MessageFlags: OptionSet, Sendable {
     @inlinable package static var hasDate: MessageFlags { MessageFlags(rawValue: 512) }
     /// The request target is `*`.
     @inlinable package static var asteriskForm: MessageFlags { MessageFlags(rawValue: 1024) }
+    /// It came by HTTP/2.
+    @inlinable package static var http2: MessageFlags { MessageFlags(rawValue: 2048) }
 }
 
 /// The head of a request or a response, or a trailer section, in a form that no protocol version shows through:
