@@ -34,6 +34,29 @@ enum OctetScan {
         return 8 &+ high.trailingZeroBitCount >> 3
     }
 
+    /// The last lane that is true, where there is one.
+    @inline(__always)
+    static func last(_ mask: Mask) -> Int {
+        let (low, high) = words(mask)
+        return high != 0 ? 15 &- high.leadingZeroBitCount >> 3 : 7 &- low.leadingZeroBitCount >> 3
+    }
+
+    /// One bit for each lane, the first lane lowest.
+    @inline(__always)
+    static func lanes(_ mask: Mask) -> UInt32 {
+        let (low, high) = words(mask)
+        // The product moves the bit of octet i, of which only the lowest is left, to bit 56 + i.
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let gather: UInt64 = 0x0102_0408_1020_4080
+        return UInt32(truncatingIfNeeded: ((low & ones) &* gather) >> 56 | ((high & ones) &* gather) >> 48 & 0xFF00)
+    }
+
+    @inline(__always)
+    static func isAny(_ mask: Mask) -> Bool {
+        let (low, high) = words(mask)
+        return low | high != 0
+    }
+
     /// Where the letters, digits and hyphens from `start` end: nearly every field name is made of these.
     @inline(__always)
     static func plainNameEnd(_ memory: UnsafeRawPointer, from start: Int) -> Int {

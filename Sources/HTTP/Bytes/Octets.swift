@@ -154,6 +154,15 @@ package enum Octet {
     package static func decimal(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
         guard bytes.count > 0 else { return nil }
         var value: UInt64 = 0
+        if bytes.count <= 18 {
+            // Below 10^18: nothing can overflow.
+            for index in 0..<bytes.count {
+                let digit = unsafe bytes[index] &- 0x30
+                guard digit < 10 else { return nil }
+                value = value &* 10 &+ UInt64(digit)
+            }
+            return value
+        }
         for index in 0..<bytes.count {
             let byte = unsafe bytes[index]
             guard isDigit(byte) else { return nil }

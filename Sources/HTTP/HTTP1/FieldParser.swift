@@ -9,6 +9,9 @@ package struct FieldSummary {
     package var connectionClose = false
     package var connectionKeepAlive = false
     package var connectionUpgrade = false
+    /// A Connection field says something else than "keep-alive" alone: it may name fields.
+    var connectionNominates = false
+    var hasKeepAliveField = false
     package var rejection: Rejection?
 
     package init() {}
@@ -34,23 +37,24 @@ package enum FieldParser {
         let bytes = unsafe head.arena.readable
         guard let base = bytes.baseAddress else { return .malformed("a field line does not end in CRLF") }
         var position = start
-        var hasConnectionOptions = false
         while true {
             // Zeros follow the content: an octet that is not zero is one of it.
-            if unsafe base[position] == 0x0D && base[position + 1] == 0x0A { break }
+            if unsafe base[position] == 0x0D && base[position &+ 1] == 0x0A { break }
             if unsafe head.fields.count >= limits.fieldCount || !parsePlainLine(base, &position, &head) {
                 if let rejection = unsafe parseUnusualLine(bytes, &position, &head, limits, section) {
                     return rejection
                 }
             }
-            let id = head.fields[head.fields.count - 1].id
-            if id != .other {
-                hasConnectionOptions = hasConnectionOptions || id == .connection
-                note(id, head.fields[head.fields.count - 1].value, &head, &summary)
-            }
+            let last = head.fields.count &- 1
+            let id = head.fields[last].id
+            if id != .other { note(id, head.fields[last].value, &head, &summary) }
         }
         head.fieldLinesEnd = UInt32(truncatingIfNeeded: position)
-        if hasConnectionOptions, let rejection = dropNominated(&head) { return rejection }
+        if summary.connectionNominates {
+            if let rejection = dropNominated(&head) { return rejection }
+        } else if summary.connectionKeepAlive && summary.hasKeepAliveField {
+            head.drop(.keepAlive)
+        }
         return summary.rejection
     }
 
@@ -59,25 +63,26 @@ package enum FieldParser {
     private static func parsePlainLine(
         _ base: UnsafeRawPointer, _ position: inout Int, _ head: inout MessageHead
     ) -> Bool {
+        // Positions are within a head of at most some megabytes: sums of them do not overflow.
         let nameStart = position
         let nameEnd = unsafe OctetScan.plainNameEnd(base, from: nameStart)
         guard unsafe nameEnd > nameStart && base[nameEnd] == 0x3A else { return false }
-        var start = nameEnd + 1
-        while unsafe base[start] == 0x20 { start += 1 }
+        var start = nameEnd &+ 1
+        while unsafe base[start] == 0x20 { start &+= 1 }
         let lineEnd = unsafe OctetScan.plainValueEnd(base, from: start)
-        guard unsafe base[lineEnd] == 0x0D && base[lineEnd + 1] == 0x0A else { return false }
+        guard unsafe base[lineEnd] == 0x0D && base[lineEnd &+ 1] == 0x0A else { return false }
         var end = lineEnd
-        while end > start, unsafe base[end - 1] == 0x20 { end -= 1 }
+        while end > start, unsafe base[end &- 1] == 0x20 { end &-= 1 }
         if end == start {
-            start = nameEnd + 1
+            start = nameEnd &+ 1
             end = start
         }
         head.fields.append(
             Field(
-                id: unsafe FieldID.find(UnsafeRawBufferPointer(start: base + nameStart, count: nameEnd - nameStart)),
-                name: Slice(start: nameStart, length: nameEnd - nameStart),
-                value: Slice(start: start, length: end - start)))
-        position = lineEnd + 2
+                id: unsafe FieldID.find(base + nameStart, nameEnd &- nameStart),
+                name: Slice(start: nameStart, length: nameEnd &- nameStart),
+                value: Slice(start: start, length: end &- start)))
+        position = lineEnd &+ 2
         return true
     }
 
@@ -170,8 +175,10 @@ package enum FieldParser {
             }
         case .date:
             head.flags.insert(.hasDate)
-        case .other, .authorization, .contentType, .cookie, .forwarded, .keepAlive, .location, .maxForwards,
-            .proxyAuthenticate, .proxyAuthenticationInfo, .proxyAuthorization, .proxyConnection, .retryAfter,
+        case .keepAlive:
+            summary.hasKeepAliveField = true
+        case .other, .authorization, .contentType, .cookie, .forwarded, .location, .maxForwards, .proxyAuthenticate,
+            .proxyAuthenticationInfo, .proxyAuthorization, .proxyConnection, .retryAfter,
             .secWebSocketKey, .server, .setCookie, .trailer, .via, .xForwardedFor, .xForwardedHost,
             .xForwardedPort, .xForwardedProto, .xRequestID, .tokenGatewayError:
             break
@@ -202,6 +209,7 @@ package enum FieldParser {
             summary.connectionKeepAlive = true
             return
         }
+        summary.connectionNominates = true
         var close = false
         var keepAlive = false
         var upgrade = false

@@ -31,8 +31,9 @@ package enum HTTP1Writer {
     package static func fields(of head: borrowing MessageHead, to out: inout ByteBuffer) {
         var runStart = 0
         var runEnd = 0
-        for index in 0..<head.fields.count where !head.fields[index].isDropped {
-            let field = head.fields[index]
+        let fields = unsafe head.fields.buffer
+        for index in 0..<fields.count where unsafe !fields[index].isDropped {
+            let field = unsafe fields[index]
             let start = Int(field.name.start)
             guard let end = lineEnd(of: field, in: head) else {
                 copy(runStart, runEnd, of: head, to: &out)
@@ -55,6 +56,7 @@ package enum HTTP1Writer {
 
     /// Where the line of `field` ends in the arena, its LF included; nil when name and value do not stand in one line
     /// of a head that came as HTTP/1.
+    @inline(__always)
     private static func lineEnd(of field: Field, in head: borrowing MessageHead) -> Int? {
         let limit = Int(head.fieldLinesEnd)
         let nameEnd = Int(field.name.start) + field.name.count

@@ -34,6 +34,10 @@ package struct FieldList: RandomAccessCollection, MutableCollection {
         return unsafe base! + index
     }
 
+    /// For loops over all of them: no bound is compared in release builds.
+    @inlinable @inline(__always)
+    var buffer: UnsafeBufferPointer<Field> { unsafe UnsafeBufferPointer(start: base, count: count) }
+
     @inlinable
     package mutating func append(_ field: Field) {
         if count == capacity { grow() }

@@ -228,7 +228,8 @@ package struct MessageHead: ~Copyable {
     /// Marks every field with `id` as dropped.
     @inlinable
     package mutating func drop(_ id: FieldID) {
-        for index in fields.indices where fields[index].id == id { fields[index].isDropped = true }
+        let buffer = unsafe fields.buffer
+        for index in 0..<buffer.count where unsafe buffer[index].id == id { fields[index].isDropped = true }
     }
 
     /// Marks every field with `name`, in any case, as dropped.
