@@ -82,7 +82,7 @@ package enum FieldParser {
     }
 
     /// A name that becomes a sensitive one when `_` is read as `-`.
-    private static func isDisguised(_ name: UnsafeRawBufferPointer) -> Bool {
+    static func isDisguised(_ name: UnsafeRawBufferPointer) -> Bool {
         guard unsafe Octet.firstIndex(of: 0x5F, in: name) != nil, name.count <= 32 else { return false }
         return unsafe withUnsafeTemporaryAllocation(byteCount: 32, alignment: 1) { copy in
             for index in 0..<name.count {
@@ -92,7 +92,8 @@ package enum FieldParser {
         }
     }
 
-    private static func note(
+    /// Takes from a field what the gateway must know; the field is the last one of `head`.
+    static func note(
         _ id: FieldID, _ slice: Slice, _ head: inout MessageHead, _ summary: inout FieldSummary,
         _ section: FieldSection
     ) {

@@ -92,6 +92,8 @@ package struct MessageFlags: OptionSet, Sendable {
     package static let hasDate = MessageFlags(rawValue: 512)
     /// The request target is `*`.
     package static let asteriskForm = MessageFlags(rawValue: 1024)
+    /// It came by HTTP/2.
+    package static let http2 = MessageFlags(rawValue: 2048)
 }
 
 /// The head of a request or a response, or a trailer section, in a form that no protocol version shows through:
