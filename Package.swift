@@ -44,12 +44,13 @@ let package = Package(
         .target(name: "CLinux"),
         .target(
             name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .target(name: "CNghttp2", linkerSettings: [.linkedLibrary("nghttp2")]),
         .target(name: "CTOML", cxxSettings: cxxWarnings),
 
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict + hot),
         .target(name: "OpenSSLKit", dependencies: ["COpenSSL"], swiftSettings: strict + hot),
         .target(name: "Telemetry", swiftSettings: common + hot),
-        .target(name: "HTTP", swiftSettings: strict + hot),
+        .target(name: "HTTP", dependencies: ["CNghttp2"], swiftSettings: strict + hot),
         .target(
             name: "TokenStore",
             dependencies: ["OpenSSLKit", .product(name: "GRDB", package: "GRDB.swift")],
