@@ -82,7 +82,7 @@ struct HTTP2HeadReader {
                 name: Slice(start: start, length: name.count), value: slice))
         if id == .other { return }
         if id == .cookie { cookies += 1 }
-        FieldParser.note(id, slice, &head, &summary, section)
+        FieldParser.note(id, slice, &head, &summary)
     }
 
     private var section: FieldSection {

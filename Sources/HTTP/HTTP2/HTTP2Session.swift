@@ -41,6 +41,8 @@ package final class HTTP2Session {
     var closed = HTTP2ClosedStreams()
     var resetQueue: [Int] = []
     var roomy: [Int] = []
+    /// Detached streams that have sent everything, or are closed.
+    var detached: [Int] = []
 
     // MARK: Input
     var prefaceLeft: Int
@@ -152,10 +154,35 @@ package final class HTTP2Session {
         unsafe UnsafeMutableRawPointer(bitPattern: index + 1)
     }
 
-    /// The driver has finished with the stream, which is reset when it is still open: with NO_ERROR by a server that
-    /// has answered and does not want the rest of the request (RFC 9113 8.1), else with CANCEL.
+    /// The driver has finished with the stream. Where ``finish(_:)`` was called, all that was accepted still leaves
+    /// first. A stream that is open then is reset: with NO_ERROR by a server that has answered and does not want the
+    /// rest of the request (RFC 9113 8.1), else with CANCEL.
     package func release(_ stream: HTTP2Stream) {
-        guard stream.isUsed else { return }
+        guard stream.isUsed, !stream.isDetached else { return }
+        if stream.isFinishing, !stream.isLocalDone, !stream.isClosed, !stream.isLocalReset, failure == nil {
+            stream.isDetached = true
+            stream.isTold = true
+            stream.owner = -1
+            stream.wantsRoom = false
+            return
+        }
+        letGo(stream)
+    }
+
+    /// Notes that a stream without an owner may be given back when no call of nghttp2 is under way.
+    func detachedEnded(_ stream: HTTP2Stream) {
+        if stream.isDetached { detached.append(stream.index) }
+    }
+
+    func reapDetached() {
+        while let index = detached.popLast() {
+            guard streams[index].isDetached else { continue }
+            streams[index].isDetached = false
+            letGo(streams[index])
+        }
+    }
+
+    private func letGo(_ stream: HTTP2Stream) {
         if !stream.isClosed {
             if !stream.isLocalReset {
                 let hasAnswered = role == .server && stream.isLocalDone

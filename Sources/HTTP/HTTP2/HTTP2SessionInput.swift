@@ -30,6 +30,7 @@ extension HTTP2Session {
             return HTTP2Step(consumed: 0, event: .none)
         }
         if frameLeft == 0 { endFrame() } else if isFirst && frameType != HTTP2Frame.data { settle() }
+        if !detached.isEmpty { reapDetached() }
         if budget.isExceeded { fail(budget.failure(type: frameType)) }
         if failure != nil { return HTTP2Step(consumed: 0, event: .none) }
         return HTTP2Step(consumed: count, event: takeEvent())
@@ -355,6 +356,7 @@ extension HTTP2Session {
         stream.isClosed = true
         deactivate(stream)
         stream.outbound.removeAll()
+        detachedEnded(stream)
         if stream.isPeerDone && stream.isLocalDone && !stream.isTold && !stream.isFaulty {
             budget.streamCompleted()
             return

@@ -38,6 +38,7 @@ extension HTTP2Session {
 
     private func end(_ output: inout ByteBuffer) {
         swap(&out, &output)
+        if !detached.isEmpty { reapDetached() }
     }
 
     /// Makes what is due, round by round, so that each stream has its turn.
@@ -386,7 +387,10 @@ extension HTTP2Session {
             unsafe out.append(UnsafeRawBufferPointer(rebasing: stream.outbound.readable[..<count]))
             stream.outbound.consume(count)
         }
-        if ends { stream.isLocalDone = true }
+        if ends {
+            stream.isLocalDone = true
+            detachedEnded(stream)
+        }
         if stream.wantsRoom && !stream.isRoomy && stream.outbound.count < Self.roomyBytes {
             stream.isRoomy = true
             roomy.append(index)
@@ -402,7 +406,10 @@ extension HTTP2Session {
             sentIndex = -1
             guard let stream = unsafe find(frame.pointee.hd.stream_id) else { return }
             sentIndex = stream.index
-            if unsafe frame.pointee.hd.flags & HTTP2Frame.endStream != 0 { stream.isLocalDone = true }
+            if unsafe frame.pointee.hd.flags & HTTP2Frame.endStream != 0 {
+                stream.isLocalDone = true
+                detachedEnded(stream)
+            }
         case HTTP2Frame.reset:
             guard let stream = unsafe find(frame.pointee.hd.stream_id) else { return }
             stream.isLocalDone = true

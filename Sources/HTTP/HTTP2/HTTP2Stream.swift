@@ -53,6 +53,8 @@ package final class HTTP2Stream {
     var round: UInt32 = 0
 
     // MARK: Ending
+    /// The driver has released it before all that it accepted was sent.
+    var isDetached = false
     /// The driver has reset it.
     var isLocalReset = false
     /// nghttp2 has reset it for a fault of the peer.
@@ -90,6 +92,7 @@ package final class HTTP2Stream {
         isActive = false
         isRoomy = false
         round = 0
+        isDetached = false
         isLocalReset = false
         isFaulty = false
         isTold = false
