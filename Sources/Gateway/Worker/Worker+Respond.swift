@@ -164,7 +164,7 @@ extension Worker {
             session.respond(stream, ends: !withBody, into: &caller.wire.outbound) { encoder, out in
                 ProblemResponse.writeHTTP2(
                     error, reason: reason, requestID: requestID, grant: grant, retryAfter: retryAfter, date: date,
-                    encoder: &encoder, to: &out, body: &body)
+                    withBody: withBody, encoder: &encoder, to: &out, body: &body)
             }
             if withBody {
                 session.send(body.readable, on: stream)
