@@ -86,7 +86,7 @@ struct ExampleTests {
                 place = Place(rawValue: String(line.dropFirst().prefix { $0 != "." && $0 != "]" })) ?? .top
             }
             let body = line.hasPrefix("#") ? line.dropFirst() : line[...]
-            let name = body.prefix { $0.isLetter || $0 == "_" }
+            let name = body.prefix { $0.isLetter || $0.isNumber || $0 == "_" }
             guard !name.isEmpty, body.dropFirst(name.count).hasPrefix(" = ") else { return nil }
             return Entry(index: index, place: place, name: String(name), isCommented: line.hasPrefix("#"))
         }
