@@ -89,7 +89,8 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
     for (size_t i = 0; i < server->key_count; i++) {
         if (CRYPTO_memcmp(name, server->keys[i].name, sizeof server->keys[i].name) != 0) continue;
         if (!start_ticket(&server->keys[i], iv, cipher, mac, seal)) return -1;
-        return i == 0 ? 1 : 2;  // 2: give a new one, sealed with the first key
+        // 2: and give a new one, sealed with the first key; with TLS 1.3 each is for one use (RFC 8446 C.4).
+        return i == 0 && SSL_version(ssl) != TLS1_3_VERSION ? 1 : 2;
     }
     return 0;  // a full handshake
 }

@@ -16,6 +16,7 @@ package enum MetricsPage {
         writeGrants(input.grants.sorted { $0.name < $1.name }, to: &writer)
         writeStore(input.control, to: &writer)
         writeConfiguration(input, to: &writer)
+        writeCertificates(input.certificates, to: &writer)
         writeProcess(input.process, to: &writer)
         return writer.bytes
     }
@@ -200,6 +201,22 @@ package enum MetricsPage {
         writer.sample(input.isDraining ? 1 : 0)
         writer.beginFamily("token_gateway_ready", .gauge, help: "1 while /readyz says that traffic is welcome.")
         writer.sample(input.isReady ? 1 : 0)
+    }
+
+    private static func writeCertificates(
+        _ certificates: [CertificateMetrics], to writer: inout PrometheusWriter
+    ) {
+        writer.beginFamily(
+            "token_gateway_certificate_expiry_timestamp_seconds", .gauge,
+            help: "When the certificate of a listener expires, Unix time.")
+        var last: CertificateMetrics?
+        for certificate in certificates.sorted(by: {
+            ($0.listener, $0.name, $0.expiry) < ($1.listener, $1.name, $1.expiry)
+        }) {
+            defer { last = certificate }
+            guard last?.listener != certificate.listener || last?.name != certificate.name else { continue }
+            writer.sample([("listener", certificate.listener), ("name", certificate.name)], certificate.expiry)
+        }
     }
 
     private static func writeProcess(_ process: ProcessFacts, to writer: inout PrometheusWriter) {
