@@ -104,29 +104,33 @@ import Testing
 
     @Test(.enabled(if: allocations_of_this_thread() >= 0))
     func `blocks cost no allocation, evictions and size changes included`() {
-        var encoder = HPACKEncoder()
-        var out = ByteBuffer(capacity: 16_384)
-        let request = HPACKTypicalRequest()
-        var values = (0..<40).map { octets(String(repeating: "v\($0)", count: 20)) }
-        values.append(octets(String(repeating: "x", count: 1000)))
-        let name = octets("X-Changing")
-        func run(_ number: UInt64) {
-            out.removeAll()
-            request.write(to: &encoder, &out, number: number)
-            for index in values.indices {
-                for _ in 0..<2 {
-                    name.withUnsafeBytes { name in
-                        values[index].withUnsafeBytes { encoder.field(.other, name: name, value: $0, to: &out) }
-                    }
-                }
-            }
-            if number % 10 == 0 { encoder.setPeerTableSize(number % 20 == 0 ? 1000 : 4096) }
-        }
-        for number in UInt64(0)..<20 { run(number) }
+        var steady = SteadyBlocks()
+        for number in 0..<20 { steady.run(UInt64(number)) }
         let before = allocations_of_this_thread()
-        for number in UInt64(0)..<200 { run(number) }
+        for number in 0..<200 { steady.run(UInt64(number)) }
         let allocations = allocations_of_this_thread() - before
         #expect(allocations == 0)
+    }
+}
+
+private struct SteadyBlocks: ~Copyable {
+    var encoder = HPACKEncoder()
+    var out = ByteBuffer(capacity: 16_384)
+    let request = HPACKTypicalRequest()
+    let values = (0..<40).map { octets(String(repeating: "v\($0)", count: 20)) }
+    let name = octets("X-Changing")
+
+    mutating func run(_ number: UInt64) {
+        out.removeAll()
+        request.write(to: &encoder, &out, number: number)
+        for index in values.indices {
+            for _ in 0..<2 {
+                name.withUnsafeBytes { name in
+                    values[index].withUnsafeBytes { encoder.field(.other, name: name, value: $0, to: &out) }
+                }
+            }
+        }
+        if number % 10 == 0 { encoder.setPeerTableSize(number % 20 == 0 ? 1000 : 4096) }
     }
 }
 
