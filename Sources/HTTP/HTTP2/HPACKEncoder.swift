@@ -131,6 +131,10 @@ package struct HPACKEncoder: ~Copyable {
         unsafe field(name, HPACKOctets.bytes(value), to: &out)
     }
 
+    package mutating func field(_ name: StaticString, _ value: [UInt8], to out: inout ByteBuffer) {
+        unsafe value.withUnsafeBytes { unsafe field(name, $0, to: &out) }
+    }
+
     /// A number in decimal digits; never put into the table.
     package mutating func field(_ name: StaticString, _ value: UInt64, to out: inout ByteBuffer) {
         let name = unsafe HPACKOctets.bytes(name)
@@ -157,10 +161,15 @@ package struct HPACKEncoder: ~Copyable {
 
     /// The fields of `head` that are not dropped, in order, save those that concern an HTTP/1 connection and `host`,
     /// which have no place in HTTP/2 (RFC 9113 8.2.2, 8.3.1); `te` neither, as it is written anew.
-    package mutating func fields(of head: borrowing MessageHead, to out: inout ByteBuffer) {
+    ///
+    /// - Parameter except: a name in lower case that is left out as well.
+    package mutating func fields(
+        of head: borrowing MessageHead, except: StaticString? = nil, to out: inout ByteBuffer
+    ) {
         for index in 0..<head.fields.count {
             let field = head.fields[index]
             if field.isDropped || Self.isForeign(field.id) { continue }
+            if let except, unsafe Octet.equal(head.bytes(field.name), ignoringCase: except) { continue }
             unsafe self.field(field.id, name: head.bytes(field.name), value: head.bytes(field.value), to: &out)
         }
     }
