@@ -77,7 +77,8 @@ package struct StreamPool: Sendable {
     }
 
     private func index(of connection: Int) -> Int? {
-        connections.firstIndex { $0.number == connection }
+        for index in connections.indices where connections[index].number == connection { return index }
+        return nil
     }
 
     // MARK: Leasing
@@ -112,7 +113,8 @@ package struct StreamPool: Sendable {
     private func wouldOpen(before: Int) -> Bool {
         let room = opening * max(likelyCapacity - 1, 0)
         guard before >= room else { return false }
-        let usable = opening + connections.count { !$0.isDraining }
+        var usable = opening
+        for index in connections.indices where !connections[index].isDraining { usable += 1 }
         return usable < limits.connections && openCount < limits.connections * 2
     }
 
