@@ -234,25 +234,38 @@ package struct ByteBuffer: ~Copyable {
 package final class BufferPool {
     package let blockBytes: Int
     private let limit: Int
-    private var blocks: [UnsafeMutableRawPointer] = unsafe []
+    /// The free block that came back last; the first word of each is the address of the next, so that keeping them
+    /// needs no list that would have to be counted and grown.
+    private var first: UnsafeMutableRawPointer?
+    private var count = 0
 
-    /// - Parameter limit: how many free blocks are kept; more are given back to the system.
+    /// - Parameters:
+    ///   - blockBytes: at least 16.
+    ///   - limit: how many free blocks are kept; more are given back to the system.
     package init(blockBytes: Int, limit: Int) {
-        self.blockBytes = blockBytes
+        self.blockBytes = max(blockBytes, 16)
         self.limit = limit
-        unsafe blocks.reserveCapacity(limit)
+        unsafe first = nil
     }
 
     deinit {
-        while let block = unsafe blocks.popLast() { unsafe free(block) }
+        while count > 0 { unsafe free(take()) }
     }
 
     fileprivate func take() -> UnsafeMutableRawPointer {
-        if let block = unsafe blocks.popLast() { return unsafe block }
-        return unsafe malloc(blockBytes)!
+        guard let block = unsafe first else { return unsafe malloc(blockBytes)! }
+        unsafe first = block.load(as: UnsafeMutableRawPointer?.self)
+        count &-= 1
+        return unsafe block
     }
 
     fileprivate func put(_ block: UnsafeMutableRawPointer) {
-        if unsafe blocks.count < limit { unsafe blocks.append(block) } else { unsafe free(block) }
+        guard count < limit else {
+            unsafe free(block)
+            return
+        }
+        unsafe block.storeBytes(of: first, as: UnsafeMutableRawPointer?.self)
+        unsafe first = block
+        count &+= 1
     }
 }
