@@ -83,7 +83,9 @@ extension HTTP2Session {
             if frameStream == 0 {
                 fail(protocolError("a PRIORITY frame is on stream 0"))
             } else if length == 5 {
-                if unsafe HTTP2Frame.number(input, at: 9) == frameStream { fail(protocolError("a stream depends on itself")) }
+                if unsafe HTTP2Frame.number(input, at: 9) == frameStream {
+                    fail(protocolError("a stream depends on itself"))
+                }
             }
         default:
             budget.spend(1)
