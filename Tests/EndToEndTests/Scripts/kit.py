@@ -90,8 +90,9 @@ class Stream:
         self.frame_sizes = []
         self.is_ended = False
         self.reset = None
+        self.is_answered = False # by a script
         self.window = 0          # what the peer has granted by WINDOW_UPDATE, all in all
-        self.send_window = None
+        self.send_window = 0     # beyond the peer's INITIAL_WINDOW_SIZE
 
     @property
     def status(self):
@@ -219,18 +220,17 @@ class Wire:
                 raise Failure("the stream ended while sending: " + self.state(stream))
             piece, view = bytes(view[:room()]), view[room():]
             self.send_window -= len(piece)
-            record.send_window = self.send_window_of(record) - len(piece)
+            record.send_window -= len(piece)
             self.send(frame(DATA, END_STREAM if ends and not view else 0, stream, piece))
 
     def send_window_of(self, record):
-        if record.send_window is None:
-            record.send_window = 0
         return record.send_window + self.peer.get(INITIAL_WINDOW_SIZE, 65535)
 
     def window_update(self, stream, increment):
         self.send(frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", increment)))
 
     def rst(self, stream, code=CANCEL):
+        self.stream(stream).is_answered = True
         self.send(frame(RST_STREAM, 0, stream, struct.pack(">I", code)))
 
     def goaway(self, last, code=NO_ERROR):
@@ -328,7 +328,7 @@ class Wire:
             else:
                 record = self.stream(stream)
                 record.window += increment
-                record.send_window = (record.send_window or 0) + increment
+                record.send_window += increment
 
     def _data(self, stream, flags, body, parsed):
         record = self.stream(stream)
@@ -529,6 +529,7 @@ class Table:
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             list(pool.map(lambda c: self._run(place, *c), cases))
         print(json.dumps({"done": len(cases)}), flush=True)
+        os._exit(0)           # the threads of the peers are not waited for
 
     def _run(self, place, name, function, arguments):
         started = time.monotonic()

@@ -171,11 +171,15 @@ class FramedExchange(Exchange):
         self.server = server
         self.stream = stream
         self.content = []
+        self.expects = self.field("expect") is not None
         self.is_gone = False
         self.reset_code = None
         self.is_answered = False
 
     def read(self):
+        if self.expects:
+            self.expects = False
+            self.interim(100)
         with self.server.changed:
             while not self.content:
                 if self.is_complete:
