@@ -267,19 +267,6 @@ private func forwarded2(
                 "Upgrade: websocket", "Sec-WebSocket-Key: ours==", "", "",
             ])
     }
-
-    @Test(arguments: [
-        ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), ("", "Kfh9QIsMVZcl6xEPYxPHzW8SZ8w="),
-    ])
-    func `the proof of the handshake is that of RFC 6455`(key: String, accept: String) {
-        #expect(octets(key).withUnsafeBytes { WebSocketKey.accept($0) } == octets(accept))
-    }
-
-    @Test func `a key is 16 octets in Base64`() {
-        #expect(WebSocketKey.key((0, 0)) == octets("AAAAAAAAAAAAAAAAAAAAAA=="))
-        let key = WebSocketKey.key((0x0807_0605_0403_0201, 0x100F_0E0D_0C0B_0A09))
-        #expect(Data(base64Encoded: Data(key)) == Data(1...16))
-    }
 }
 
 @Suite struct HTTP2ResponseTests {
