@@ -123,8 +123,8 @@ package struct HPACKEncoder: ~Copyable {
     }
 
     package mutating func field(_ name: StaticString, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
-        let name = unsafe HPACKOctets.bytes(name)
-        unsafe field(FieldID.find(name), name: name, value: value, to: &out)
+        // Its number is not looked for: the table has it most times.
+        unsafe remembered(nil, HPACKOctets.bytes(name), value, to: &out)
     }
 
     package mutating func field(_ name: StaticString, _ value: StaticString, to out: inout ByteBuffer) {
@@ -208,7 +208,7 @@ package struct HPACKEncoder: ~Copyable {
 
     // MARK: Representations
 
-    /// As a literal that stays out of the table, or as an index of the static table.
+    /// As a literal that stays out of the table.
     private func write(
         _ known: HPACKName, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) {

@@ -48,14 +48,18 @@ enum HPACKOctets {
             let word = unsafe short(base, count)
             return mix((lowering ? lowered(word) : word) ^ first, state ^ second)
         }
+        // Two words at a time; the last one or two overlap what was read before.
         var offset = 0
-        while offset < count &- 8 {
-            let word = unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-            state = mix((lowering ? lowered(word) : word) ^ first, state ^ second)
-            offset &+= 8
+        while offset < count &- 16 {
+            let one = unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+            let other = unsafe base.loadUnaligned(fromByteOffset: offset &+ 8, as: UInt64.self)
+            state = mix((lowering ? lowered(one) : one) ^ first, (lowering ? lowered(other) : other) ^ state)
+            offset &+= 16
         }
-        let word = unsafe base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
-        return mix((lowering ? lowered(word) : word) ^ first, state ^ second)
+        let one = unsafe base.loadUnaligned(fromByteOffset: max(count &- 16, 0), as: UInt64.self)
+        let other = unsafe base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        state = mix((lowering ? lowered(one) : one) ^ first, (lowering ? lowered(other) : other) ^ state)
+        return mix(state ^ first, second)
     }
 
     private static var first: UInt64 { 0xA076_1D64_78BD_642F }
@@ -95,16 +99,18 @@ enum HPACKOctets {
             let word = unsafe short(base, count)
             return unsafe (lowering ? lowered(word) : word) == short(stored, count)
         }
+        // The hashes are the same, so there is most likely no difference: one is looked for at the end only.
+        var difference: UInt64 = 0
         var offset = 0
         while offset < count &- 8 {
             let word = unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
             let other = unsafe stored.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-            if (lowering ? lowered(word) : word) != other { return false }
+            difference |= (lowering ? lowered(word) : word) ^ other
             offset &+= 8
         }
         let word = unsafe base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
         let other = unsafe stored.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
-        return (lowering ? lowered(word) : word) == other
+        return difference | ((lowering ? lowered(word) : word) ^ other) == 0
     }
 
     /// Copies `name` in lower case to memory that has room for it and does not overlap it.
