@@ -124,6 +124,8 @@ final class UpstreamRuntime {
         pool = UpstreamPool(limits: settings.pool)
         streams = StreamPool(
             limits: StreamPool.Limits(
-                connections: settings.pool.connections, streams: settings.maxStreams, waiting: settings.pool.waiting))
+                connections: settings.pool.connections, streams: settings.maxStreams,
+                // While the first connection is made, all wait: as many as would have connections of their own.
+                waiting: settings.pool.connections + settings.pool.waiting))
     }
 }

@@ -193,6 +193,7 @@ extension Worker {
                 upstreamBroken(exchange, rejection)
             } else if exchange.stage == .head {
                 headReceived(exchange)
+                if exchange.upstreamStream === stream, stream.isPeerDone { exchange.machine.responseEnded() }
             } else {
                 upstreamBroken(exchange, .malformed("there is a second response head"))
             }
@@ -247,17 +248,17 @@ extension Worker {
 
     /// Sends on what the stream has kept, as far as the caller takes it.
     func pumpResponseStream(_ exchange: Exchange, _ stream: HTTP2Stream) {
-        guard isForwarding(exchange), let connection = exchange.upstream, let session = connection.session,
-            let caller = exchange.caller
-        else { return }
+        if stream.isPeerDone { exchange.machine.responseEnded() }
+        guard isForwarding(exchange), let connection = exchange.upstream, let caller = exchange.caller else { return }
+        let session = connection.session
         while !stream.inbound.isEmpty {
             guard callerHasRoom(exchange, caller) else { break }
             let piece = UnsafeRawBufferPointer(rebasing: stream.inbound.readable.prefix(Self.highWater))
             guard forwardContent(exchange, piece), exchange.upstreamStream === stream else { return }
             stream.inbound.consume(piece.count)
-            session.consume(piece.count, on: stream)
+            session?.consume(piece.count, on: stream)
         }
-        if session.hasOutput { touch(connection) }
+        if session?.hasOutput == true { touch(connection) }
         guard stream.inbound.isEmpty else { return }
         release(&stream.inbound)
         if stream.isPeerDone {
@@ -270,8 +271,6 @@ extension Worker {
     private func streamBroke(
         _ exchange: Exchange, _ stream: HTTP2Stream, code: UInt32, isRefused: Bool, isLocal: Bool
     ) {
-        // The response is whole: the upstream only does not want the rest of the request (RFC 9113 8.1).
-        if stream.isPeerDone, code == HTTP2Code.noError, isForwarding(exchange) { return }
         if exchange.stage == .tunnel {
             perform(exchange, exchange.machine.upstreamLost(
                 .upstreamProtocol, untouched: false, replayable: false, refused: false))
@@ -341,6 +340,7 @@ extension Worker {
     /// An attempt of the connection has ended, or could not begin.
     func streamReleased(_ connection: UpstreamConnection) {
         connection.streamCount -= 1
+        guard connection.state != .closed else { return }
         if connection.streamCount == 0 {
             counters.upstreamConnectionsChanged(
                 upstream: connection.runtime.settings.metricIndex, active: -1, idle: 1)
@@ -383,8 +383,8 @@ extension Worker {
                 exchange.machine.upstreamLost(
                     error, untouched: exchange.responseUntouched,
                     replayable: exchange.replay.isReplayable, refused: false))
-            // A held rejection outlives its connection.
-            if exchange.upstream === connection, let stream = exchange.upstreamStream {
+            // What came whole outlives its connection; of a held rejection nothing more than its head does.
+            if exchange.upstream === connection, let stream = exchange.upstreamStream, !stream.isPeerDone {
                 releaseStream(exchange, stream, connection)
             }
         }
