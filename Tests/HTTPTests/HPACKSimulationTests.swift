@@ -88,6 +88,48 @@ import Testing
         }
     }
 
+    @Test(arguments: UInt64(0)..<5)
+    func `every entry of the table is found again`(seed: UInt64) throws {
+        var traffic = Traffic(random: SeededRandom(seed: seed))
+        var pair = HPACKPair()
+        for _ in 0..<200 {
+            for _ in 0..<4 {
+                let (name, value) = (traffic.names.randomElement(using: &traffic.random)!, traffic.value())
+                for _ in 0..<2 { _ = try pair.field(name, value) }
+            }
+            for entry in pair.decoder.table {
+                let name = String(decoding: entry.name, as: UTF8.self)
+                let value = String(decoding: entry.value, as: UTF8.self)
+                try #require(try pair.field(name, value).representation == .indexed)
+            }
+        }
+    }
+
+    /// Before the last eight octets, these make the hash one that does not depend on anything else.
+    static let absorbing: [UInt8] = [0x2F, 0x64, 0xBD, 0x78, 0x64, 0x1D, 0x76, 0xA0]
+
+    @Test func `fields with the same hash are told apart`() throws {
+        let names = ["x-one", "x-two", "x-three"].map { octets($0) }
+        let eight = [UInt8](repeating: 0x61, count: 8)
+        // The first is the begin of the second.
+        let end = Self.absorbing + eight
+        let values = [eight + end, eight + end + eight + end, end]
+        let fields = names.flatMap { name in values.reversed().map { (name, $0) } }
+        var pair = HPACKPair()
+        for round in 0..<4 {
+            for (name, value) in fields {
+                let line = try pair.block { encoder, out in
+                    name.withUnsafeBytes { name in
+                        value.withUnsafeBytes { encoder.field(.other, name: name, value: $0, to: &out) }
+                    }
+                }.first
+                let text = String(String.UnicodeScalarView(value.map { UnicodeScalar($0) }))
+                try #require(line?.name == String(decoding: name, as: UTF8.self) && line?.value == text)
+                if round > 1 { #expect(line?.representation == .indexed) }
+            }
+        }
+    }
+
     @Test func `most of a connection's like blocks are indexes`() throws {
         var pair = HPACKPair()
         let encoder = HPACKTypicalRequest()
@@ -104,29 +146,33 @@ import Testing
 
     @Test(.enabled(if: allocations_of_this_thread() >= 0))
     func `blocks cost no allocation, evictions and size changes included`() {
-        var encoder = HPACKEncoder()
-        var out = ByteBuffer(capacity: 16_384)
-        let request = HPACKTypicalRequest()
-        var values = (0..<40).map { octets(String(repeating: "v\($0)", count: 20)) }
-        values.append(octets(String(repeating: "x", count: 1000)))
-        let name = octets("X-Changing")
-        func run(_ number: UInt64) {
-            out.removeAll()
-            request.write(to: &encoder, &out, number: number)
-            for index in values.indices {
-                for _ in 0..<2 {
-                    name.withUnsafeBytes { name in
-                        values[index].withUnsafeBytes { encoder.field(.other, name: name, value: $0, to: &out) }
-                    }
-                }
-            }
-            if number % 10 == 0 { encoder.setPeerTableSize(number % 20 == 0 ? 1000 : 4096) }
-        }
-        for number in UInt64(0)..<20 { run(number) }
+        var steady = SteadyBlocks()
+        for number in 0..<20 { steady.run(UInt64(number)) }
         let before = allocations_of_this_thread()
-        for number in UInt64(0)..<200 { run(number) }
+        for number in 0..<200 { steady.run(UInt64(number)) }
         let allocations = allocations_of_this_thread() - before
         #expect(allocations == 0)
+    }
+}
+
+private struct SteadyBlocks: ~Copyable {
+    var encoder = HPACKEncoder()
+    var out = ByteBuffer(capacity: 16_384)
+    let request = HPACKTypicalRequest()
+    let values = (0..<40).map { octets(String(repeating: "v\($0)", count: 20)) }
+    let name = octets("X-Changing")
+
+    mutating func run(_ number: UInt64) {
+        out.removeAll()
+        request.write(to: &encoder, &out, number: number)
+        for index in values.indices {
+            for _ in 0..<2 {
+                name.withUnsafeBytes { name in
+                    values[index].withUnsafeBytes { encoder.field(.other, name: name, value: $0, to: &out) }
+                }
+            }
+        }
+        if number % 10 == 0 { encoder.setPeerTableSize(number % 20 == 0 ? 1000 : 4096) }
     }
 }
 

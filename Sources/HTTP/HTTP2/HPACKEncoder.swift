@@ -11,7 +11,6 @@ package struct HPACKEncoder: ~Copyable {
     /// ``pathOfScratch(to:)``, which empty it.
     package var scratch = ByteBuffer()
     private var table = HPACKEncoderTable()
-    private let names = HPACKEncoderNames.shared
     /// What the peer allows now, and the least that it has allowed since the last block (RFC 7541 4.2).
     private var wantedLimit = HPACKEncoderTable.maximumSize
     private var leastLimit = HPACKEncoderTable.maximumSize
@@ -61,8 +60,9 @@ package struct HPACKEncoder: ~Copyable {
         let ones = UInt32(status % 10)
         let digits = (0x303030 + hundreds + tens << 8 + ones << 16).littleEndian
         unsafe withUnsafeBytes(of: digits) { digits in
-            unsafe encode(
-                names.status, HPACKOctets.bytes(":status"), UnsafeRawBufferPointer(rebasing: digits[..<3]), to: &out)
+            unsafe remembered(
+                .status, HPACKOctets.bytes(":status"),
+                UnsafeRawBufferPointer(rebasing: digits[..<3]), to: &out)
         }
     }
 
@@ -72,7 +72,7 @@ package struct HPACKEncoder: ~Copyable {
         case .get: out.append(0x82)
         case .post: out.append(0x83)
         case .head, .put, .delete, .options, .patch, .trace, .connect, .other:
-            unsafe encode(names.method, HPACKOctets.bytes(":method"), text, to: &out)
+            unsafe remembered(.method, HPACKOctets.bytes(":method"), text, to: &out)
         }
     }
 
@@ -84,7 +84,7 @@ package struct HPACKEncoder: ~Copyable {
         if value.count == 1, unsafe value[0] == 0x2F {
             out.append(0x84)
         } else {
-            unsafe literal(0, prefix: 4, names.path, HPACKOctets.bytes(":path"), value, to: &out)
+            unsafe literal(0, prefix: 4, .path, HPACKOctets.bytes(":path"), value, to: &out)
         }
     }
 
@@ -95,12 +95,12 @@ package struct HPACKEncoder: ~Copyable {
     }
 
     package mutating func authority(_ value: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
-        unsafe encode(names.authority, HPACKOctets.bytes(":authority"), value, to: &out)
+        unsafe remembered(.authority, HPACKOctets.bytes(":authority"), value, to: &out)
     }
 
     /// `:protocol` of an extended CONNECT (RFC 8441 4).
     package mutating func protocolName(_ value: StaticString, to out: inout ByteBuffer) {
-        unsafe encode(names.protocolName, HPACKOctets.bytes(":protocol"), HPACKOctets.bytes(value), to: &out)
+        unsafe remembered(.protocolName, HPACKOctets.bytes(":protocol"), HPACKOctets.bytes(value), to: &out)
     }
 
     // MARK: Fields
@@ -113,24 +113,32 @@ package struct HPACKEncoder: ~Copyable {
         _ id: FieldID, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, isSensitive: Bool = false,
         to out: inout ByteBuffer
     ) {
-        var known = unsafe id == .other ? names.find(name) : names.known(id)
-        if isSensitive { known.policy = .sensitive }
-        unsafe encode(known, name, value, to: &out)
+        if isSensitive {
+            unsafe write(HPACKName.find(id, name).sensitive, name, value, to: &out)
+        } else if id != .other, HPACKName.known(id).policy != .remembered {
+            unsafe write(HPACKName.known(id), name, value, to: &out)
+        } else {
+            unsafe remembered(id == .other ? nil : HPACKName.known(id), name, value, to: &out)
+        }
     }
 
     package mutating func field(_ name: StaticString, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
-        let name = unsafe HPACKOctets.bytes(name)
-        unsafe encode(names.find(name), name, value, to: &out)
+        // Its number is not looked for: the table has it most times.
+        unsafe remembered(nil, HPACKOctets.bytes(name), value, to: &out)
     }
 
     package mutating func field(_ name: StaticString, _ value: StaticString, to out: inout ByteBuffer) {
         unsafe field(name, HPACKOctets.bytes(value), to: &out)
     }
 
+    package mutating func field(_ name: StaticString, _ value: [UInt8], to out: inout ByteBuffer) {
+        unsafe value.withUnsafeBytes { unsafe field(name, $0, to: &out) }
+    }
+
     /// A number in decimal digits; never put into the table.
     package mutating func field(_ name: StaticString, _ value: UInt64, to out: inout ByteBuffer) {
         let name = unsafe HPACKOctets.bytes(name)
-        let known = unsafe names.find(name)
+        let known = unsafe HPACKName.find(name)
         var digits: (UInt64, UInt64, UInt64) = (0, 0, 0)
         unsafe withUnsafeMutableBytes(of: &digits) { digits in
             var start = digits.count
@@ -153,10 +161,15 @@ package struct HPACKEncoder: ~Copyable {
 
     /// The fields of `head` that are not dropped, in order, save those that concern an HTTP/1 connection and `host`,
     /// which have no place in HTTP/2 (RFC 9113 8.2.2, 8.3.1); `te` neither, as it is written anew.
-    package mutating func fields(of head: borrowing MessageHead, to out: inout ByteBuffer) {
+    ///
+    /// - Parameter except: a name in lower case that is left out as well.
+    package mutating func fields(
+        of head: borrowing MessageHead, except: StaticString? = nil, to out: inout ByteBuffer
+    ) {
         for index in 0..<head.fields.count {
             let field = head.fields[index]
             if field.isDropped || Self.isForeign(field.id) { continue }
+            if let except, unsafe Octet.equal(head.bytes(field.name), ignoringCase: except) { continue }
             unsafe self.field(field.id, name: head.bytes(field.name), value: head.bytes(field.value), to: &out)
         }
     }
@@ -183,7 +196,7 @@ package struct HPACKEncoder: ~Copyable {
             indexed(index, to: &out)
             return
         }
-        let known = unsafe names.find(name)
+        let known = unsafe HPACKName.find(name)
         let size = name.count + value.count + HPACKEncoderTable.overhead
         if size <= table.limit {
             table.insert(credential: key, size: size)
@@ -195,41 +208,52 @@ package struct HPACKEncoder: ~Copyable {
 
     // MARK: Representations
 
-    private mutating func encode(
+    /// As a literal that stays out of the table.
+    private func write(
         _ known: HPACKName, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) {
+        let isSecret: Bool
         switch known.policy {
-        case .remembered: unsafe remembered(known, name, value, to: &out)
-        case .plain: unsafe literal(0, prefix: 4, known, name, value, to: &out)
-        case .sensitive: unsafe literal(0x10, prefix: 4, known, name, value, to: &out)
-        case .cookie: unsafe literal(value.count < 20 ? 0x10 : 0, prefix: 4, known, name, value, to: &out)
+        case .remembered, .plain: isSecret = false
+        case .sensitive: isSecret = true
+        case .cookie: isSecret = value.count < 20
         }
+        unsafe literal(isSecret ? 0x10 : 0, prefix: 4, known, name, value, to: &out)
     }
 
+    /// A field that may be in the table.
+    ///
+    /// - Parameter known: nil where the name has not been looked for in the static table; that is done when the field is
+    ///   not in the dynamic one. Names with another policy than ``HPACKName/Policy/remembered`` never are.
     private mutating func remembered(
-        _ known: HPACKName, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer
+        _ known: HPACKName?, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) {
-        let size = name.count + value.count + HPACKEncoderTable.overhead
         // A larger one would push out too much of what is there.
-        guard size <= table.limit / 2 else {
-            unsafe literal(0, prefix: 4, known, name, value, to: &out)
+        guard name.count + value.count + HPACKEncoderTable.overhead <= table.limit / 2 else {
+            unsafe write(known ?? HPACKName.find(name), name, value, to: &out)
             return
         }
-        if known.index == HPACKEncoderNames.acceptEncoding,
-            unsafe Octet.equal(value, HPACKOctets.bytes("gzip, deflate"))
-        {
-            indexed(Int(known.index), to: &out)
-            return
-        }
-        let hash = unsafe HPACKOctets.hash(value, seed: known.hash)
+        let hash = unsafe HPACKOctets.hash(name: name, value: value)
         let index = unsafe table.find(hash, name, value)
         if index > 0 {
             indexed(index, to: &out)
-        } else if table.isSecondSight(hash) {
+        } else {
+            unsafe missed(known ?? HPACKName.find(name), hash, name, value, to: &out)
+        }
+    }
+
+    /// A field that is not in the dynamic table.
+    private mutating func missed(
+        _ known: HPACKName, _ hash: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer,
+        to out: inout ByteBuffer
+    ) {
+        if known == .acceptEncoding, unsafe Octet.equal(value, HPACKOctets.bytes("gzip, deflate")) {
+            indexed(Int(known.index), to: &out)
+        } else if known.policy == .remembered, table.isSecondSight(hash) {
             unsafe literal(0x40, prefix: 6, known, name, value, to: &out)
             unsafe table.insert(hash, name, value)
         } else {
-            unsafe literal(0, prefix: 4, known, name, value, to: &out)
+            unsafe write(known, name, value, to: &out)
         }
     }
 

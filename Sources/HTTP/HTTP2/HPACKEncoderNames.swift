@@ -1,5 +1,5 @@
 /// What is known of a field's name before its value is looked at.
-struct HPACKName: Sendable {
+struct HPACKName: Sendable, Equatable {
     enum Policy: UInt8, Sendable {
         /// Put into the table when the same value comes a second time.
         case remembered
@@ -11,24 +11,71 @@ struct HPACKName: Sendable {
         case cookie
     }
 
-    /// Of the name in lower case.
-    var hash: UInt64
-    /// Of the first entry of the static table with this name; 0: none has it.
+    /// Of the first entry of the static table with this name (RFC 7541 appendix A); 0: none has it.
     var index: UInt8
     var policy: Policy
+
+    init(_ index: UInt8, _ policy: Policy = .remembered) {
+        self.index = index
+        self.policy = policy
+    }
+
+    static var authority: HPACKName { HPACKName(1) }
+    static var method: HPACKName { HPACKName(2) }
+    static var path: HPACKName { HPACKName(4, .plain) }
+    static var status: HPACKName { HPACKName(8) }
+    static var protocolName: HPACKName { HPACKName(0) }
+    static var acceptEncoding: HPACKName { HPACKName(16) }
+
+    var sensitive: HPACKName { HPACKName(index, .sensitive) }
+
+    /// - Parameter id: not `.other`.
+    @inline(__always)
+    static func known(_ id: FieldID) -> HPACKName {
+        switch id {
+        case .authorization: HPACKName(23, .sensitive)
+        case .contentLength: HPACKName(28, .plain)
+        case .contentType: HPACKName(31)
+        case .cookie: HPACKName(32, .cookie)
+        case .date: HPACKName(33)
+        case .expect: HPACKName(35)
+        case .host: HPACKName(38)
+        case .location: HPACKName(46, .plain)
+        case .maxForwards: HPACKName(47)
+        case .proxyAuthenticate: HPACKName(48)
+        case .proxyAuthorization: HPACKName(49, .sensitive)
+        case .retryAfter: HPACKName(53, .plain)
+        case .server: HPACKName(54)
+        case .setCookie: HPACKName(55, .plain)
+        case .transferEncoding: HPACKName(57)
+        case .via: HPACKName(60)
+        case .wwwAuthenticate: HPACKName(61)
+        case .secWebSocketKey, .xRequestID: HPACKName(0, .plain)
+        case .other, .connection, .forwarded, .keepAlive, .proxyAuthenticationInfo, .proxyConnection, .te, .trailer,
+            .upgrade, .xForwardedFor, .xForwardedHost, .xForwardedPort, .xForwardedProto, .tokenGatewayError:
+            HPACKName(0)
+        }
+    }
+
+    /// - Parameter name: of a field, in any case.
+    static func find(_ id: FieldID, _ name: UnsafeRawBufferPointer) -> HPACKName {
+        unsafe id == .other ? find(name) : known(id)
+    }
+
+    /// - Parameter name: of a field, in any case.
+    static func find(_ name: UnsafeRawBufferPointer) -> HPACKName {
+        unsafe HPACKEncoderNames.shared.find(name)
+    }
 }
 
-/// The names of the static table (RFC 7541 appendix A) and a few more, found by hash.
+/// The names of the fields of the static table (RFC 7541 appendix A) and a few more, found by hash.
 struct HPACKEncoderNames: Sendable {
     static let shared = HPACKEncoderNames()
-    static let acceptEncoding: UInt8 = 16
 
-    /// Index and name; only the first index of each name.
+    /// Index, name and policy; only the first index of each name.
     private static let table: [(UInt8, StaticString, HPACKName.Policy)] = [
-        (1, ":authority", .remembered), (2, ":method", .remembered), (4, ":path", .plain),
-        (6, ":scheme", .remembered), (8, ":status", .remembered), (15, "accept-charset", .remembered),
-        (16, "accept-encoding", .remembered), (17, "accept-language", .remembered),
-        (18, "accept-ranges", .remembered), (19, "accept", .remembered),
+        (15, "accept-charset", .remembered), (16, "accept-encoding", .remembered),
+        (17, "accept-language", .remembered), (18, "accept-ranges", .remembered), (19, "accept", .remembered),
         (20, "access-control-allow-origin", .remembered), (21, "age", .plain), (22, "allow", .remembered),
         (23, "authorization", .sensitive), (24, "cache-control", .remembered),
         (25, "content-disposition", .remembered), (26, "content-encoding", .remembered),
@@ -51,66 +98,36 @@ struct HPACKEncoderNames: Sendable {
     ]
     private static let slotCount = 256
 
-    let authority: HPACKName
-    let method: HPACKName
-    let path: HPACKName
-    let status: HPACKName
-    let protocolName: HPACKName
-    /// By ``FieldID``.
-    private let byID: [HPACKName]
-    /// Open addressing by the hash's highest octet: the place in ``table``, -1 where free.
+    /// Open addressing by the hash's highest octet: the place in `entries`, -1 where free.
     private let slots: [Int16]
-    private let entries: [HPACKName]
-    private let texts: [StaticString]
+    private let entries: [(hash: UInt64, text: StaticString, name: HPACKName)]
 
     private init() {
         var slots = [Int16](repeating: -1, count: Self.slotCount)
-        var entries: [HPACKName] = []
-        for (place, row) in Self.table.enumerated() {
-            let hash = unsafe HPACKOctets.hashLowered(HPACKOctets.bytes(row.1))
-            entries.append(HPACKName(hash: hash, index: row.0, policy: row.2))
-            var slot = Self.slot(hash)
+        entries = Self.table.map { index, text, policy in
+            (unsafe HPACKOctets.hashLowered(HPACKOctets.bytes(text)), text, HPACKName(index, policy))
+        }
+        for (place, entry) in entries.enumerated() {
+            var slot = Self.slot(entry.hash)
             while slots[slot] >= 0 { slot = (slot + 1) & (Self.slotCount - 1) }
             slots[slot] = Int16(place)
         }
-        let texts = Self.table.map { $0.1 }
-        func find(_ text: StaticString) -> HPACKName {
-            unsafe Self.find(HPACKOctets.bytes(text), slots: slots, entries: entries, texts: texts)
-        }
         self.slots = slots
-        self.entries = entries
-        self.texts = texts
-        authority = find(":authority")
-        method = find(":method")
-        path = find(":path")
-        status = find(":status")
-        protocolName = find(":protocol")
-        byID = FieldID.allCases.map { find($0.name) }
     }
 
     private static func slot(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: hash >> 56) }
 
-    /// - Parameter id: not `.other`.
-    @inline(__always)
-    func known(_ id: FieldID) -> HPACKName { byID[Int(id.rawValue)] }
-
-    /// - Parameter name: in any case.
     func find(_ name: UnsafeRawBufferPointer) -> HPACKName {
-        unsafe Self.find(name, slots: slots, entries: entries, texts: texts)
-    }
-
-    private static func find(
-        _ name: UnsafeRawBufferPointer, slots: [Int16], entries: [HPACKName], texts: [StaticString]
-    ) -> HPACKName {
         let hash = unsafe HPACKOctets.hashLowered(name)
-        var slot = slot(hash)
+        var slot = Self.slot(hash)
+        // There are more slots than names, so the search ends.
         while slots[slot] >= 0 {
             let place = Int(slots[slot])
-            if entries[place].hash == hash, unsafe Octet.equal(name, ignoringCase: texts[place]) {
-                return entries[place]
+            if entries[place].hash == hash, unsafe Octet.equal(name, ignoringCase: entries[place].text) {
+                return entries[place].name
             }
-            slot = (slot + 1) & (slotCount - 1)
+            slot = (slot + 1) & (Self.slotCount - 1)
         }
-        return HPACKName(hash: hash, index: 0, policy: .remembered)
+        return HPACKName(0)
     }
 }

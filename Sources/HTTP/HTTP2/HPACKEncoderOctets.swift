@@ -48,41 +48,69 @@ enum HPACKOctets {
             let word = unsafe short(base, count)
             return mix((lowering ? lowered(word) : word) ^ first, state ^ second)
         }
+        // Two words at a time; the last one or two overlap what was read before.
         var offset = 0
-        while offset < count - 8 {
-            let word = unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-            state = mix((lowering ? lowered(word) : word) ^ first, state ^ second)
-            offset += 8
+        while offset < count &- 16 {
+            let one = unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+            let other = unsafe base.loadUnaligned(fromByteOffset: offset &+ 8, as: UInt64.self)
+            state = mix((lowering ? lowered(one) : one) ^ first, (lowering ? lowered(other) : other) ^ state)
+            offset &+= 16
         }
-        let word = unsafe base.loadUnaligned(fromByteOffset: count - 8, as: UInt64.self)
-        return mix((lowering ? lowered(word) : word) ^ first, state ^ second)
+        let one = unsafe base.loadUnaligned(fromByteOffset: max(count &- 16, 0), as: UInt64.self)
+        let other = unsafe base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        state = mix((lowering ? lowered(one) : one) ^ first, (lowering ? lowered(other) : other) ^ state)
+        return mix(state ^ first, second)
     }
 
     private static var first: UInt64 { 0xA076_1D64_78BD_642F }
     private static var second: UInt64 { 0xE703_7ED1_A0B4_28DB }
 
-    static func hash(_ bytes: UnsafeRawBufferPointer, seed: UInt64) -> UInt64 {
-        unsafe hash(bytes, seed: seed, lowering: false)
+    /// Of a field, its name in lower case.
+    @inline(__always)
+    static func hash(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) -> UInt64 {
+        unsafe hash(value, seed: hashLowered(name), lowering: false)
     }
 
-    /// The hash of a name in lower case.
+    /// Of a name in lower case.
+    @inline(__always)
     static func hashLowered(_ name: UnsafeRawBufferPointer) -> UInt64 {
         unsafe hash(name, seed: 0, lowering: true)
     }
 
+    /// Whether `bytes` are what stands at `stored`.
+    @inline(__always)
+    static func equal(_ bytes: UnsafeRawBufferPointer, _ stored: UnsafeRawPointer) -> Bool {
+        unsafe equal(bytes, stored, lowering: false)
+    }
+
     /// Whether `name`, in lower case, is what stands at `stored`.
+    @inline(__always)
     static func equalLowered(_ name: UnsafeRawBufferPointer, _ stored: UnsafeRawPointer) -> Bool {
-        let count = name.count
-        guard count > 0, let base = name.baseAddress else { return true }
-        if count < 8 { return unsafe lowered(short(base, count)) == short(stored, count) }
+        unsafe equal(name, stored, lowering: true)
+    }
+
+    @inline(__always)
+    private static func equal(
+        _ bytes: UnsafeRawBufferPointer, _ stored: UnsafeRawPointer, lowering: Bool
+    ) -> Bool {
+        let count = bytes.count
+        guard count > 0, let base = bytes.baseAddress else { return true }
+        if count < 8 {
+            let word = unsafe short(base, count)
+            return unsafe (lowering ? lowered(word) : word) == short(stored, count)
+        }
+        // The hashes are the same, so there is most likely no difference: one is looked for at the end only.
+        var difference: UInt64 = 0
         var offset = 0
-        while true {
+        while offset < count &- 8 {
             let word = unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
             let other = unsafe stored.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-            if lowered(word) != other { return false }
-            if offset == count - 8 { return true }
-            offset = min(offset + 8, count - 8)
+            difference |= (lowering ? lowered(word) : word) ^ other
+            offset &+= 8
         }
+        let word = unsafe base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        let other = unsafe stored.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        return difference | ((lowering ? lowered(word) : word) ^ other) == 0
     }
 
     /// Copies `name` in lower case to memory that has room for it and does not overlap it.

@@ -121,8 +121,8 @@ struct HPACKEncoderTable: ~Copyable {
         guard Int(entry.nameLength) == name.count, Int(entry.valueLength) == value.count else { return false }
         let start = Int(entry.offset)
         if start + name.count + value.count <= Self.maximumSize {
-            let stored = unsafe UnsafeRawBufferPointer(start: octets + start + name.count, count: value.count)
-            return unsafe HPACKOctets.equalLowered(name, octets + start) && Octet.equal(value, stored)
+            return unsafe HPACKOctets.equal(value, octets + start + name.count)
+                && HPACKOctets.equalLowered(name, octets + start)
         }
         for index in 0..<name.count {
             guard unsafe octet(start + index) == Octet.lowercased(name[index]) else { return false }
