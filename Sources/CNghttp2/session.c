@@ -149,7 +149,7 @@ static bool set_options(nghttp2_option **option) {
     nghttp2_option_set_max_outbound_ack(*option, 256);
     nghttp2_option_set_max_settings(*option, 32);
     nghttp2_option_set_max_continuations(*option, 32);
-    nghttp2_option_set_stream_reset_rate_limit(*option, 1000, 100);
+    nghttp2_option_set_stream_reset_rate_limit(*option, 10000, 1000);
     return true;
 }
 

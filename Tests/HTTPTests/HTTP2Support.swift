@@ -1,5 +1,4 @@
 import HTTP
-import Testing
 
 /// What a session told, in a form that can be compared.
 enum Told: Equatable, CustomStringConvertible {
@@ -92,6 +91,7 @@ final class Peer {
             }
         case .trailers(let stream): told.append(.trailers(stream.id, HeadCopy(stream.head).kept))
         case .reset(let stream, let code, let isRefused, let isLocal):
+            streams[stream.id] = stream
             told.append(.reset(stream.id, code: code, isRefused: isRefused, isLocal: isLocal))
         case .settings: told.append(.settings)
         case .goAway(let last, let code): told.append(.goAway(last, code: code))
@@ -163,38 +163,6 @@ private func encode(_ name: String, _ value: String, _ encoder: inout HPACKEncod
         octets(value).withUnsafeBytes { value in
             encoder.field(FieldID.find(name), name: name, value: value, to: &out)
         }
-    }
-}
-
-/// A client and a server, connected.
-struct Pair {
-    let client: Peer
-    let server: Peer
-
-    init(client: HTTP2Settings = HTTP2Settings(), server: HTTP2Settings = HTTP2Settings()) {
-        self.client = Peer(.client, settings: client)
-        self.server = Peer(.server, settings: server)
-    }
-
-    /// Carries octets to and fro until neither has any, `chunk` at a time.
-    func exchange(chunk: Int = .max) {
-        for _ in 0..<10_000 {
-            let forth = client.collect()
-            server.receive(forth, chunk: chunk)
-            let back = server.collect()
-            client.receive(back, chunk: chunk)
-            if forth.isEmpty && back.isEmpty { return }
-        }
-        Issue.record("the two do not come to rest")
-    }
-
-    /// Connected, with the settings and what was told about them out of the way.
-    static func ready(client: HTTP2Settings = HTTP2Settings(), server: HTTP2Settings = HTTP2Settings()) -> Pair {
-        let pair = Pair(client: client, server: server)
-        pair.exchange()
-        _ = pair.client.news()
-        _ = pair.server.news()
-        return pair
     }
 }
 

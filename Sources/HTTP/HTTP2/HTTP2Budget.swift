@@ -91,10 +91,12 @@ struct HTTP2ClosedStreams {
     /// - Parameter id: of a stream that is not open, and not above the highest one that was.
     func memory(of id: Int32) -> Memory {
         var lowest = Int32.max
-        for entry in recent {
+        for index in recent.indices {
+            let entry = recent[index]
             if entry == id { return .endedByPeer }
             if entry == -id { return .endedByUs }
-            lowest = min(lowest, abs(entry))
+            let other = entry < 0 ? -entry : entry
+            if other < lowest { lowest = other }
         }
         return recent.count < Self.capacity || id > lowest ? .skipped : .unknown
     }

@@ -141,7 +141,9 @@ struct HTTP2HeadReader {
     /// Crumbs become one field again (RFC 9113 8.2.3).
     private func joinCookies(_ head: inout MessageHead) {
         var length = 0
-        for field in head.fields where field.id == .cookie { length += field.value.count + 2 }
+        for index in head.fields.indices where head.fields[index].id == .cookie {
+            length += head.fields[index].value.count + 2
+        }
         let start = head.arena.count
         head.arena.reserve(8 + length)
         head.arena.append("cookie: ")

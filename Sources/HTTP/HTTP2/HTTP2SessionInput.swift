@@ -175,8 +175,9 @@ extension HTTP2Session {
         }
         if isFrameTaken { return }
         // nghttp2 has ignored or refused it. Which of the two, and with what code, is known by what it sends.
-        if frameType == HTTP2Frame.headers && !isInFieldBlock { budget.spend(4) }
-        if !isInFieldBlock { settle() }
+        let resets = budget.resets
+        settle()
+        if frameType == HTTP2Frame.headers && !isInFieldBlock && budget.resets == resets { budget.spend(4) }
     }
 
     private func takeEvent() -> HTTP2Event {

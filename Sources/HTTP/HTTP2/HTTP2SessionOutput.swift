@@ -352,7 +352,7 @@ extension HTTP2Session {
             stream.isWaiting = true
             return Int(NGHTTP2_ERR_DEFERRED.rawValue)
         }
-        if stream.round == round && activeCount > 1 {
+        if stream.round == round && (activeCount > 1 || !yielding.isEmpty) {
             deactivate(stream)
             stream.isYielding = true
             yielding.append(index)

@@ -138,7 +138,8 @@ package enum HTTP2Event {
     /// `stream.head` holds the trailer fields; they end the content.
     case trailers(HTTP2Stream)
     /// The stream broke off: a RST_STREAM of the peer, a malformed message (RFC 9113 8.1.1; `isLocal`), or a GOAWAY
-    /// below it. `isRefused`: it was certainly not processed (RFC 9113 8.7).
+    /// below it. `isRefused`: it was certainly not processed (RFC 9113 8.7). The driver releases the stream, also when
+    /// no head was told before.
     case reset(HTTP2Stream, code: UInt32, isRefused: Bool, isLocal: Bool)
     /// The peer's SETTINGS came: what it allows may be new.
     case settings
