@@ -118,7 +118,9 @@ let package = Package(
             swiftSettings: common),
         // README.md and packaging/ against the program.
         .testTarget(name: "DocumentationTests", dependencies: ["Proxy", "Telemetry"], swiftSettings: common),
-        .testTarget(name: "EndToEndTests", dependencies: [], exclude: ["requirements.txt", "Scripts"], swiftSettings: common),
+        .testTarget(
+            name: "EndToEndTests", dependencies: [], exclude: ["requirements.txt", "Scripts"],
+            swiftSettings: common),
     ],
     cxxLanguageStandard: .cxx17
 )

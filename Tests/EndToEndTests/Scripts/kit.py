@@ -157,7 +157,10 @@ class Wire:
                     raise Failure("the peer takes nothing more")
                 self.pump(0.05, writing=True)
             except OSError as error:
-                self._end(f"send: {error}")
+                # What the peer said before it closed can still be read.
+                while not self.is_closed and time.monotonic() < deadline:
+                    self.pump(0.5)
+                self._end(f"send: {error}; {self.close_reason}")
             if self.is_closed:
                 raise Failure("closed while sending: " + self.state())
 
