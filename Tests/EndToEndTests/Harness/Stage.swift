@@ -165,7 +165,7 @@ private struct StageFile {
         let upgrade = #"allow_upgrade = ["websocket"]"#
         let both = [("h1", apiPorts.h1), ("h2", apiPorts.h2)].map { name, port in
             upstream(name, port) + route(name, to: name, more: upgrade) + route("closed-\(name)", to: name)
-                + route("expiring-\(name)", to: name, grant: "expiring", more: #"retry_body_limit = "1MiB""#)
+                + route("open-\(name)", to: name, grant: nil) + route("expiring-\(name)", to: name, grant: "expiring", more: #"retry_body_limit = "1MiB""#)
         }
         return both.joined() + upstream("fresh-h2", apiPorts.h2) + route("fresh-h2", to: "fresh-h2", more: upgrade)
             + route("cookies", to: "h1", more: "forward_cookies = true")
@@ -193,14 +193,14 @@ private struct StageFile {
         """
     }
 
-    private func route(_ name: String, to upstream: String, grant: String = "file", more: String = "") -> String {
+    private func route(_ name: String, to upstream: String, grant: String? = "file", more: String = "") -> String {
         """
 
         [route.\(name)]
         path = "/\(name)/*"
         strip_prefix = "/\(name)"
         upstream = "\(upstream)"
-        grant = "\(grant)"
+        \(grant.map { "grant = \"\($0)\"" } ?? "")
         \(more)
 
         """
