@@ -649,7 +649,8 @@ def _(upstream, over):
         if not wire.is_closed and record.reset is None:
             wire.wait(lambda: wire.goaways or record.reset is not None, "an error of the gateway")
         verdict.append((record.reset, [g[1] for g in wire.goaways], sent))
-        drain(wire)
+        record.is_answered = True
+        serve(wire)
     verdict = []
     upstream.script = script
     call = upstream.begin(over, "GET", ends=True)
@@ -699,7 +700,8 @@ def _(upstream, over):
         wire.send(frame(WINDOW_UPDATE, 0, record.id, b"\x7f\xff\xff\xff"))
         wire.wait(lambda: record.reset is not None or wire.goaways, "error")
         verdict.append((record.reset, [g[1] for g in wire.goaways]))
-        drain(wire)
+        record.is_answered = True
+        serve(wire)
     verdict = []
     upstream.script = script
     call = upstream.begin(over, "POST", length=10)
