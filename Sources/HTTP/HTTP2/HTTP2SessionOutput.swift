@@ -113,6 +113,8 @@ extension HTTP2Session {
         // Until it has come out the driver does not know the stream.
         stream.isTold = true
         guard writeHead(id, into: &output, write) else {
+            // Nothing of it may come out later.
+            if !stream.isClosed { _ = unsafe nghttp2_submit_rst_stream(raw, 0, id, HTTP2Code.cancel) }
             _ = unsafe nghttp2_session_set_stream_user_data(raw, id, nil)
             give(back: stream)
             return nil
