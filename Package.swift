@@ -44,12 +44,13 @@ let package = Package(
         .target(name: "CLinux"),
         .target(
             name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .target(name: "CNghttp2", linkerSettings: [.linkedLibrary("nghttp2")]),
         .target(name: "CTOML", cxxSettings: cxxWarnings),
 
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict + hot),
         .target(name: "OpenSSLKit", dependencies: ["COpenSSL"], swiftSettings: strict + hot),
         .target(name: "Telemetry", swiftSettings: common + hot),
-        .target(name: "HTTP", swiftSettings: strict + hot),
+        .target(name: "HTTP", dependencies: ["CNghttp2"], swiftSettings: strict + hot),
         .target(
             name: "TokenStore",
             dependencies: ["OpenSSLKit", .product(name: "GRDB", package: "GRDB.swift")],
@@ -60,7 +61,7 @@ let package = Package(
             swiftSettings: common),
         .target(name: "OAuth", dependencies: ["HTTP", "OpenSSLKit"], swiftSettings: common),
         .target(name: "Proxy", dependencies: ["HTTP"], swiftSettings: common + hot),
-        .target(name: "Configuration", dependencies: ["CTOML", "HTTP"], swiftSettings: common),
+        .target(name: "Configuration", dependencies: ["CTOML", "HTTP", "OpenSSLKit"], swiftSettings: common),
         .target(name: "Console", dependencies: ["HTTP", "Telemetry"], swiftSettings: common),
         .target(
             name: "Gateway",
@@ -97,13 +98,13 @@ let package = Package(
             swiftSettings: common),
         .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
         .testTarget(name: "ProxyTests", dependencies: ["CAllocationCounter", "HTTP", "Proxy"], swiftSettings: common),
-        .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
+        .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
         .testTarget(
             name: "GatewayTests",
             dependencies: [
                 "CAllocationCounter", "Configuration", "Console", "Gateway", "HTTP", "OAuth", "OpenSSLKit", "Proxy",
-                "Reactor", "Telemetry",
+                "Reactor", "Telemetry", .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: common),
         .testTarget(

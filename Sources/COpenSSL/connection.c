@@ -209,10 +209,12 @@ static int refuse_password(char *buffer, int size, int writing, void *data) {
     return -1;  // OpenSSL's own would ask on the terminal
 }
 
-void tg_context_prepare(SSL_CTX *context, bool verify) {
+void tg_context_prepare(SSL_CTX *context, tg_verify verify) {
     SSL_CTX_sess_set_new_cb(context, keep_session);
     SSL_CTX_set_default_passwd_cb(context, refuse_password);
-    if (verify) SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, note_refusal);
+    if (verify == tg_verify_none) return;
+    int strictness = verify == tg_verify_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | strictness, note_refusal);
 }
 
 static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_count, const unsigned char *offered,

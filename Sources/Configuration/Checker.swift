@@ -7,6 +7,7 @@ struct Checker {
     /// The snapshot; of use only if no error was found.
     mutating func checkedSnapshot() -> Snapshot {
         checkListeners()
+        let listeners = draft.listeners.map { checkedListener($0) }
         checkConsole()
         checkStore()
         for index in draft.providers.indices { checkProvider(at: index) }
@@ -17,12 +18,12 @@ struct Checker {
         checkOverlaps()
         checkLogAndLimits()
         checkUnused()
-        return snapshot(grants: grants)
+        return snapshot(listeners: listeners, grants: grants)
     }
 
-    private func snapshot(grants: [Snapshot.Grant]) -> Snapshot {
+    private func snapshot(listeners: [Snapshot.Listener], grants: [Snapshot.Grant]) -> Snapshot {
         var snapshot = draft.top.value
-        snapshot.listeners = draft.listeners.map(\.value)
+        snapshot.listeners = listeners
         snapshot.console = draft.console?.value
         snapshot.store = draft.store?.value
         snapshot.providers = draft.providers.map(\.value)

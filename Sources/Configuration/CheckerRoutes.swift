@@ -4,6 +4,7 @@ extension Checker {
     mutating func checkUpstream(_ section: Section<Snapshot.Upstream>) {
         let upstream = section.value
         checkCertificates(upstream.caFile, at: section.position(of: "ca_file"))
+        checkClientCertificate(section)
         guard section.has("url"), upstream.url.isPlaintext else { return }
         if !upstream.allowPlaintext {
             diagnostics.error(
@@ -11,8 +12,8 @@ extension Checker {
                 "\"url\" is http://, where the token would travel in the clear; "
                     + "use https://, or say allow_plaintext = true")
         }
-        if section.has("ca_file") {
-            diagnostics.warning(section.position(of: "ca_file"), "\"ca_file\" has no meaning with an http:// url")
+        for name in ["ca_file", "client_certificate_file"] where section.has(name) {
+            diagnostics.warning(section.position(of: name), "\"\(name)\" has no meaning with an http:// url")
         }
     }
 

@@ -8,10 +8,10 @@ extension Checker {
         var seen: [(title: String, address: Snapshot.Address)] = []
         func clash(_ address: Snapshot.Address) -> String? { seen.first { $0.address.overlaps(address) }?.title }
         for listener in draft.listeners where listener.has("address") {
-            if let other = clash(listener.value.address) {
+            if let other = clash(listener.value.listener.address) {
                 diagnostics.error(listener.position(of: "address"), "\(other) already listens on this address")
             }
-            seen.append((listener.title, listener.value.address))
+            seen.append((listener.title, listener.value.listener.address))
         }
         guard let console = draft.console, !console.faulty.contains("address"),
             let other = clash(console.value.address)

@@ -8,17 +8,21 @@ package struct ConfigurationEnvironment: Sendable {
     package var readFile: @Sendable (_ path: String, _ limit: Int) -> Result<FileContents, FileProblem>
     package var isDirectory: @Sendable (String) -> Bool
     package var processorCount: Int
+    /// Seconds since 1970, to see what has expired.
+    package var now: @Sendable () -> Int64
 
     package init(
         variable: @escaping @Sendable (String) -> String?,
         readFile: @escaping @Sendable (_ path: String, _ limit: Int) -> Result<FileContents, FileProblem>,
         isDirectory: @escaping @Sendable (String) -> Bool,
-        processorCount: Int
+        processorCount: Int,
+        now: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
     ) {
         self.variable = variable
         self.readFile = readFile
         self.isDirectory = isDirectory
         self.processorCount = processorCount
+        self.now = now
     }
 
     /// The folder of systemd's credentials, if the process has any.

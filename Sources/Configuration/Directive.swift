@@ -65,6 +65,10 @@ enum DefaultValue: Sendable {
     case value(Node.Kind)
     /// Depends on something; in words.
     case described(String)
+
+    static func words(_ list: [String]) -> Self {
+        .value(.array(list.map { Node(position: .nowhere, kind: .string($0, raw: $0)) }))
+    }
 }
 
 extension DefaultValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,

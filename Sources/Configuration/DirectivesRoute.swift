@@ -9,8 +9,15 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
         Directive("host", .authority, \.host, "The Host field to send instead of the URL's."),
         Directive("ca_file", .path, \.caFile, "Certificates (PEM) to trust instead of the system's."),
         Directive(
+            "client_certificate_file", .path, \.clientCertificateFile,
+            "Our certificate and its chain (PEM) for an upstream that asks for one (mutual TLS), re-read when it changes."
+        ),
+        Directive(
+            "client_key_file", .path, \.clientKeyFile,
+            "The private key of client_certificate_file (PEM, not encrypted)."),
+        Directive(
             "protocol", .upstreamProtocol, \.protocolChoice, default: "auto",
-            "`auto`: what the TLS handshake agrees on (ALPN); `http/1.1`."),
+            "`auto`: what the TLS handshake agrees on (ALPN), HTTP/1 without TLS; the others: only this."),
         Directive(
             "allow_plaintext", .boolean, \.allowPlaintext, default: false,
             "Accept an `http://` url: the token then travels in the clear."),
@@ -20,6 +27,9 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
         Directive(
             "max_idle_connections", .integer(0...100_000), \.maxIdleConnections, default: 256,
             "Idle connections kept for later, per worker."),
+        Directive(
+            "max_streams", .integer(1...10_000), \.maxStreams, default: 100,
+            "Requests at once on one HTTP/2 connection; the upstream may allow fewer."),
         Directive(
             "max_connection_age", .durationOrOff(.seconds(1)...longest, zero: "no limit"), \.maxConnectionAge,
             default: "1h", "An older connection takes no further request."),
@@ -40,15 +50,25 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
         Directive(
             "idle_timeout", .duration(shortest...longest), \.idleTimeout, default: "60s",
             "How long a kept connection may be idle."),
+        Directive(
+            "http2_ping_interval", .durationOrOff(.seconds(1)...longest), \.http2PingInterval, default: "30s",
+            "An HTTP/2 connection from which nothing came for so long is asked (PING) whether it still lives."),
+        Directive(
+            "http2_ping_timeout", .duration(.milliseconds(100)...longest), \.http2PingTimeout, default: "10s",
+            "How long the answer may take before the connection is given up."),
     ])
 
 extension ValueType where Value == Snapshot.Upstream.ProtocolChoice {
     static var upstreamProtocol: Self {
-        let words = choice([("auto", .automatic), ("http/1.1", .http1)])
+        let words = choice([("auto", .automatic), ("http1", .http1), ("http2", .http2)])
         return Self(words.name, expected: words.expected, legal: words.legal) { node in
-            if case .string("h2", _) = node.kind {
+            // What ALPN calls them.
+            let meant = ["h2": "http2", "http/1.1": "http1"]
+            if case .string(let text, _) = node.kind, let word = meant[text] {
                 return .mistakes([
-                    Mistake(node.position, "is \"h2\", which is not supported in this version; use \(words.expected)")
+                    Mistake(
+                        node.position,
+                        "must be \(words.expected), not \(node.found); did you mean \(quoted(word))?")
                 ])
             }
             return words.read(node)

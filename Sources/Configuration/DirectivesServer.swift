@@ -1,4 +1,4 @@
-// The directives of the gateway itself: top level, listeners, console, store, timeouts, limits, log.
+// The directives of the gateway itself: top level, console, store, timeouts, limits, log.
 
 let topDirectives = Directives<Snapshot>(
     place: .top,
@@ -6,15 +6,6 @@ let topDirectives = Directives<Snapshot>(
         Directive(
             "workers", .integer(1...256), \.workers, default: .described("the number of cores"),
             "Threads with an event loop.")
-    ])
-
-let listenerDirectives = Directives<Snapshot.Listener>(
-    place: .listener,
-    list: [
-        Directive(
-            "address", .address, \.address, isRequired: true,
-            "Where callers connect: an IP address and port, `*:PORT` for every address, or `unix:/PATH`."),
-        Directive("unix_mode", .mode, \.unixMode, default: "0660", "The mode of the Unix socket's file."),
     ])
 
 let consoleDirectives = Directives<Snapshot.Console>(
@@ -101,6 +92,9 @@ let limitDirectives = Directives<Snapshot.Limits>(
         Directive(
             "target_bytes", .size(8000...1 << 20), \.targetBytes, default: "16KiB",
             "A request's target; RFC 9110 wants 8000 at least."),
+        Directive(
+            "http2_max_streams", .integer(1...1000), \.http2MaxStreams, default: 100,
+            "Requests at once on one HTTP/2 connection of a caller."),
         Directive(
             "retry_memory", .size(0...16 << 20), \.retryMemoryBytes, default: "64KiB",
             "How much of a body kept for the retry stays in memory; the rest goes to an unlinked file."),

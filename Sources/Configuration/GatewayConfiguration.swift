@@ -38,7 +38,7 @@ package enum GatewayConfiguration {
 /// The file's tables, each read by itself; what they say of each other is not checked yet.
 struct Draft {
     var top: Section<Snapshot>
-    var listeners: [Section<Snapshot.Listener>]
+    var listeners: [Section<ListenerDraft>]
     var console: Section<Snapshot.Console>?
     var store: Section<Snapshot.Store>?
     var providers: [Section<Snapshot.Provider>]
@@ -56,7 +56,7 @@ struct Draft {
         top = reader.read(
             root, title: "", at: .nowhere, as: topDirectives, into: base,
             tables: Place.allCases.dropFirst().map(\.rawValue))
-        listeners = reader.named(listenerDirectives, in: root) { Snapshot.Listener(name: $0) }
+        listeners = reader.named(listenerDirectives, in: root) { ListenerDraft(name: $0) }
         console = reader.single(consoleDirectives, in: root, Snapshot.Console())
         store = reader.single(storeDirectives, in: root, Snapshot.Store())
         providers = reader.named(providerDirectives, in: root) { Snapshot.Provider(name: $0) }

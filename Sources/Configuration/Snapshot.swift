@@ -31,14 +31,6 @@ package struct Snapshot: Sendable, Hashable {
 }
 
 extension Snapshot {
-    /// `[listener.NAME]`: an address that callers connect to.
-    package struct Listener: Sendable, Hashable {
-        package internal(set) var name = ""
-        package internal(set) var address = Address.unix(path: "")
-        /// The mode of a Unix socket's file; without meaning for TCP.
-        package internal(set) var unixMode: UInt32 = 0
-    }
-
     /// `[console]`: the listener of the dashboard, the callback, the metrics and the admin API.
     package struct Console: Sendable, Hashable {
         package internal(set) var address = Address.unix(path: "")
@@ -91,6 +83,8 @@ extension Snapshot {
         package internal(set) var headerBytes = 0
         package internal(set) var headerCount = 0
         package internal(set) var targetBytes = 0
+        /// Requests at once on one caller's HTTP/2 connection.
+        package internal(set) var http2MaxStreams = 0
         /// How much of a body kept for the retry stays in memory; the rest goes to an unlinked file.
         package internal(set) var retryMemoryBytes = 0
         /// Where those files are made.

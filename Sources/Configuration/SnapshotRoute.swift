@@ -2,9 +2,11 @@ extension Snapshot {
     /// `[upstream.NAME]`: the API that we connect to. Limits on connections hold for each worker.
     package struct Upstream: Sendable, Hashable {
         package enum ProtocolChoice: Sendable, Hashable {
-            /// What ALPN agrees on.
+            /// What ALPN agrees on; HTTP/1 with an http:// url.
             case automatic
             case http1
+            /// Only HTTP/2: by ALPN, or with an http:// url by prior knowledge (RFC 9113 section 3.3).
+            case http2
         }
         package internal(set) var name = ""
         /// Its path, if not "/", goes before the path of each request.
@@ -12,10 +14,19 @@ extension Snapshot {
         /// The `Host` field to send instead of the URL's authority.
         package internal(set) var host: String?
         package internal(set) var caFile: String?
+        /// Both or none: what we present where the upstream asks for a certificate.
+        package internal(set) var clientCertificateFile: String?
+        package internal(set) var clientKeyFile: String?
         package internal(set) var protocolChoice = ProtocolChoice.automatic
         package internal(set) var allowPlaintext = false
         package internal(set) var maxConnections = 0
         package internal(set) var maxIdleConnections = 0
+        /// Exchanges at once on one HTTP/2 connection; the upstream's own limit can be lower.
+        package internal(set) var maxStreams = 0
+        /// An HTTP/2 connection that has been silent for so long is asked by a PING; nil: never.
+        package internal(set) var http2PingInterval: Duration?
+        /// How long its answer may take before the connection is given up.
+        package internal(set) var http2PingTimeout = Duration.zero
         /// A connection older than this takes no further request; nil: no limit.
         package internal(set) var maxConnectionAge: Duration?
         package internal(set) var connectTimeout = Duration.zero

@@ -3,7 +3,7 @@ extension Snapshot {
     /// Holds no secret, and of URLs neither queries nor parameters, where `${ENV}` could have put one.
     package var summary: String {
         var lines = ["workers: \(workers)"]
-        lines += listeners.map { "listener \($0.name): \($0.address)" }
+        lines += listeners.map { "listener \($0.name): \($0.summary)" }
         if let console {
             lines.append("console: \(console.address)\(console.secrets.isEmpty ? "" : ", with a secret")")
             if let uri = console.redirectURI { lines.append("redirect URI to register: \(uri)") }
@@ -21,6 +21,21 @@ extension Snapshot {
         text += " -> " + (upstream(named: route.upstream)?.url.withoutQuery ?? route.upstream)
         if let prefix = route.stripPrefix { text += " without \(prefix)" }
         return text + (route.grant.map { ", grant \($0)" } ?? ", no grant")
+    }
+}
+
+extension Snapshot.Listener {
+    fileprivate var summary: String {
+        var parts = ["\(address)"]
+        if let tls {
+            let count = tls.certificates.count
+            parts.append(
+                "\(tls.minimumVersion == .tls13 ? "TLS 1.3" : "TLS") with \(count) certificate\(count == 1 ? "" : "s")")
+            if tls.clientCAFile != nil { parts.append("client certificates \(tls.clientCertificate.rawValue)") }
+        }
+        if !allowsHTTP2 { parts.append("HTTP/1 only") }
+        if !allowsHTTP1 { parts.append("HTTP/2 only") }
+        return parts.joined(separator: ", ")
     }
 }
 

@@ -94,7 +94,8 @@ private final class GatewayProcess {
         logger = Logger(label: "token-gateway") { _ in GatewayLogHandler(sink: sink, level: level) }
         resolver = try Resolver()
         executor = try Self.openStore(snapshot, environment: environment).map { try StoreExecutor(store: $0) }
-        configuration = WorkerConfiguration(snapshot, extending: nil)
+        configuration = WorkerConfiguration(
+            snapshot, extending: nil, clientIdentities: prepared.tls.clientIdentities)
         control = try Control(
             loop: loop, mailbox: mailbox, snapshot: snapshot, configurationPath: configurationPath,
             environment: environment, store: executor, resolver: resolver,
@@ -166,9 +167,12 @@ private final class GatewayProcess {
 
     // MARK: Sockets
 
-    private enum ListeningSocket {
-        case own(Descriptor)
-        case shared(Descriptor)
+    /// A worker's socket of a listener.
+    private struct ListeningSocket: Sendable {
+        var descriptor: Descriptor
+        /// Other workers have the same socket.
+        var isShared: Bool
+        var settings: ListenerSettings
     }
 
     /// One socket per worker and TCP address; one for all workers on a Unix path.
@@ -176,25 +180,30 @@ private final class GatewayProcess {
         var sockets = [[ListeningSocket]](repeating: [], count: snapshot.workers)
         var names: [String] = []
         for listener in snapshot.listeners {
+            let settings = ListenerSettings(listener, tls: prepared.tls.listeners[listener.name]?.value)
             for address in SocketAddress.all(listener.address) {
                 if case .unix(let path) = address {
                     let socket = try Socket.listen(on: address, unixMode: listener.unixMode)
                     socketFiles.append(path)
                     // Each worker closes its own descriptor of the one socket.
-                    sockets[0].append(.shared(socket))
+                    sockets[0].append(ListeningSocket(descriptor: socket, isShared: true, settings: settings))
                     for worker in sockets.indices.dropFirst() {
                         let copy = fcntl(socket.rawValue, F_DUPFD_CLOEXEC, 0)
                         guard copy >= 0 else { throw Errno(code: errno) }
-                        sockets[worker].append(.shared(Descriptor(rawValue: copy)))
+                        sockets[worker].append(
+                            ListeningSocket(
+                                descriptor: Descriptor(rawValue: copy), isShared: true, settings: settings))
                     }
                     names.append(address.description)
                     continue
                 }
                 let first = try Socket.listen(on: address, reusePort: true)
                 let actual = Socket.localAddress(of: first) ?? address
-                sockets[0].append(.own(first))
+                sockets[0].append(ListeningSocket(descriptor: first, isShared: false, settings: settings))
                 for worker in sockets.indices.dropFirst() {
-                    sockets[worker].append(.own(try Socket.listen(on: actual, reusePort: true)))
+                    let socket = try Socket.listen(on: actual, reusePort: true)
+                    sockets[worker].append(
+                        ListeningSocket(descriptor: socket, isShared: false, settings: settings))
                 }
                 names.append(actual.description)
             }
@@ -253,10 +262,8 @@ private final class GatewayProcess {
                         let worker = try Worker(
                             index: index, configuration: configuration, services: services, mailbox: own)
                         for socket in list {
-                            switch socket {
-                            case .own(let descriptor): try worker.listen(descriptor, shared: false)
-                            case .shared(let descriptor): try worker.listen(descriptor, shared: true)
-                            }
+                            try worker.listen(
+                                socket.descriptor, shared: socket.isShared, settings: socket.settings)
                         }
                         isUp.raise()
                         worker.run()

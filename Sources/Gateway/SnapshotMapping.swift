@@ -6,19 +6,27 @@ import Telemetry
 
 /// From the words of `gateway.conf` to what the workers run on.
 extension WorkerConfiguration {
-    /// - Parameter names: of the configuration before; every name keeps its place in the counters.
-    convenience init(_ snapshot: Snapshot, extending names: MetricNames?) {
+    /// - Parameters:
+    ///   - names: of the configuration before; every name keeps its place in the counters.
+    ///   - clientIdentities: what we present to upstreams, by their names.
+    convenience init(
+        _ snapshot: Snapshot, extending names: MetricNames?, clientIdentities: [String: TLSIdentity] = [:]
+    ) {
         let routeNames = snapshot.routes.map(\.name)
         let upstreamNames = snapshot.upstreams.map(\.name)
         let codes = GatewayError.allCases.map { $0.code.description }
         let extended =
             names?.extended(routes: routeNames, upstreams: upstreamNames)
-            ?? MetricNames(routes: routeNames, upstreams: upstreamNames, errorCodes: codes)
+            ?? MetricNames(
+                routes: routeNames, upstreams: upstreamNames, errorCodes: codes,
+                sessionFailures: HTTP2Abuse.allCases.map { $0.label.description })
         let grants = snapshot.grants.map(\.name)
         self.init(
             table: RouteTable(snapshot.routes.map { RouteRule($0, in: snapshot) }),
             upstreams: snapshot.upstreams.map { upstream in
-                UpstreamSettings(upstream, metricIndex: extended.upstreamIndex(of: upstream.name) ?? 0)
+                UpstreamSettings(
+                    upstream, clientIdentity: clientIdentities[upstream.name],
+                    metricIndex: extended.upstreamIndex(of: upstream.name) ?? 0)
             },
             grants: grants, timeouts: CallerTimeouts(snapshot.timeouts), limits: CallerLimits(snapshot.limits),
             names: extended)
@@ -48,13 +56,15 @@ extension CallerLimits {
         connections = limits.maxConnections
         head = HeadLimits(
             targetBytes: limits.targetBytes, headBytes: limits.headerBytes, fieldCount: limits.headerCount)
+        http2Streams = UInt32(clamping: limits.http2MaxStreams)
         retryMemoryBytes = limits.retryMemoryBytes
         temporaryDirectory = limits.temporaryDirectory
     }
 }
 
 extension UpstreamSettings {
-    init(_ upstream: Snapshot.Upstream, metricIndex: Int) {
+    init(_ upstream: Snapshot.Upstream, clientIdentity: TLSIdentity?, metricIndex: Int) {
+        let choice = ProtocolChoice(upstream.protocolChoice)
         var basePath = Array(upstream.url.path.utf8)
         while basePath.last == 0x2F { basePath.removeLast() }
         self.init(
@@ -63,7 +73,9 @@ extension UpstreamSettings {
                 isPlaintext: upstream.url.isPlaintext, authority: Array((upstream.host ?? upstream.url.authority).utf8),
                 basePath: basePath),
             host: upstream.url.host, port: upstream.url.port,
-            tls: upstream.url.isPlaintext ? nil : TLSClientConfiguration(caFile: upstream.caFile, alpn: ["http/1.1"]),
+            tls: upstream.url.isPlaintext
+                ? nil
+                : TLSClientConfiguration(caFile: upstream.caFile, alpn: choice.alpn, clientIdentity: clientIdentity),
             pool: UpstreamPool.Limits(
                 connections: upstream.maxConnections, idle: upstream.maxIdleConnections,
                 waiting: upstream.maxConnections * 4))
@@ -74,7 +86,48 @@ extension UpstreamSettings {
         writeIdleTimeout = upstream.writeIdleTimeout.milliseconds
         idleTimeout = upstream.idleTimeout.milliseconds
         maxAge = upstream.maxConnectionAge?.milliseconds
+        protocolChoice = choice
+        maxStreams = upstream.maxStreams
+        pingInterval = upstream.http2PingInterval?.milliseconds
+        pingTimeout = upstream.http2PingTimeout.milliseconds
         self.metricIndex = metricIndex
+    }
+}
+
+extension UpstreamSettings.ProtocolChoice {
+    init(_ choice: Snapshot.Upstream.ProtocolChoice) {
+        switch choice {
+        case .automatic: self = .automatic
+        case .http1: self = .http1
+        case .http2: self = .http2
+        }
+    }
+}
+
+extension TLSServerSettings {
+    /// - Parameters:
+    ///   - identities: of `listener`'s certificates, in their order.
+    ///   - clientCA: the text of its `client_ca_file`.
+    init(
+        _ tls: Snapshot.ListenerTLS, of listener: Snapshot.Listener, identities: [TLSIdentity], clientCA: String?,
+        ticketKeys: TLSTicketKeys
+    ) {
+        let alpn = (listener.allowsHTTP2 ? ["h2"] : []) + (listener.allowsHTTP1 ? ["http/1.1"] : [])
+        self.init(
+            identities: identities, alpn: alpn, minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12,
+            ticketKeys: ticketKeys)
+        guard let clientCA else { return }
+        switch tls.clientCertificate {
+        case .required: clientCertificates = .required(caPEM: clientCA)
+        case .optional: clientCertificates = .optional(caPEM: clientCA)
+        }
+    }
+}
+
+extension ListenerSettings {
+    init(_ listener: Snapshot.Listener, tls: TLSServerSettings?) {
+        self.init(
+            name: listener.name, tls: tls, allowsHTTP1: listener.allowsHTTP1, allowsHTTP2: listener.allowsHTTP2)
     }
 }
 

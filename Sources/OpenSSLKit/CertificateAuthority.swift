@@ -23,7 +23,7 @@ package struct LeafRequest: Sendable {
 }
 
 /// From when to when a certificate counts, in seconds since 1970.
-package struct Validity: Sendable, Equatable {
+package struct Validity: Sendable, Hashable {
     package var notBefore: Int64
     package var notAfter: Int64
 

@@ -68,3 +68,15 @@ package enum OpenSSLVersion {
     /// The library in use, for example "OpenSSL 3.0.19 27 Jan 2026".
     package static var text: String { unsafe String(cString: OpenSSL_version(OPENSSL_VERSION)) }
 }
+
+extension Digest {
+    /// SHA-1, 20 octets: only for what a protocol defines by it and where nothing hangs on its strength, as WebSocket's
+    /// handshake does (RFC 6455 4.2.2).
+    package static func sha1(_ bytes: [UInt8]) -> [UInt8] {
+        unsafe [UInt8](unsafeUninitializedCapacity: Int(SHA_DIGEST_LENGTH)) { digest, count in
+            let made = unsafe bytes.withUnsafeBytes { unsafe SHA1($0.baseAddress, $0.count, digest.baseAddress) }
+            precondition(unsafe made != nil, "SHA-1 is not available in this OpenSSL")
+            count = Int(SHA_DIGEST_LENGTH)
+        }
+    }
+}

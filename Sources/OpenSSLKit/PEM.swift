@@ -4,18 +4,19 @@ import COpenSSL
 enum PEMSource {
     case file(String)
     case text(String, name: String)
+    case secret(SecretBytes, name: String)
 
     var name: String {
         switch self {
         case .file(let path): path
-        case .text(_, let name): name
+        case .text(_, let name), .secret(_, let name): name
         }
     }
 
     var path: String? {
         switch self {
         case .file(let path): path
-        case .text: nil
+        case .text, .secret: nil
         }
     }
 
@@ -42,16 +43,35 @@ enum PEMSource {
         case .file(let path):
             return unsafe BIO_new_file(path, "r")
         case .text(let text, _):
-            guard let bio = unsafe BIO_new(BIO_s_mem()) else { return nil }
             var text = text
-            let written = text.withUTF8 { utf8 in
-                utf8.isEmpty ? 1 : unsafe BIO_write_ex(bio, utf8.baseAddress, utf8.count, nil)
+            return text.withUTF8 { unsafe memory(UnsafeRawBufferPointer($0), BIO_s_mem()) }
+        case .secret(let bytes, _):
+            return unsafe bytes.withUnsafeBytes { unsafe memory($0, BIO_s_secmem()) }
+        }
+    }
+
+    private func memory(_ bytes: UnsafeRawBufferPointer, _ method: OpaquePointer?) -> OpaquePointer? {
+        guard let bio = unsafe BIO_new(method) else { return nil }
+        let written = unsafe bytes.isEmpty ? 1 : BIO_write_ex(bio, bytes.baseAddress, bytes.count, nil)
+        guard written == 1 else {
+            unsafe BIO_free(bio)
+            return nil
+        }
+        return unsafe bio
+    }
+
+    /// The octets as text.
+    func contents() throws(TLSConfigurationError) -> String {
+        try unsafe read { bio throws(TLSConfigurationError) in
+            try unsafe checkReadable(bio)
+            _ = unsafe tg_bio_rewind(bio)
+            var text: [UInt8] = []
+            var chunk = [UInt8](repeating: 0, count: 16 * 1024)
+            while true {
+                let count = unsafe BIO_read(bio, &chunk, Int32(chunk.count))
+                guard count > 0 else { return String(decoding: text, as: UTF8.self) }
+                text += chunk[..<Int(count)]
             }
-            guard written == 1 else {
-                unsafe BIO_free(bio)
-                return nil
-            }
-            return unsafe bio
         }
     }
 
@@ -123,8 +143,8 @@ private func systemErrorText() -> String {
 }
 
 /// Text that C code writes, with its terminator, into the space that it gets.
-func cText(_ fill: (UnsafeMutablePointer<CChar>, Int) -> Void) -> String {
-    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
+func cText(capacity: Int = 256, _ fill: (UnsafeMutablePointer<CChar>, Int) -> Void) -> String {
+    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: capacity) { buffer in
         guard let start = buffer.baseAddress else { return "" }
         unsafe start.pointee = 0
         unsafe fill(start, buffer.count)

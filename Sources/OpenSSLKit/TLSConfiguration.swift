@@ -17,6 +17,8 @@ package struct TLSClientConfiguration: Sendable, Hashable {
     package var clientCertificateFile: String?
     /// A PEM file with the unencrypted private key of `clientCertificateFile`.
     package var clientKeyFile: String?
+    /// The same, already read; used where no files are given.
+    package var clientIdentity: TLSIdentity?
     /// Gives back OpenSSL's buffers (about 33 KB) after every record, at the price of allocating them again.
     /// `TLSEngine.releaseIdleBuffers()` does the same only where it is worth it.
     package var releasesBuffersAfterEachRecord: Bool
@@ -24,7 +26,7 @@ package struct TLSClientConfiguration: Sendable, Hashable {
     package init(
         caFile: String? = nil, caPEM: String? = nil, alpn: [String] = [], minimumVersion: TLSVersion = .tls12,
         maximumVersion: TLSVersion? = nil, clientCertificateFile: String? = nil, clientKeyFile: String? = nil,
-        releasesBuffersAfterEachRecord: Bool = false
+        clientIdentity: TLSIdentity? = nil, releasesBuffersAfterEachRecord: Bool = false
     ) {
         self.caFile = caFile
         self.caPEM = caPEM
@@ -33,6 +35,7 @@ package struct TLSClientConfiguration: Sendable, Hashable {
         self.maximumVersion = maximumVersion
         self.clientCertificateFile = clientCertificateFile
         self.clientKeyFile = clientKeyFile
+        self.clientIdentity = clientIdentity
         self.releasesBuffersAfterEachRecord = releasesBuffersAfterEachRecord
     }
 }

@@ -17,7 +17,7 @@ import COpenSSL
         self.configuration = configuration
         unsafe pointer = try makeContext(
             TLS_client_method(), releasesBuffers: configuration.releasesBuffersAfterEachRecord)
-        unsafe tg_context_prepare(pointer, true)
+        unsafe tg_context_prepare(pointer, tg_verify_required)
         unsafe tg_set_cache_mode(pointer, Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL))
         try limitVersions()
         try offer(configuration.alpn)
@@ -29,7 +29,11 @@ import COpenSSL
             try unsafe trust(caFile: configuration.caFile, caPEM: configuration.caPEM, in: pointer)
         }
         switch (configuration.clientCertificateFile, configuration.clientKeyFile) {
-        case (nil, nil): break
+        case (nil, nil):
+            guard let identity = configuration.clientIdentity else { return }
+            try unsafe present(
+                certificates: .text(identity.chainPEM, name: "the client certificate"),
+                key: .secret(identity.keyPEM, name: "the client key"), in: pointer)
         case (let certificate?, let key?):
             try unsafe present(certificates: .file(certificate), key: .file(key), in: pointer)
         case (let certificate?, nil):
@@ -62,76 +66,9 @@ import COpenSSL
     }
 }
 
-/// The settings of a TLS listener. Not Sendable: one per thread.
-@safe package final class TLSServerContext {
-    let pointer: OpaquePointer
-    /// Read by the ALPN callback for as long as the context lives.
-    private let alpn: UnsafeMutablePointer<tg_buffer>
-
-    /// - Parameters:
-    ///   - certificateChainPEM: the leaf, then its issuers.
-    ///   - privateKeyPEM: the leaf's key, unencrypted.
-    ///   - alpn: protocols that are spoken, most wanted first. A client that offers only others is refused.
-    ///   - clientCAFile: with it every client must present a certificate of these authorities.
-    package convenience init(
-        certificateChainPEM: String, privateKeyPEM: String, alpn: [String] = [], clientCAFile: String? = nil
-    ) throws(TLSConfigurationError) {
-        try self.init(
-            certificates: .text(certificateChainPEM, name: "the certificate chain"),
-            key: .text(privateKeyPEM, name: "the private key"), alpn: alpn,
-            clientCA: clientCAFile.map(PEMSource.file))
-    }
-
-    package convenience init(
-        certificateFile: String, keyFile: String, alpn: [String] = [], clientCAFile: String? = nil
-    ) throws(TLSConfigurationError) {
-        try self.init(
-            certificates: .file(certificateFile), key: .file(keyFile), alpn: alpn,
-            clientCA: clientCAFile.map(PEMSource.file))
-    }
-
-    init(
-        certificates: PEMSource, key: PEMSource, alpn names: [String], clientCA: PEMSource?
-    ) throws(TLSConfigurationError) {
-        let wire = try wireNames(names)
-        unsafe pointer = try makeContext(TLS_server_method(), releasesBuffers: false)
-        unsafe alpn = .allocate(capacity: 1)
-        unsafe alpn.initialize(to: tg_buffer())
-        unsafe tg_context_prepare(pointer, clientCA != nil)
-        // Tickets only: nothing is kept per session. The identifier is needed where clients have certificates.
-        unsafe tg_set_cache_mode(pointer, Int(SSL_SESS_CACHE_OFF))
-        unsafe SSL_CTX_set_session_id_context(pointer, "token-gateway", 13)
-        try unsafe present(certificates: certificates, key: key, in: pointer)
-        if let clientCA { try accept(clientsOf: clientCA) }
-        try choose(wire)
-    }
-
-    deinit {
-        unsafe SSL_CTX_free(pointer)
-        unsafe tg_buffer_free(alpn)
-        unsafe alpn.deallocate()
-    }
-
-    private func choose(_ wire: [UInt8]) throws(TLSConfigurationError) {
-        guard !wire.isEmpty else { return }
-        guard unsafe tg_buffer_reserve(alpn, wire.count) else { throw outOfMemory() }
-        unsafe UnsafeMutableRawBufferPointer(start: alpn.pointee.bytes, count: wire.count).copyBytes(from: wire)
-        unsafe alpn.pointee.count = wire.count
-        unsafe tg_context_select_alpn(pointer, alpn)
-    }
-
-    private func accept(clientsOf source: PEMSource) throws(TLSConfigurationError) {
-        for authority in try source.certificates() {
-            guard unsafe X509_STORE_add_cert(SSL_CTX_get_cert_store(pointer), authority.pointer) == 1,
-                unsafe SSL_CTX_add_client_CA(pointer, authority.pointer) == 1
-            else { throw outOfMemory() }
-        }
-    }
-}
-
 /// RFC 9325: TLS 1.2 or later; with 1.2 only ECDHE and AEAD; no compression, no renegotiation; early data is off
 /// unless asked for, and is not asked for.
-private func makeContext(
+func makeContext(
     _ method: OpaquePointer?, releasesBuffers: Bool
 ) throws(TLSConfigurationError) -> OpaquePointer {
     let suites12 =
@@ -162,7 +99,7 @@ private func makeContext(
 }
 
 /// Sets our own certificate, its chain and its key, and checks that they belong together.
-private func present(
+func present(
     certificates: PEMSource, key: PEMSource, in context: OpaquePointer
 ) throws(TLSConfigurationError) {
     let chain = try certificates.certificates()
@@ -190,7 +127,7 @@ private func present(
 }
 
 /// ALPN's wire form: each name after its length (RFC 7301 3.1).
-private func wireNames(_ names: [String]) throws(TLSConfigurationError) -> [UInt8] {
+func wireNames(_ names: [String]) throws(TLSConfigurationError) -> [UInt8] {
     var wire: [UInt8] = []
     for name in names {
         guard let length = UInt8(exactly: name.utf8.count), length > 0 else {

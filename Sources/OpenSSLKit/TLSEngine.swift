@@ -219,6 +219,24 @@ extension TLSEngine {
         return unsafe String(validatingCString: name)
     }
 
+    /// The subject of the certificate that the caller presented and that was accepted (RFC 2253), printable ASCII. Only
+    /// for servers; nil before the handshake is complete, without a certificate, or with a subject above 4 KiB.
+    package var clientCertificateSubject: String? {
+        guard let certificate = unsafe clientCertificate else { return nil }
+        let capacity = 4096
+        let text = unsafe cText(capacity: capacity) { unsafe tg_x509_subject(certificate, false, $0, $1) }
+        return text.utf8.count < capacity - 1 ? text : nil
+    }
+
+    /// The names (subjectAltName) of that certificate.
+    package var clientCertificateNames: [TLSAlternativeName] { unsafe alternativeNames(of: clientCertificate) }
+
+    /// Borrowed. OpenSSL lets no handshake be completed with a certificate that it did not accept.
+    private var clientCertificate: OpaquePointer? {
+        guard case .server = role, isEstablished, failure == nil, let tls = unsafe tls else { return nil }
+        return unsafe SSL_get0_peer_certificate(tls.pointee.ssl)
+    }
+
     private func withSelectedProtocol<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
         var name: UnsafePointer<UInt8>?
         var count: UInt32 = 0
@@ -253,7 +271,7 @@ extension TLSEngine {
     }
 
     private func fail(_ tls: UnsafeMutablePointer<tg_tls>) -> TLSError {
-        unsafe fail(TLSFailure(peer: peerName).error(tls, isEstablished: isEstablished))
+        unsafe fail(TLSFailure(peer: peerName, isCaller: isServer).error(tls, isEstablished: isEstablished))
     }
 
     private func fail(_ error: TLSError) -> TLSError {
@@ -266,6 +284,13 @@ extension TLSEngine {
         switch role {
         case .client(_, let host): host
         case .server: "the caller"
+        }
+    }
+
+    private var isServer: Bool {
+        switch role {
+        case .client: false
+        case .server: true
         }
     }
 

@@ -4,12 +4,15 @@ import COpenSSL
 struct TLSFailure {
     /// Whom we talk to, for the sentence: "api.example.com" or "the caller".
     var peer: String
+    /// The peer is a caller of a listener.
+    private let isCaller: Bool
     /// The first error in the queue that says something: one of libssl, else the oldest.
     private(set) var code: UInt = 0
 
     /// Empties the thread's error queue.
-    init(peer: String) {
+    init(peer: String, isCaller: Bool = false) {
         self.peer = peer
+        self.isCaller = isCaller
         while true {
             let next = ERR_get_error()
             guard next != 0 else { break }
@@ -48,6 +51,12 @@ struct TLSFailure {
         case SSL_R_WRONG_VERSION_NUMBER where isEstablished:
             return error(.protocolViolation, "\(peer) sent something that is not a TLS record after the handshake")
         case SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST:
+            guard !isCaller else {
+                return error(
+                    .notTLS,
+                    "\(peer) does not speak TLS (it may speak plain HTTP): this listener has TLS, and its URLs begin "
+                        + "with https://")
+            }
             return error(
                 .notTLS, "\(peer) does not speak TLS on this port (it may be plain HTTP): the port must be one for TLS")
         case SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_WRONG_SSL_VERSION, SSL_R_VERSION_TOO_LOW, SSL_R_VERSION_TOO_HIGH,
@@ -115,6 +124,8 @@ struct TLSFailure {
 // MARK: - Refused certificates
 
 extension TLSFailure {
+    private var authorities: String { isCaller ? "client_ca_file" : "CA file" }
+
     private func refusal(_ tls: UnsafeMutablePointer<tg_tls>) -> TLSError {
         let verdict = unsafe tls.pointee.verify_error
         let facts = unsafe CertificateFacts(tls.pointee.rejected)
@@ -133,14 +144,16 @@ extension TLSFailure {
         case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
             return error(
                 .selfSigned,
-                "\(whose) is self-signed: it must come from a trusted authority, or be in the configured CA file")
+                "\(whose) is self-signed: it must come from a trusted authority, or be in the configured \(authorities)"
+            )
         case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,
             X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE,
             X509_V_ERR_CERT_UNTRUSTED:
             return error(
                 .unknownAuthority,
                 "\(whose) was issued by \"\(facts.issuer)\", which leads to no trusted authority: add that authority to "
-                    + "the CA file, or have the server send its intermediate certificates")
+                    + "the \(authorities), or have the \(isCaller ? "caller" : "server") send its intermediate "
+                    + "certificates")
         case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
             let names = facts.names.isEmpty ? "no name at all" : facts.names
             return error(

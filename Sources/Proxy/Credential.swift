@@ -1,9 +1,16 @@
+package import HTTP
+internal import Synchronization
+
 /// What a worker injects: one header field, built once per generation and shared by all requests.
 package final class Credential: Sendable, CustomStringConvertible, CustomReflectable {
     /// The field's name in lower case.
     package let headerName: [UInt8]
     /// The whole field line for HTTP/1: name, colon, space, value, CRLF. Secret.
     package let headerLine: [UInt8]
+    /// Where the value stands in ``headerLine``.
+    package let headerValueSlice: Slice
+    /// No other credential of this process has it, whatever its generation: same key, same name and value.
+    package let key: UInt64
     /// Grows by one each time the grant's tokens change.
     package let generation: UInt64
     /// When it must no longer be sent, in milliseconds of the monotonic clock; `UInt64.max` when not known.
@@ -15,8 +22,20 @@ package final class Credential: Sendable, CustomStringConvertible, CustomReflect
     package init(headerName: String, headerValue: [UInt8], generation: UInt64, expiry: UInt64) {
         self.headerName = Array(headerName.lowercased().utf8)
         headerLine = Array(headerName.utf8) + [0x3A, 0x20] + headerValue + [0x0D, 0x0A]
+        headerValueSlice = Slice(start: headerName.utf8.count + 2, length: headerValue.count)
+        key = Self.lastKey.add(1, ordering: .relaxed).newValue
         self.generation = generation
         self.expiry = expiry
+    }
+
+    private static let lastKey = Atomic<UInt64>(0)
+
+    /// Calls `body` with the field's value, which stays where it is. Secret.
+    package func withHeaderValue<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        headerLine.withUnsafeBytes { line in
+            let start = Int(headerValueSlice.start)
+            return body(UnsafeRawBufferPointer(rebasing: line[start..<(start + headerValueSlice.count)]))
+        }
     }
 
     package var description: String { "credential of generation \(generation)" }

@@ -75,6 +75,10 @@ package struct ExchangeMachine: Sendable {
     private var connectionWasReused = false
     private var reconnected = false
     private var heldIsLost = false
+    /// Requests that the upstream has certainly not processed and that were sent again.
+    private var refusals: UInt8 = 0
+    private static let refusalLimit: UInt8 = 2
+    private var isWhole = false
 
     package init(needsCredential: Bool, isIdempotent: Bool) {
         self.needsCredential = needsCredential
@@ -98,6 +102,7 @@ package struct ExchangeMachine: Sendable {
             generation = newer
             attempt = 2
             reconnected = false
+            isWhole = false
             phase = .waitingForConnection
             return .retry
         case .routed, .waitingForConnection, .sending, .responding, .finished:
@@ -159,13 +164,29 @@ package struct ExchangeMachine: Sendable {
         return .hold(rejected: rejected)
     }
 
-    /// The upstream's connection ended or broke before the response was complete.
+    /// The last octet of the response, trailer section included, is in the driver's hands, though perhaps not yet in
+    /// the caller's. What becomes of the upstream's connection or stream from here on does not matter: an upstream that
+    /// does not want the rest of the request's content ends it so (RFC 9113 8.1: RST_STREAM with NO_ERROR).
+    package mutating func responseEnded() {
+        guard phase == .holding || phase == .responding else { return }
+        isWhole = true
+    }
+
+    /// The upstream's connection or stream ended or broke. After ``responseEnded()`` nothing is lost by it.
     ///
     /// - Parameters:
     ///   - untouched: no octet of a response has come.
     ///   - replayable: all content received so far is kept and can be sent again.
-    package mutating func upstreamLost(_ error: GatewayError, untouched: Bool, replayable: Bool) -> Action {
+    ///   - refused: the upstream has certainly not processed the request (RFC 9113 8.7: REFUSED_STREAM, or a stream
+    ///     above the last one of GOAWAY), so that any method may be sent again, on any connection.
+    package mutating func upstreamLost(
+        _ error: GatewayError, untouched: Bool, replayable: Bool, refused: Bool = false
+    ) -> Action {
+        if isWhole { return .none }
         switch phase {
+        case .sending where refused && untouched && replayable && refusals < Self.refusalLimit:
+            refusals += 1
+            return open(newConnection: false)
         case .sending:
             let mayRepeat = connectionWasReused && untouched && replayable && isIdempotent && !reconnected
             guard mayRepeat else { return fail(error, retryAfter: 0) }

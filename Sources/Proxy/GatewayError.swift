@@ -66,7 +66,7 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
         case .bodyTooLarge: "The content is larger than this route allows."
         case .targetTooLong: "The request target is too long."
         case .headersTooLarge: "The header section is too large."
-        case .versionNotSupported: "Only HTTP/1.0 and HTTP/1.1 are spoken here."
+        case .versionNotSupported: "Only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here."
         case .notImplemented: "The transfer coding or method is not supported."
         case .expectationFailed: "The only expectation that can be met is 100-continue."
         case .callerDenied: "This caller may not use this route."

@@ -20,11 +20,17 @@ package struct CallerIdentity: Sendable {
     /// The textual address; empty for a Unix socket.
     package var address: [UInt8]
     package var isIPv6: Bool
+    /// It came by TLS.
+    package var isTLS: Bool
 
-    package init(address: [UInt8], isIPv6: Bool) {
+    package init(address: [UInt8], isIPv6: Bool, isTLS: Bool = false) {
         self.address = address
         self.isIPv6 = isIPv6
+        self.isTLS = isTLS
     }
+
+    /// The scheme of the caller's request (RFC 7239 5.4).
+    fileprivate var scheme: StaticString { isTLS ? "https" : "http" }
 }
 
 /// Makes of a caller's request what goes upstream (RFC 9110 7.6).
@@ -41,8 +47,11 @@ package enum RequestTransform {
                 .xForwardedProto, .connection, .keepAlive, .proxyAuthenticate, .proxyAuthenticationInfo,
                 .proxyAuthorization, .proxyConnection, .te, .trailer, .transferEncoding, .upgrade:
                 head.fields[index].isDropped = true
-            case .other, .contentType, .date, .location, .maxForwards, .retryAfter, .secWebSocketKey, .server,
-                .setCookie, .via, .wwwAuthenticate, .xRequestID, .tokenGatewayError:
+            case .secWebSocketKey:
+                // An extended CONNECT has none, and has it made where it goes on as an upgrade (RFC 8441 5).
+                if head.flags.contains(.http2) { head.fields[index].isDropped = true }
+            case .other, .contentType, .date, .location, .maxForwards, .retryAfter, .server, .setCookie, .via,
+                .wwwAuthenticate, .xRequestID, .tokenGatewayError:
                 break
             }
         }
@@ -91,17 +100,19 @@ package enum RequestTransform {
         return false
     }
 
-    /// Writes the request head for HTTP/1.1 upstream.
+    /// Writes the request head for HTTP/1.1 upstream. An extended CONNECT goes on as a GET that asks for the upgrade.
     ///
     /// - Parameters:
     ///   - upgrade: ask the upstream for the upgrade that the caller asked for.
     ///   - expectContinue: ask the upstream whether it wants the content.
+    ///   - webSocketKey: `Sec-WebSocket-Key` where the caller has sent none (RFC 6455 4.1: 16 random octets in Base64).
     package static func writeHTTP1(
         _ head: borrowing MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
         caller: borrowing CallerIdentity, credential: Credential?, upgrade: Bool, expectContinue: Bool,
-        to out: inout ByteBuffer
+        webSocketKey: [UInt8]? = nil, to out: inout ByteBuffer
     ) {
-        out.append(head.bytes(head.methodText))
+        let isExtendedConnect = isExtendedConnect(head)
+        if isExtendedConnect { out.append("GET") } else { out.append(head.bytes(head.methodText)) }
         out.append(0x20)
         writeTarget(head, rule: rule, upstream: upstream, to: &out)
         out.append(" HTTP/1.1\r\nHost: ")
@@ -113,12 +124,22 @@ package enum RequestTransform {
         switch head.framing {
         case .none: if anticipatesContent(head.method) { out.append("Content-Length: 0\r\n") }
         case .length(let length): HTTP1Writer.field("Content-Length", length, to: &out)
-        case .chunked, .untilClose: out.append("Transfer-Encoding: chunked\r\n")
+        case .chunked, .untilClose: if !isExtendedConnect { out.append("Transfer-Encoding: chunked\r\n") }
         }
         if head.flags.contains(.acceptsTrailers) && !upgrade { out.append("TE: trailers\r\nConnection: TE\r\n") }
         if upgrade { out.append("Connection: Upgrade\r\nUpgrade: websocket\r\n") }
+        if let webSocketKey {
+            out.append("Sec-WebSocket-Key: ")
+            out.append(webSocketKey)
+            out.append("\r\n")
+        }
         if expectContinue { out.append("Expect: 100-continue\r\n") }
         out.append("\r\n")
+    }
+
+    /// A request for a WebSocket that came by HTTP/2 (RFC 8441 4).
+    private static func isExtendedConnect(_ head: borrowing MessageHead) -> Bool {
+        head.method == .connect && head.flags.contains(.webSocket)
     }
 
     /// Methods whose requests say so when they have no content (RFC 9110 8.6).
@@ -148,12 +169,80 @@ package enum RequestTransform {
         if rest.first != 0x2F { out.append(0x2F) }
         out.append(rest)
     }
+}
+
+// MARK: HTTP/2
+
+extension RequestTransform {
+    /// Writes the request's field block for HTTP/2 upstream (RFC 9113 8.3.1). ``filter(_:rule:)`` was done before.
+    ///
+    /// - Parameters:
+    ///   - upgrade: ask for the WebSocket that the caller asked for, by an extended CONNECT (RFC 8441).
+    ///   - expectContinue: ask the upstream whether it wants the content.
+    ///   - encoder: of the upstream's connection.
+    package static func writeHTTP2(
+        _ head: borrowing MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
+        caller: borrowing CallerIdentity, credential: Credential?, upgrade: Bool, expectContinue: Bool,
+        encoder: inout HPACKEncoder, to out: inout ByteBuffer
+    ) {
+        encoder.begin(to: &out)
+        if upgrade {
+            writeConnect(to: &encoder, &out)
+        } else {
+            encoder.method(head.method, text: head.bytes(head.methodText), to: &out)
+        }
+        encoder.scheme(isTLS: !upstream.isPlaintext, to: &out)
+        upstream.authority.withUnsafeBytes { encoder.authority($0, to: &out) }
+        encoder.scratch.removeAll()
+        writeTarget(head, rule: rule, upstream: upstream, to: &encoder.scratch)
+        encoder.pathOfScratch(to: &out)
+        encoder.fields(of: head, except: upgrade ? "sec-websocket-key" : nil, to: &out)
+        if let credential { write(credential, to: &encoder, &out) }
+        writeForwarding(head, rule: rule, caller: caller, encoder: &encoder, to: &out)
+        if !upgrade { writeLength(head, to: &encoder, &out) }
+        if head.flags.contains(.acceptsTrailers) && !upgrade { encoder.field("te", "trailers", to: &out) }
+        if expectContinue { encoder.field("expect", "100-continue", to: &out) }
+    }
+
+    private static func writeConnect(to encoder: inout HPACKEncoder, _ out: inout ByteBuffer) {
+        let name: StaticString = "CONNECT"
+        name.withUTF8Buffer { encoder.method(.connect, text: UnsafeRawBufferPointer($0), to: &out) }
+        encoder.protocolName("websocket", to: &out)
+    }
+
+    private static func write(
+        _ credential: Credential, to encoder: inout HPACKEncoder, _ out: inout ByteBuffer
+    ) {
+        credential.headerName.withUnsafeBytes { name in
+            credential.withHeaderValue { encoder.credential(name: name, value: $0, key: credential.key, to: &out) }
+        }
+    }
+
+    private static func writeLength(
+        _ head: borrowing MessageHead, to encoder: inout HPACKEncoder, _ out: inout ByteBuffer
+    ) {
+        switch head.framing {
+        case .none: if anticipatesContent(head.method) { encoder.field("content-length", 0, to: &out) }
+        case .length(let length): encoder.field("content-length", length, to: &out)
+        case .chunked, .untilClose: break
+        }
+    }
+}
+
+// MARK: Forwarding fields
+
+extension RequestTransform {
+    /// The value of our Via field (RFC 9110 7.6.3): the version that the request came by.
+    private static func via(_ head: borrowing MessageHead) -> StaticString {
+        if head.flags.contains(.http2) { return "2.0 token-gateway" }
+        return head.minorVersion == 0 ? "1.0 token-gateway" : "1.1 token-gateway"
+    }
 
     private static func writeForwarding(
         _ head: borrowing MessageHead, rule: borrowing RouteRule, caller: borrowing CallerIdentity,
         to out: inout ByteBuffer
     ) {
-        if rule.via { out.append(head.minorVersion == 0 ? "Via: 1.0 token-gateway\r\n" : "Via: 1.1 token-gateway\r\n") }
+        if rule.via { HTTP1Writer.field("Via", via(head), to: &out) }
         switch rule.forwarded {
         case .off:
             break
@@ -163,18 +252,39 @@ package enum RequestTransform {
                 out.append(caller.address)
                 out.append("\r\n")
             }
-            out.append("X-Forwarded-Proto: http\r\n")
+            HTTP1Writer.field("X-Forwarded-Proto", caller.scheme, to: &out)
             if !head.authority.isEmpty { HTTP1Writer.field("X-Forwarded-Host", head.bytes(head.authority), to: &out) }
         case .rfc7239:
-            writeForwarded(head, caller: caller, to: &out)
+            out.append("Forwarded: ")
+            appendForwarded(head, caller: caller, to: &out)
+            out.append("\r\n")
         }
     }
 
-    /// RFC 7239 4: addresses of IPv6 stand in brackets and quotes.
-    private static func writeForwarded(
+    private static func writeForwarding(
+        _ head: borrowing MessageHead, rule: borrowing RouteRule, caller: borrowing CallerIdentity,
+        encoder: inout HPACKEncoder, to out: inout ByteBuffer
+    ) {
+        if rule.via { encoder.field("via", via(head), to: &out) }
+        switch rule.forwarded {
+        case .off:
+            break
+        case .xForwarded:
+            if !caller.address.isEmpty { encoder.field("x-forwarded-for", caller.address, to: &out) }
+            encoder.field("x-forwarded-proto", caller.scheme, to: &out)
+            if !head.authority.isEmpty { encoder.field("x-forwarded-host", head.bytes(head.authority), to: &out) }
+        case .rfc7239:
+            encoder.scratch.removeAll()
+            appendForwarded(head, caller: caller, to: &encoder.scratch)
+            encoder.fieldOfScratch("forwarded", to: &out)
+        }
+    }
+
+    /// The value of a Forwarded field. RFC 7239 4: addresses of IPv6 stand in brackets and quotes.
+    private static func appendForwarded(
         _ head: borrowing MessageHead, caller: borrowing CallerIdentity, to out: inout ByteBuffer
     ) {
-        out.append("Forwarded: for=")
+        out.append("for=")
         if caller.address.isEmpty {
             out.append("unknown")
         } else if caller.isIPv6 {
@@ -184,12 +294,12 @@ package enum RequestTransform {
         } else {
             out.append(caller.address)
         }
-        out.append(";proto=http")
+        out.append(";proto=")
+        out.append(caller.scheme)
         if !head.authority.isEmpty {
             out.append(";host=\"")
             out.append(head.bytes(head.authority))
             out.append("\"")
         }
-        out.append("\r\n")
     }
 }

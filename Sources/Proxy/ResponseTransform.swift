@@ -162,66 +162,51 @@ package enum ResponseTransform {
         if head.status == 101 { out.append("Connection: Upgrade\r\nUpgrade: websocket\r\n") }
         out.append("\r\n")
     }
+
+    /// A 101 for a caller of HTTP/1 whose request went on as an extended CONNECT: what the upstream's 2xx says, with
+    /// the proof that the caller waits for (RFC 6455 4.2.2).
+    ///
+    /// - Parameter accept: of ``WebSocketKey/accept(_:)``.
+    package static func writeSwitch(_ head: borrowing MessageHead, accept: [UInt8], to out: inout ByteBuffer) {
+        HTTP1Writer.statusLine(101, to: &out)
+        HTTP1Writer.fields(of: head, to: &out)
+        out.append("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ")
+        out.append(accept)
+        out.append("\r\n\r\n")
+    }
 }
 
-/// The answers that the gateway makes itself: `application/problem+json` (RFC 9457) with a stable code.
-package enum ProblemResponse {
+// MARK: HTTP/2
+
+extension ResponseTransform {
+    /// Writes the response's field block for an HTTP/2 caller (RFC 9113 8.3.2). ``filter(_:)`` was done before.
+    ///
+    /// A 101 of an HTTP/1 upstream becomes the 200 that accepts an extended CONNECT (RFC 8441 5).
+    ///
     /// - Parameters:
-    ///   - requestID: is in the log too; hexadecimal digits.
-    ///   - grant: the grant's name where the error is about it.
-    ///   - withBody: false for an answer to HEAD.
-    package static func writeHTTP1(
-        _ error: GatewayError, reason: StaticString?, requestID: UInt64, grant: String?, retryAfter: UInt32,
-        date: [UInt8], keepAlive: Bool, withBody: Bool, to out: inout ByteBuffer
+    ///   - date: an IMF-fixdate for a response that has none (RFC 9110 6.6.1).
+    ///   - retrySkipped: the rejection was not retried because the content was too large to be kept.
+    ///   - contentLength: where the content that follows has a declared length.
+    ///   - encoder: of the caller's connection.
+    package static func writeHTTP2(
+        _ head: borrowing MessageHead, date: [UInt8], retrySkipped: Bool, contentLength: UInt64?,
+        encoder: inout HPACKEncoder, to out: inout ByteBuffer
     ) {
-        var body = ByteBuffer()
-        body.append("{\"type\":\"about:blank\",\"title\":\"")
-        body.append(Status.reason(error.status))
-        body.append("\",\"status\":")
-        body.appendDecimal(UInt64(error.status))
-        body.append(",\"code\":\"")
-        body.append(error.code)
-        body.append("\",\"detail\":\"")
-        body.append(error.detail)
-        if let reason {
-            body.append(" (")
-            reason.withUTF8Buffer { appendEscaped($0, to: &body) }
-            body.append(")")
-        }
-        body.append("\",\"retryable\":")
-        body.append(error.isRetryable ? "true" : "false")
-        if let grant {
-            body.append(",\"grant\":\"")
-            var grant = grant
-            grant.withUTF8 { appendEscaped($0, to: &body) }
-            body.append("\"")
-        }
-        body.append(",\"request_id\":\"")
-        body.appendHexadecimal(requestID)
-        body.append("\"}\n")
-        HTTP1Writer.statusLine(error.status, to: &out)
-        out.append("Content-Type: application/problem+json\r\nCache-Control: no-store\r\nDate: ")
-        out.append(date)
-        out.append("\r\nToken-Gateway-Error: ")
-        out.append(error.code)
-        out.append("\r\n")
-        if retryAfter > 0 { HTTP1Writer.field("Retry-After", UInt64(retryAfter), to: &out) }
-        HTTP1Writer.field("Content-Length", UInt64(body.count), to: &out)
-        if !keepAlive { out.append("Connection: close\r\n") }
-        out.append("\r\n")
-        if withBody { out.append(body.readable) }
+        let isSwitch = head.status == 101
+        encoder.begin(to: &out)
+        encoder.status(isSwitch ? 200 : head.status, to: &out)
+        encoder.fields(of: head, except: isSwitch ? "sec-websocket-accept" : nil, to: &out)
+        if !head.flags.contains(.hasDate) { encoder.field("date", date, to: &out) }
+        if let contentLength, !isSwitch { encoder.field("content-length", contentLength, to: &out) }
+        if retrySkipped { encoder.field("token-gateway-retry", "skipped; reason=body", to: &out) }
     }
 
-    /// The inside of a JSON string (RFC 8259 7).
-    private static func appendEscaped(_ text: UnsafeBufferPointer<UInt8>, to out: inout ByteBuffer) {
-        for byte in text {
-            if byte < 0x20 {
-                out.append(byte < 0x10 ? "\\u000" : "\\u00")
-                out.appendHexadecimal(UInt64(byte))
-            } else {
-                if byte == 0x22 || byte == 0x5C { out.append(0x5C) }
-                out.append(byte)
-            }
-        }
+    /// The field block of an informational response; not of a 101, which HTTP/2 does not have (RFC 9113 8.6).
+    package static func writeInformationalHTTP2(
+        _ head: borrowing MessageHead, encoder: inout HPACKEncoder, to out: inout ByteBuffer
+    ) {
+        encoder.begin(to: &out)
+        encoder.status(head.status, to: &out)
+        encoder.fields(of: head, to: &out)
     }
 }

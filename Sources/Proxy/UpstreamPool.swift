@@ -63,6 +63,14 @@ package struct UpstreamPool: Sendable {
         return true
     }
 
+    /// Takes in an idle connection that was not opened under a lease of this pool; false where there is no place for it.
+    package mutating func adopt(_ connection: Int) -> Bool {
+        guard openCount < limits.connections, idle.count < limits.idle else { return false }
+        openCount += 1
+        idle.append(connection)
+        return true
+    }
+
     /// A connection is gone, or could not be made.
     package mutating func connectionClosed(_ connection: Int) {
         openCount -= 1

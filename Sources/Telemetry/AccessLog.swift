@@ -47,12 +47,21 @@ extension LineWriter {
     package mutating func exchangeEnded(
         _ facts: ExchangeFacts, requestID: Span<UInt8>, caller: Span<UInt8>, method: Span<UInt8>, target: Span<UInt8>
     ) {
+        let path = target.extracting(first: Redactor.pathLength(of: target))
+        if plainExchangeEnded(facts, requestID: requestID, caller: caller, method: method, path: path) { return }
+        unusualExchangeEnded(facts, requestID: requestID, caller: caller, method: method, path: path)
+    }
+
+    /// The line field by field, each escaped and quoted where it must be.
+    mutating func unusualExchangeEnded(
+        _ facts: ExchangeFacts, requestID: Span<UInt8>, caller: Span<UInt8>, method: Span<UInt8>, path: Span<UInt8>
+    ) {
         begin(level: .info, unixMilliseconds: facts.unixMilliseconds, message: "exchange")
         field("request_id", bytes: requestID)
         field("caller", bytes: caller)
         if let route = facts.route { field("route", route) }
         field("method", bytes: method)
-        field("target", bytes: target.extracting(first: Redactor.pathLength(of: target)))
+        field("target", bytes: path)
         field("status", facts.status)
         field("bytes_received", facts.bytesReceived)
         field("bytes_sent", facts.bytesSent)

@@ -29,7 +29,12 @@ package struct CounterTotals: Sendable {
     package var credentialWaiters: Int64 = 0
     package var handshakesFull: UInt64 = 0
     package var handshakesResumed: UInt64 = 0
+    package var callerHandshakesFull: UInt64 = 0
+    package var callerHandshakesResumed: UInt64 = 0
+    package var callerHandshakesFailed: UInt64 = 0
     package var logLinesDropped: UInt64 = 0
+    package var sessionsTotal: UInt64 = 0
+    package var sessionFailures: [String: UInt64] = [:]
 
     package init() {}
 
@@ -39,6 +44,13 @@ package struct CounterTotals: Sendable {
         for (index, code) in snapshot.names.errorCodes.enumerated() {
             errors[code, default: 0] &+= snapshot.errors[index]
         }
+        for (index, kind) in snapshot.names.sessionFailures.enumerated() {
+            sessionFailures[kind, default: 0] &+= snapshot.sessionFailures[index]
+        }
+        sessionsTotal &+= snapshot.sessionsTotal
+        callerHandshakesFull &+= snapshot.callerHandshakesFull
+        callerHandshakesResumed &+= snapshot.callerHandshakesResumed
+        callerHandshakesFailed &+= snapshot.callerHandshakesFailed
         bytesFromCallers &+= snapshot.bytesFromCallers
         bytesToCallers &+= snapshot.bytesToCallers
         bytesFromUpstreams &+= snapshot.bytesFromUpstreams

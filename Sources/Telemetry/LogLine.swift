@@ -50,6 +50,16 @@ package struct LineWriter: Sendable {
         bytes.removeAll(keepingCapacity: true)
     }
 
+    /// Appends what `write` writes; it returns how many octets, `room` at most.
+    mutating func append(room: Int, _ write: (UnsafeMutablePointer<UInt8>) -> Int) {
+        bytes.append(addingCapacity: room) { output in
+            output.withUnsafeMutableBufferPointer { memory, count in
+                guard let base = memory.baseAddress else { return }
+                count += write(base + count)
+            }
+        }
+    }
+
     /// Starts a line; `message` is constant text, all that varies goes into fields.
     package mutating func begin(level: LogLevel, unixMilliseconds: Int64, message: StaticString) {
         let milliseconds = Int(((unixMilliseconds % 1_000) + 1_000) % 1_000)

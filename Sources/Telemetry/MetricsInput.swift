@@ -22,6 +22,21 @@ package struct GrantMetrics: Sendable {
     }
 }
 
+/// A listener's certificate. Of several with the same labels the page shows the one that expires first.
+package struct CertificateMetrics: Sendable {
+    package var listener: String
+    /// Its first DNS name, or its subject.
+    package var name: String
+    /// Unix seconds.
+    package var expiry: Int64
+
+    package init(listener: String, name: String, expiry: Int64) {
+        self.listener = listener
+        self.name = name
+        self.expiry = expiry
+    }
+}
+
 /// Facts about the process and its build, read by the driver.
 package struct ProcessFacts: Sendable {
     package var version: String
@@ -56,6 +71,7 @@ package struct MetricsInput: Sendable {
     package var control: ControlCounters
     package var grants: [GrantMetrics]
     package var process: ProcessFacts
+    package var certificates: [CertificateMetrics]
     /// Whether the file that was read last is the one in force.
     package var lastReloadSuccessful: Bool
     /// Unix seconds of the last configuration that was taken into force.
@@ -65,12 +81,14 @@ package struct MetricsInput: Sendable {
 
     package init(
         totals: CounterTotals, control: ControlCounters, grants: [GrantMetrics], process: ProcessFacts,
-        lastReloadSuccessful: Bool, lastReloadSuccess: Int64, isDraining: Bool, isReady: Bool
+        certificates: [CertificateMetrics] = [], lastReloadSuccessful: Bool, lastReloadSuccess: Int64, isDraining: Bool,
+        isReady: Bool
     ) {
         self.totals = totals
         self.control = control
         self.grants = grants
         self.process = process
+        self.certificates = certificates
         self.lastReloadSuccessful = lastReloadSuccessful
         self.lastReloadSuccess = lastReloadSuccess
         self.isDraining = isDraining

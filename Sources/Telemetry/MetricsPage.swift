@@ -16,6 +16,7 @@ package enum MetricsPage {
         writeGrants(input.grants.sorted { $0.name < $1.name }, to: &writer)
         writeStore(input.control, to: &writer)
         writeConfiguration(input, to: &writer)
+        writeCertificates(input.certificates, to: &writer)
         writeProcess(input.process, to: &writer)
         return writer.bytes
     }
@@ -91,6 +92,21 @@ package enum MetricsPage {
         writer.beginFamily(
             "token_gateway_caller_connections_opened_total", .counter, help: "Connections that callers made.")
         writer.sample(totals.callerConnectionsTotal)
+        writer.beginFamily(
+            "token_gateway_caller_http2_connections_total", .counter,
+            help: "Connections of callers that spoke HTTP/2.")
+        writer.sample(totals.sessionsTotal)
+        writer.beginFamily(
+            "token_gateway_http2_abuse_total", .counter,
+            help: "HTTP/2 connections of callers that were ended for what the caller did, by kind.")
+        for (kind, count) in totals.sessionFailures.sorted(by: { $0.key < $1.key }) {
+            writer.sample([("kind", kind)], count)
+        }
+        writer.beginFamily(
+            "token_gateway_caller_tls_handshakes_total", .counter, help: "TLS handshakes with callers, by outcome.")
+        writer.sample([("kind", "failed")], totals.callerHandshakesFailed)
+        writer.sample([("kind", "full")], totals.callerHandshakesFull)
+        writer.sample([("kind", "resumed")], totals.callerHandshakesResumed)
         writer.beginFamily(
             "token_gateway_bytes_total", .counter, help: "Bytes read and written, by side, as on the wire.")
         writer.sample([("side", "caller"), ("direction", "received")], totals.bytesFromCallers)
@@ -185,6 +201,22 @@ package enum MetricsPage {
         writer.sample(input.isDraining ? 1 : 0)
         writer.beginFamily("token_gateway_ready", .gauge, help: "1 while /readyz says that traffic is welcome.")
         writer.sample(input.isReady ? 1 : 0)
+    }
+
+    private static func writeCertificates(
+        _ certificates: [CertificateMetrics], to writer: inout PrometheusWriter
+    ) {
+        writer.beginFamily(
+            "token_gateway_certificate_expiry_timestamp_seconds", .gauge,
+            help: "When the certificate of a listener expires, Unix time.")
+        var last: CertificateMetrics?
+        for certificate in certificates.sorted(by: {
+            ($0.listener, $0.name, $0.expiry) < ($1.listener, $1.name, $1.expiry)
+        }) {
+            defer { last = certificate }
+            guard last?.listener != certificate.listener || last?.name != certificate.name else { continue }
+            writer.sample([("listener", certificate.listener), ("name", certificate.name)], certificate.expiry)
+        }
     }
 
     private static func writeProcess(_ process: ProcessFacts, to writer: inout PrometheusWriter) {

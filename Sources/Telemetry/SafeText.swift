@@ -7,6 +7,13 @@ extension [UInt8] {
     package mutating func append(escaping text: Span<UInt8>) {
         var index = 0
         while index < text.count {
+            // What may stand as it is goes in one piece: nearly always all of it.
+            let plain = Self.plainLength(of: text, from: index)
+            if plain > 0 {
+                text.extracting(index..<(index + plain)).withUnsafeBufferPointer { append(contentsOf: $0) }
+                index += plain
+                continue
+            }
             let byte = text[index]
             if byte < 0x80 {
                 appendEscapedASCII(byte)
@@ -25,6 +32,18 @@ extension [UInt8] {
                 index += length
             }
         }
+    }
+
+    /// How many octets from `start` on are printable ASCII other than the quote and the backslash.
+    @inline(__always)
+    private static func plainLength(of text: Span<UInt8>, from start: Int) -> Int {
+        var index = start
+        while index < text.count {
+            let byte = text[index]
+            guard byte &- 0x20 < 0x5f, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") else { break }
+            index &+= 1
+        }
+        return index - start
     }
 
     package mutating func append(escaping text: String) {

@@ -46,6 +46,25 @@ package struct Timestamp: Sendable, Hashable, Comparable {
         bytes.append(UInt8(ascii: "Z"))
     }
 
+    /// Writes RFC 3339 in UTC with three fraction digits; `milliseconds` since 1970, not negative.
+    static func writeRFC3339(milliseconds: Int64, to line: inout PlainCursor) {
+        let date = CivilDate(unixSeconds: milliseconds / 1000)
+        line.digits(UInt64(date.year), width: 4)
+        line.literal("-")
+        line.digits(UInt64(date.month), width: 2)
+        line.literal("-")
+        line.digits(UInt64(date.day), width: 2)
+        line.literal("T")
+        line.digits(UInt64(date.hour), width: 2)
+        line.literal(":")
+        line.digits(UInt64(date.minute), width: 2)
+        line.literal(":")
+        line.digits(UInt64(date.second), width: 2)
+        line.literal(".")
+        line.digits(UInt64(milliseconds % 1000), width: 3)
+        line.literal("Z")
+    }
+
     /// Appends IMF-fixdate, always 29 bytes.
     package static func appendIMFFixdate(seconds: Int64, to bytes: inout [UInt8]) {
         let date = CivilDate(unixSeconds: seconds)

@@ -10,12 +10,16 @@ package struct MetricNames: Sendable, Equatable {
     package private(set) var routes: [String]
     package private(set) var upstreams: [String]
     package let errorCodes: [String]
+    package let sessionFailures: [String]
 
-    /// `errorCodes` is the closed list of codes that the gateway's own errors carry.
-    package init(routes: [String], upstreams: [String], errorCodes: [String]) {
+    /// - Parameters:
+    ///   - errorCodes: the closed list of codes that the gateway's own errors carry.
+    ///   - sessionFailures: the closed list of reasons for which a caller's HTTP/2 connection is ended.
+    package init(routes: [String], upstreams: [String], errorCodes: [String], sessionFailures: [String] = []) {
         self.routes = ["(none)"]
         self.upstreams = []
         self.errorCodes = errorCodes
+        self.sessionFailures = sessionFailures
         extend(routes: routes, upstreams: upstreams)
     }
 
@@ -73,7 +77,15 @@ package struct CounterSnapshot: Sendable {
     @usableFromInline package var credentialWaiters: Int64 = 0
     @usableFromInline package var handshakesFull: UInt64 = 0
     @usableFromInline package var handshakesResumed: UInt64 = 0
+    /// TLS handshakes with callers.
+    @usableFromInline package var callerHandshakesFull: UInt64 = 0
+    @usableFromInline package var callerHandshakesResumed: UInt64 = 0
+    @usableFromInline package var callerHandshakesFailed: UInt64 = 0
     @usableFromInline package var logLinesDropped: UInt64 = 0
+    /// Callers' connections that spoke HTTP/2.
+    @usableFromInline package var sessionsTotal: UInt64 = 0
+    /// HTTP/2 connections of callers that the gateway ended, by kind.
+    @usableFromInline package var sessionFailures: ContiguousArray<UInt64>
 
     package init(names: MetricNames) {
         self.names = names
@@ -86,6 +98,7 @@ package struct CounterSnapshot: Sendable {
         upstreamActive = ContiguousArray(repeating: 0, count: upstreams)
         upstreamIdle = ContiguousArray(repeating: 0, count: upstreams)
         errors = ContiguousArray(repeating: 0, count: names.errorCodes.count)
+        sessionFailures = ContiguousArray(repeating: 0, count: names.sessionFailures.count)
     }
 
     /// Lengthens the arrays for a longer table of names; nothing moves.
@@ -195,6 +208,30 @@ package final class WorkerCounters {
         guard values.upstreamActive.indices.contains(upstream) else { return }
         values.upstreamActive[upstream] &+= Int64(active)
         values.upstreamIdle[upstream] &+= Int64(idle)
+    }
+
+    @inlinable
+    package func callerHandshakeCompleted(resumed: Bool) {
+        if resumed { values.callerHandshakesResumed &+= 1 } else { values.callerHandshakesFull &+= 1 }
+    }
+
+    @inlinable
+    package func callerHandshakeFailed() {
+        values.callerHandshakesFailed &+= 1
+    }
+
+    /// A caller's connection speaks HTTP/2.
+    @inlinable
+    package func sessionOpened() {
+        values.sessionsTotal &+= 1
+    }
+
+    /// The gateway ended a caller's HTTP/2 connection.
+    @inlinable
+    package func sessionFailed(kind: Int) {
+        assert(values.sessionFailures.indices.contains(kind))
+        guard values.sessionFailures.indices.contains(kind) else { return }
+        values.sessionFailures[kind] &+= 1
     }
 
     @inlinable

@@ -23,6 +23,11 @@ struct ExampleTests {
             "/etc/token-gateway/console.secret": "c", "/run/secrets/billing-token": "t",
             "/etc/ssl/private-ca.pem": "-----BEGIN CERTIFICATE-----", "/run/credentials/console-secret": "x",
             "/run/credentials/store-key": "y", "/run/credentials/example-secret": "z",
+            "/etc/token-gateway/tls/gateway.pem": Certificates.gateway.chain,
+            "/etc/token-gateway/tls/gateway.key": Certificates.gateway.key,
+            "/etc/token-gateway/tls/callers-ca.pem": Certificates.authorityPEM,
+            "/etc/token-gateway/tls/client.pem": Certificates.other.chain,
+            "/etc/token-gateway/tls/client.key": Certificates.other.key,
         ])
 
     @Test func `the example is a valid configuration as it is`() {
@@ -50,18 +55,18 @@ struct ExampleTests {
     }
 
     @Test func `a default that the example shows is the default that holds without it`() throws {
-        let plain = try #require(parsed(lines.joined(separator: "\n"), world))
         for entry in entries where entry.isCommented {
             let row = DirectiveTable.rows.first { $0.place == entry.place }?.rows.first { $0.name == entry.name }
             guard let value = row?.defaultText else { continue }
             #expect(lines[entry.index].hasPrefix("#\(entry.name) = \(value)"), "\(lines[entry.index])")
-            #expect(parsed(switchedOn(entry), world) == plain, "\(lines[entry.index])")
+            let plain = try #require(parsed(switchedOn(nil, needsOf: entry), world))
+            #expect(parsed(switchedOn(entry, needsOf: entry), world) == plain, "\(lines[entry.index])")
         }
     }
 
     @Test func `every switched-off line parses when it is switched on`() {
         for entry in entries where entry.isCommented {
-            #expect(mistakes(switchedOn(entry), world) == [], "\(lines[entry.index])")
+            #expect(mistakes(switchedOn(entry, needsOf: entry), world) == [], "\(lines[entry.index])")
         }
     }
 
@@ -81,18 +86,30 @@ struct ExampleTests {
                 place = Place(rawValue: String(line.dropFirst().prefix { $0 != "." && $0 != "]" })) ?? .top
             }
             let body = line.hasPrefix("#") ? line.dropFirst() : line[...]
-            let name = body.prefix { $0.isLetter || $0 == "_" }
+            let name = body.prefix { $0.isLetter || $0.isNumber || $0 == "_" }
             guard !name.isEmpty, body.dropFirst(name.count).hasPrefix(" = ") else { return nil }
             return Entry(index: index, place: place, name: String(name), isCommented: line.hasPrefix("#"))
         }
     }
 
-    /// The file with one more line, and with what that line needs; other sources of the same secret are switched off.
-    private func switchedOn(_ entry: Entry) -> String {
+    /// Directives that have no meaning without others.
+    private static let needs = [
+        "expected_account": ["paths"], "certificate_file": ["key_file"], "key_file": ["certificate_file"],
+        "tls_min_version": ["certificate_file", "key_file"], "client_ca_file": ["certificate_file", "key_file"],
+        "client_certificate": ["certificate_file", "key_file", "client_ca_file"],
+        "client_certificate_file": ["client_key_file"], "client_key_file": ["client_certificate_file"],
+    ]
+
+    /// The file with one more line or none, and with what `entry` needs; other sources of the same secret are switched
+    /// off.
+    private func switchedOn(_ added: Entry?, needsOf entry: Entry) -> String {
         var changed = lines
-        changed[entry.index].removeFirst()
-        if entry.name == "expected_account", let paths = entries.first(where: { $0.name == "paths" }) {
-            changed[paths.index].removeFirst()
+        if let added { changed[added.index].removeFirst() }
+        for name in Self.needs[entry.name] ?? [] {
+            let isNeeded = { (other: Entry) in
+                other.name == name && other.isCommented && (other.place == entry.place || name == "paths")
+            }
+            if let other = entries.first(where: isNeeded) { changed[other.index].removeFirst() }
         }
         for suffix in ["_env", "_credential"] where entry.name.hasSuffix(suffix) {
             let file = entry.name.dropLast(suffix.count) + "_file"

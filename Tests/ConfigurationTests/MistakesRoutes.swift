@@ -30,14 +30,6 @@ let routesMistakes: [MistakeRow] = [
     ),
     MistakeRow(
         minimal, #""https://localhost:8443""#,
-        #""https://a"\#nprotocol = "h2""#,
-        #"8:12: error: "protocol" is "h2", which is not supported in this version; use "auto" or "http/1.1""#),
-    MistakeRow(
-        minimal, #""https://localhost:8443""#,
-        #""https://a"\#nprotocol = "http1""#,
-        #"8:12: error: "protocol" must be "auto" or "http/1.1", not "http1"; did you mean "http/1.1"?"#),
-    MistakeRow(
-        minimal, #""https://localhost:8443""#,
         #""https://a"\#nmax_connections = 0\#nhost = "a b"\#nconnect_timeout = "0s""#,
         #"8:19: error: "max_connections" must be a whole number from 1 to 100000, not the number 0"#,
         #"9:8: error: "host" must be a host with or without port, such as "api.example.com", not "a b""#,

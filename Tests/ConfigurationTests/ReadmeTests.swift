@@ -92,12 +92,19 @@ struct ReadmeTests {
         return text
     }
 
-    /// Files exist where the README puts secrets, and nowhere else.
+    private static let tls = [
+        "/etc/token-gateway/tls/gateway.pem": Certificates.gateway.chain,
+        "/etc/token-gateway/tls/gateway.key": Certificates.gateway.key,
+        "/etc/token-gateway/tls/callers-ca.pem": Certificates.authorityPEM,
+    ]
+
+    /// Files exist where the README puts secrets and certificates, and nowhere else.
     private static let world = ConfigurationEnvironment(
         variable: { _ in nil },
         readFile: { path, _ in
             let isSecret =
                 path.hasPrefix("/etc/token-gateway/") && (path.hasSuffix(".secret") || path.hasSuffix(".key"))
+            if let text = tls[path] { return .success(FileContents(bytes: Array(text.utf8), mode: 0o640, owner: 0)) }
             guard isSecret || path.hasPrefix("/run/secrets/") else { return .failure(.notFound) }
             return .success(FileContents(bytes: Array("0123456789abcdef".utf8), mode: 0o640, owner: 0))
         },

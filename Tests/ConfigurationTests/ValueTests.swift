@@ -171,7 +171,7 @@ struct ValueTests {
             #expect(directives.list.allSatisfy { !$0.row.documentation.isEmpty && $0.row.documentation.count < 116 })
         }
         check(topDirectives, Snapshot())
-        check(listenerDirectives, Snapshot.Listener())
+        check(listenerDirectives, ListenerDraft(name: ""))
         check(consoleDirectives, Snapshot.Console())
         check(storeDirectives, Snapshot.Store())
         check(providerDirectives, Snapshot.Provider())

@@ -107,7 +107,7 @@ struct DocumentationTests {
     }()
 
     private static var page: String {
-        let names = MetricNames(routes: ["r"], upstreams: ["u"], errorCodes: ["no_route"])
+        let names = MetricNames(routes: ["r"], upstreams: ["u"], errorCodes: ["no_route"], sessionFailures: ["ping_flood"])
         let accumulator = Accumulator()
         let totals = accumulator.totals(of: [WorkerCounters(names: names).snapshot()])
         var control = ControlCounters()
@@ -120,7 +120,8 @@ struct DocumentationTests {
             version: "1", openSSL: "3", startTime: 1, workers: 1, residentBytes: 1, openFileDescriptors: 1,
             maxFileDescriptors: 1, cpuSeconds: 1)
         let input = MetricsInput(
-            totals: totals, control: control, grants: [grant], process: process, lastReloadSuccessful: true,
+            totals: totals, control: control, grants: [grant], process: process,
+            certificates: [CertificateMetrics(listener: "l", name: "n", expiry: 1)], lastReloadSuccessful: true,
             lastReloadSuccess: 1, isDraining: false, isReady: true)
         return String(decoding: MetricsPage.render(input), as: UTF8.self)
     }

@@ -292,11 +292,13 @@ extension PlaneEnd {
         exchanges = worker.activeExchanges
         lostExchanges = worker.exchanges.count - Set(worker.freeExchanges).count
         waiters = worker.waiters.count
-        leases = worker.runtimes.reduce(0) { $0 + $1.pool.openCount + $1.pool.waitingCount }
+        leases = worker.runtimes.reduce(0) {
+            $0 + $1.pool.openCount + $1.pool.waitingCount + $1.streams.openCount + $1.streams.waitingCount
+        }
         for slot in worker.slots {
             switch slot {
             case .caller, .upstream, .listener: openSlots += 1
-            case .free, .mailbox: break
+            case .free, .mailbox, .exchange: break
             }
         }
     }

@@ -272,19 +272,15 @@ import Testing
         #expect(output.isEmpty)
     }
 
-    /// A ticket with a client certificate in it, cut into records of 512 octets, of which the client has the first:
+    /// A ticket with a long name and a long protocol in it, cut into records of 512 octets, of which the client has the first:
     /// now OpenSSL does not write. The second value is the rest of the tickets.
     private func halfATicket() throws -> (Link, [UInt8]) {
-        let folder = try Folder()
-        let own = try Fixture.authority.issue(LeafRequest(dnsNames: [], validity: Fixture.longValidity))
-        let server = try Fixture.server(clientCAFile: folder.write("ca.pem", Fixture.authority.certificatePEM))
+        let host = [String](repeating: String(repeating: "a", count: 60), count: 4).joined(separator: ".")
+        let leaf = try Fixture.authority.issue(LeafRequest(dnsNames: [host], validity: Fixture.longValidity))
+        let alpn = [String(repeating: "p", count: 255)]
+        let server = try Fixture.server(leaf, alpn: alpn)
         #expect(SSL_CTX_ctrl(server.pointer, SSL_CTRL_SET_MAX_SEND_FRAGMENT, 512, nil) == 1)
-        let client = try TLSClientContext(
-            TLSClientConfiguration(
-                caPEM: Fixture.authority.certificatePEM,
-                clientCertificateFile: folder.write("c.pem", own.certificatePEM),
-                clientKeyFile: folder.write("k.pem", own.privateKeyPEM.exposed())))
-        let link = try Fixture.link(client: client, server: server)
+        let link = try Fixture.link(client: Fixture.client(alpn: alpn), server: server, host: host)
         let output = TLSOutputBuffer()
         var flight: [UInt8] = []
         for engine in [link.client, link.server, link.client, link.server] {

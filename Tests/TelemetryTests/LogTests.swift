@@ -48,6 +48,66 @@ import Testing
         #expect(!String(decoding: bytes, as: UTF8.self).contains("s3cret"))
     }
 
+    /// Facts that make every field, and those that make as few as possible.
+    static let extremes: [ExchangeFacts] = [
+        facts,
+        ExchangeFacts(
+            unixMilliseconds: 0, route: nil, upstream: nil, status: 0, bytesReceived: 0, bytesSent: 0,
+            totalNanoseconds: 0),
+        ExchangeFacts(
+            unixMilliseconds: 253_402_300_799_999, route: "a", upstream: "b", status: 599, bytesReceived: .max,
+            bytesSent: .max, totalNanoseconds: .max, firstByteNanoseconds: .max, credentialWaitNanoseconds: .max,
+            attempts: .max, retry: .bodyNotKept, errorCode: "reauthorization_required"),
+        ExchangeFacts(
+            unixMilliseconds: 1_000_000_000_007, route: "a \"quoted\" = name", upstream: "", status: 200,
+            bytesReceived: 9, bytesSent: 10, totalNanoseconds: 999_999, errorCode: ""),
+        ExchangeFacts(
+            unixMilliseconds: -1, route: "before 1970", upstream: "b", status: -1, bytesReceived: 99, bytesSent: 100,
+            totalNanoseconds: 1_000_000, attempts: -1),
+        ExchangeFacts(
+            unixMilliseconds: .max, route: "late", upstream: "b", status: 1, bytesReceived: 1, bytesSent: 1,
+            totalNanoseconds: 1),
+    ]
+
+    @Test(arguments: [LogFormat.json, .human])
+    func `a line that is written in one piece is the one that is written field by field`(format: LogFormat) {
+        let targets = Self.hostile + [Array("/plain".utf8), Array("/a?b".utf8), [UInt8](repeating: 0x61, count: 5000)]
+        let callers = ["127.0.0.1", "", "unix socket", "::1"].map { Array($0.utf8) }
+        let method = Array("GET".utf8)
+        for facts in Self.extremes {
+            for target in targets {
+                for caller in callers {
+                    var one = LineWriter(format: format, capacity: 0)
+                    var other = LineWriter(format: format, capacity: 0)
+                    let path = target.span.extracting(first: Redactor.pathLength(of: target.span))
+                    for _ in 0..<2 {
+                        one.exchangeEnded(
+                            facts, requestID: caller.span, caller: caller.span, method: method.span,
+                            target: target.span)
+                        other.unusualExchangeEnded(
+                            facts, requestID: caller.span, caller: caller.span, method: method.span, path: path)
+                    }
+                    #expect(one.bytes == other.bytes)
+                }
+            }
+        }
+    }
+
+    @Test func `a line with nothing to escape is written in one piece`() {
+        var writer = LineWriter(format: .json)
+        let text = Array("plain".utf8)
+        let isWritten = writer.plainExchangeEnded(
+            Self.facts, requestID: text.span, caller: text.span, method: text.span, path: text.span)
+        #expect(isWritten)
+        #expect(writer.bytes.last == 0x0A)
+        let odd = Array("a\nb".utf8)
+        let before = writer.bytes.count
+        let isOddWritten = writer.plainExchangeEnded(
+            Self.facts, requestID: text.span, caller: text.span, method: text.span, path: odd.span)
+        #expect(!isOddWritten)
+        #expect(writer.bytes.count == before)
+    }
+
     static func withoutReplacements(_ text: String) -> [Unicode.Scalar] {
         text.unicodeScalars.filter { $0 != "\u{fffd}" }
     }

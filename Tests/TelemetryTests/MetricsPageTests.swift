@@ -37,6 +37,12 @@ import Testing
             residentBytes: 12_345_678, openFileDescriptors: 21, maxFileDescriptors: 1_024, cpuSeconds: 1.5)
         return MetricsInput(
             totals: Accumulator().totals(of: [counters.snapshot()]), control: control, grants: grants, process: process,
+            certificates: [
+                CertificateMetrics(listener: "b", name: "b.test", expiry: 1_900_000_002),
+                CertificateMetrics(listener: "a", name: "a.test", expiry: 1_900_000_001),
+                // Another key for the same name: the one that expires first is shown.
+                CertificateMetrics(listener: "a", name: "a.test", expiry: 1_900_000_000),
+            ],
             lastReloadSuccessful: false, lastReloadSuccess: 1_795_000_001, isDraining: false, isReady: true)
     }
 
@@ -51,6 +57,12 @@ import Testing
     @Test(
         arguments: [
             ("token_gateway_requests_total", ["route": "crm", "status_class": "2xx"], "1"),
+            (
+                "token_gateway_certificate_expiry_timestamp_seconds", ["listener": "a", "name": "a.test"], "1900000000"
+            ),
+            (
+                "token_gateway_certificate_expiry_timestamp_seconds", ["listener": "b", "name": "b.test"], "1900000002"
+            ),
             ("token_gateway_requests_total", ["route": "crm", "status_class": "5xx"], "1"),
             ("token_gateway_requests_total", ["route": "crm", "status_class": "3xx"], "0"),
             ("token_gateway_requests_total", ["route": "a\"b\\c\nd", "status_class": "4xx"], "1"),

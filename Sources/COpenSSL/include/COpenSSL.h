@@ -62,16 +62,57 @@ int tg_tls_send(tg_tls *tls, const void *plaintext, size_t count, tg_buffer *out
 /// Sends close_notify, once, and only on an established connection.
 void tg_tls_close(tg_tls *tls, tg_buffer *output);
 
+/// What is asked of the peer's certificate.
+typedef enum { tg_verify_none, tg_verify_optional, tg_verify_required } tg_verify;
+
 /// Session tickets go to `tg_tls.session`, and refused certificates to `tg_tls.rejected`.
-void tg_context_prepare(SSL_CTX *context, bool verify);
+void tg_context_prepare(SSL_CTX *context, tg_verify verify);
 /// The server takes its first name in `wire` (length-prefixed names) that the client offers. `wire` must outlive the
 /// context's last connection.
 void tg_context_select_alpn(SSL_CTX *context, tg_buffer *wire);
+
+enum { tg_session_context_bytes = 32 };
+
+typedef struct tg_ticket_key {
+    unsigned char name[16];
+    unsigned char mac[32];
+    unsigned char cipher[32];
+} tg_ticket_key;
+
+/// The contexts of one listener, one per certificate. Everything but the contexts' contents is set before the first
+/// `tg_server_attach` and then read by the callbacks.
+typedef struct tg_server {
+    /// Owned.
+    SSL_CTX **contexts;
+    size_t count;
+    /// Length-prefixed names, most wanted first.
+    tg_buffer alpn;
+    /// The first seals tickets, both open them; with none there are no tickets.
+    tg_ticket_key keys[2];
+    size_t key_count;
+    /// Which context answers a caller that asks for `name`, which is not terminated (`count` 0: it asks for none).
+    /// Fills the `tg_session_context_bytes` that a session must agree with to be resumed.
+    size_t (*choose)(const void *owner, const unsigned char *name, size_t count, unsigned char *session_context);
+    const void *owner;
+} tg_server;
+
+/// Null when there is no memory.
+tg_server *tg_server_new(size_t count);
+/// Only after the last connection.
+void tg_server_free(tg_server *server);
+/// Takes `context` over and sets its callbacks.
+void tg_server_attach(tg_server *server, size_t index, SSL_CTX *context);
 
 // Facts of a certificate, as printable ASCII in `text`, which is always terminated.
 void tg_x509_names(X509 *certificate, char *text, size_t capacity);
 void tg_x509_subject(X509 *certificate, bool issuer, char *text, size_t capacity);
 void tg_x509_time(X509 *certificate, bool end, char *text, size_t capacity);
+
+/// Appends the names of subjectAltName: for each its kind ('D' DNS, 'U' URI, 'E' mail, 'I' address), the text and a
+/// zero. Names with octets that are not printable ASCII are left out. False when there is no memory.
+bool tg_x509_alternatives(X509 *certificate, tg_buffer *names);
+/// When it begins or ends to be valid, in seconds since 1970; INT64_MIN when that cannot be read.
+int64_t tg_x509_seconds(X509 *certificate, bool end);
 
 /// The text of an errno value, for example "No such file or directory".
 void tg_system_error(int number, char *text, size_t capacity);
@@ -95,6 +136,7 @@ static inline size_t tg_bio_bytes(BIO *bio, char **bytes) {
     long count = BIO_get_mem_data(bio, bytes);
     return count > 0 ? (size_t)count : 0;
 }
+static inline int tg_bio_rewind(BIO *bio) { return (int)BIO_reset(bio); }
 static inline uint64_t tg_hardening_options(void) {
     return SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE;
 }

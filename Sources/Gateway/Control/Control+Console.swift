@@ -266,7 +266,8 @@ extension Control {
             let input = MetricsInput(
                 totals: Accumulator().totals(of: snapshots), control: counters,
                 grants: snapshot.grants.map { GrantMetrics(view($0)) }, process: processFacts(),
-                lastReloadSuccessful: lastReloadSuccessful, lastReloadSuccess: lastReloadAt,
+                certificates: certificateMetrics, lastReloadSuccessful: lastReloadSuccessful,
+                lastReloadSuccess: lastReloadAt,
                 isDraining: isDraining, isReady: readiness().isReady)
             done(.metrics(MetricsPage.render(input)))
         }

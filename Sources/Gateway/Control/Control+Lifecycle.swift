@@ -14,15 +14,19 @@ extension Control {
         var snapshot: Snapshot
         var providers: [String: (ProviderSettings, TLSClientConfiguration)]
         var console: ConsoleSettings?
+        /// Of listeners and upstreams.
+        var tls: TLSMaterial
         /// The files of client secrets as they were before they were read.
         var secretStamps: [String: FileStamp]
     }
 
     /// Reads the secrets and checks what only the file system can tell.
     ///
+    /// - Parameter current: certificates that are not to be read anew.
     /// - Returns: what is wrong, one sentence each, or everything that is needed.
     static func prepare(
-        _ snapshot: Snapshot, environment: ConfigurationEnvironment, version: String
+        _ snapshot: Snapshot, environment: ConfigurationEnvironment, version: String,
+        keeping current: TLSMaterial? = nil
     ) -> Result<Prepared, StartupProblems> {
         var problems: [String] = []
         let stamps = secretStamps(of: snapshot)
@@ -44,9 +48,12 @@ extension Control {
             let tls = TLSClientConfiguration(caFile: upstream.caFile, alpn: ["http/1.1"])
             checkTLS(tls, "upstream.\(upstream.name)", &problems)
         }
+        let material = current ?? TLSMaterial(snapshot, environment: environment, &problems)
         let console = consoleSettings(snapshot, loader: loader, version: version, &problems)
         guard problems.isEmpty else { return .failure(StartupProblems(sentences: problems)) }
-        return .success(Prepared(snapshot: snapshot, providers: providers, console: console, secretStamps: stamps))
+        return .success(
+            Prepared(
+                snapshot: snapshot, providers: providers, console: console, tls: material, secretStamps: stamps))
     }
 
     private static func checkTLS(_ configuration: TLSClientConfiguration, _ place: String, _ problems: inout [String]) {
@@ -94,6 +101,7 @@ extension Control {
                 console!.settingsChanged(settings)
             }
         }
+        takeCertificates(prepared.tls)
         if tokenFileTimer == nil { watchTokenFiles() }
         let isWatching = !secretStamps.isEmpty
         secretStamps = prepared.secretStamps
@@ -117,7 +125,7 @@ extension Control {
             defer { watchSecrets() }
             let current = Control.secretStamps(of: snapshot)
             guard current != secretStamps else { return }
-            switch Control.prepare(snapshot, environment: environment, version: version) {
+            switch Control.prepare(snapshot, environment: environment, version: version, keeping: tls) {
             case .success(let prepared):
                 logger.notice("client secrets were read again")
                 take(prepared)
@@ -212,7 +220,8 @@ extension Control {
                 reloadEnded(nil, "these changes need a restart: " + obstacles.joined(separator: ", "))
                 return
             }
-            let configuration = WorkerConfiguration(new, extending: names)
+            let configuration = WorkerConfiguration(
+                new, extending: names, clientIdentities: prepared.tls.clientIdentities)
             names = configuration.names
             // A route that goes elsewhere from now on must not take the token of the grant's old provider along.
             for grant in snapshot.grants where new.grant(named: grant.name).map({ $0.source != grant.source }) ?? true {
@@ -239,7 +248,7 @@ extension Control {
     private func restartNeeded(from old: Snapshot, to new: Snapshot) -> [String] {
         var list: [String] = []
         if old.workers != new.workers { list.append("workers") }
-        if old.listeners != new.listeners { list.append("listeners") }
+        if !old.listeners.elementsEqual(new.listeners, by: { $0.hasSameSockets(as: $1) }) { list.append("listeners") }
         if old.console?.address != new.console?.address { list.append("console.address") }
         if old.console?.unixMode != new.console?.unixMode { list.append("console.unix_mode") }
         if old.store != new.store { list.append("store") }
@@ -284,6 +293,15 @@ extension Control {
         } else {
             loop.schedule(after: 20) { [unowned self] in settle(until: deadline) }
         }
+    }
+}
+
+extension Snapshot.Listener {
+    /// Whether the workers' sockets can stay. Certificates, authorities and the least version may differ.
+    fileprivate func hasSameSockets(as other: Self) -> Bool {
+        name == other.name && address == other.address && unixMode == other.unixMode
+            && (tls == nil) == (other.tls == nil) && allowsHTTP1 == other.allowsHTTP1
+            && allowsHTTP2 == other.allowsHTTP2
     }
 }
 

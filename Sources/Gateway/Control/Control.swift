@@ -67,6 +67,10 @@ final class Control {
     var isDraining = false
     var configurationPath: String
     var tokenFileTimer: ControlLoop.Token?
+    /// Certificates and keys in use; nil before the first snapshot is taken.
+    var tls: TLSMaterial?
+    var certificateTimer: ControlLoop.Token?
+    var ticketTimer: ControlLoop.Token?
     /// The files that client secrets were read from, as they were then.
     var secretStamps: [String: FileStamp] = [:]
 

@@ -1,14 +1,19 @@
 import HTTP
+import OpenSSLKit
 import Proxy
 import Reactor
 
 /// One connection of a caller, worker thread only. While it is idle it owns no buffer.
 final class CallerConnection {
     enum Mode: UInt8 {
-        /// Between requests, or in the middle of a head.
+        /// The TLS handshake.
+        case handshaking
+        /// HTTP/1 between requests, or in the middle of a head.
         case reading
-        /// An exchange runs.
+        /// An HTTP/1 exchange runs.
         case exchange
+        /// HTTP/2: exchanges are the session's streams.
+        case multiplexed
         /// Everything is said; close when it is written.
         case closing
         /// The response is out and our side is shut; what still comes is thrown away so that the response is not lost
@@ -17,21 +22,20 @@ final class CallerConnection {
         case closed
     }
 
-    let descriptor: Descriptor
+    var wire: Wire
     let slot: Int
+    let listener: Listener
     let identity: CallerIdentity
     let peer: SocketAddress
-    var inbound = ByteBuffer()
-    var outbound = ByteBuffer()
     var scanner = HeadScanner()
+    /// HTTP/1 only: over HTTP/2 each stream has its own.
     var exchange: Exchange?
+    var session: HTTP2Session?
+    /// Exchanges on streams of `session`.
+    var streamCount = 0
     var mode: Mode = .reading
-    /// Edge-triggered readiness that has not been used up.
-    var canRead = true
-    var canWrite = true
-    /// The peer has shut its sending side: reads go on to the end of the stream.
-    var peerClosed = false
-    var inputEnded = false
+    /// No request has come yet: what comes may be the preface of HTTP/2.
+    var isFresh = true
     var isDirty = false
     var lingerAfterFlush = false
     /// Octets of empty lines before the request line, over all reads.
@@ -40,21 +44,40 @@ final class CallerConnection {
     var deadline: UInt64 = .max
     /// What is waited for until `deadline`.
     var waitingFor: Wait = .head
-    /// Until when the caller must have taken something of what waits to be written; runs beside `deadline`.
-    var writeDeadline: UInt64 = .max
 
     enum Wait: UInt8 {
-        case head, keepAlive, body, lingering, credential, connection, nothing
+        case handshake, head, keepAlive, lingering, nothing
     }
 
-    init(descriptor: Descriptor, slot: Int, peer: SocketAddress) {
-        self.descriptor = descriptor
+    init(descriptor: Descriptor, slot: Int, peer: SocketAddress, listener: Listener, engine: TLSEngine?) {
+        wire = Wire(descriptor: descriptor, side: .caller, engine: engine)
+        wire.canRead = true
+        wire.canWrite = true
         self.slot = slot
         self.peer = peer
+        self.listener = listener
+        let isTLS = engine != nil
         switch peer {
-        case .ipv4: identity = CallerIdentity(address: Array(peer.ipText.utf8), isIPv6: false)
-        case .ipv6: identity = CallerIdentity(address: Array(peer.ipText.utf8), isIPv6: true)
-        case .unix: identity = CallerIdentity(address: [], isIPv6: false)
+        case .ipv4: identity = CallerIdentity(address: Array(peer.ipText.utf8), isIPv6: false, isTLS: isTLS)
+        case .ipv6: identity = CallerIdentity(address: Array(peer.ipText.utf8), isIPv6: true, isTLS: isTLS)
+        case .unix: identity = CallerIdentity(address: [], isIPv6: false, isTLS: isTLS)
         }
+    }
+}
+
+/// A listening socket of a worker, with what its callers may speak.
+final class Listener {
+    let descriptor: Descriptor
+    let settings: ListenerSettings
+    /// Other workers have the socket too.
+    let isShared: Bool
+    /// For connections that are accepted from now on; nil: plain.
+    var context: TLSServerContext?
+
+    init(descriptor: Descriptor, isShared: Bool, settings: ListenerSettings) throws {
+        self.descriptor = descriptor
+        self.isShared = isShared
+        self.settings = settings
+        context = try settings.tls.map { settings throws(TLSConfigurationError) in try TLSServerContext(settings) }
     }
 }

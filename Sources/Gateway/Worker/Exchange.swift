@@ -8,8 +8,27 @@ final class Exchange {
         case none, head, body, tunnel, complete
     }
 
+    /// What the exchange waits for of its caller, of control or of the pool, until `callerDeadline`.
+    enum CallerWait: UInt8 {
+        case credential, connection, body, nothing
+    }
+
+    /// What the exchange waits for of its upstream, until `upstreamDeadline`.
+    enum UpstreamWait: UInt8 {
+        /// The answer to an expectation: after it, content is sent without one.
+        case continuation
+        case firstByte, response
+        /// HTTP/2: room for content that the upstream has not granted.
+        case room
+        /// HTTP/2: the caller grants no room for the response.
+        case callerRoom
+        case nothing
+    }
+
     /// The index in the worker's table.
     let id: Int
+    /// The worker's slot that its timers run under; it keeps it for ever.
+    let slot: Int
     var configuration: WorkerConfiguration!
     var route: WorkerConfiguration.Route?
     var machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
@@ -19,7 +38,12 @@ final class Exchange {
     var trailers = MessageHead()
     var responseTrailers = MessageHead()
     var caller: CallerConnection?
+    /// Where the caller speaks HTTP/2.
+    var callerStream: HTTP2Stream?
+    /// The attempt's connection.
     var upstream: UpstreamConnection?
+    /// Where the upstream speaks HTTP/2.
+    var upstreamStream: HTTP2Stream?
     var runtime: UpstreamRuntime?
     var credential: Credential?
     var requestDecoder = BodyDecoder()
@@ -45,6 +69,8 @@ final class Exchange {
     var responseBytes: UInt64 = 0
     var waiterSerial: UInt64 = 0
     var isWaitingForConnection = false
+    /// Holds a lease of the upstream's streams, not of its HTTP/1 connections.
+    var leasesStream = false
     /// The upstream is not read until the caller has taken what waits for it.
     var isHeldUp = false
     /// Monotonic nanoseconds.
@@ -54,6 +80,12 @@ final class Exchange {
     var credentialWait: UInt64 = 0
     /// Monotonic milliseconds for the whole exchange; `.max`: no limit.
     var totalDeadline: UInt64 = .max
+    var callerDeadline: UInt64 = .max
+    var upstreamDeadline: UInt64 = .max
+    var callerWait: CallerWait = .nothing
+    var upstreamWait: UpstreamWait = .nothing
+    /// It is in `readyAgain`.
+    var isQueued = false
     var connectTries = 0
     var requestID: UInt64 = 0
     var status: UInt16 = 0
@@ -61,17 +93,25 @@ final class Exchange {
     var errorReason: StaticString?
     var attempts = 0
     var wantsUpgrade = false
+    /// Ours, where the caller's own version of HTTP has none (RFC 6455 4.1).
+    var webSocketKey: [UInt8]?
 
-    init(id: Int) {
+    init(id: Int, slot: Int) {
         self.id = id
+        self.slot = slot
     }
+
+    /// When the wheel must look again.
+    var nextDeadline: UInt64 { min(totalDeadline, callerDeadline, upstreamDeadline) }
 
     /// Makes it ready for the next request; memory of ordinary size stays.
     func reset(pool: BufferPool) {
         configuration = nil
         route = nil
         caller = nil
+        callerStream = nil
         upstream = nil
+        upstreamStream = nil
         runtime = nil
         credential = nil
         request.shrink(above: 16 * 1024)
@@ -93,16 +133,22 @@ final class Exchange {
         responseBytes = 0
         waiterSerial = 0
         isWaitingForConnection = false
+        leasesStream = false
         isHeldUp = false
         firstByteAt = 0
         credentialAskedAt = 0
         credentialWait = 0
         totalDeadline = .max
+        callerDeadline = .max
+        upstreamDeadline = .max
+        callerWait = .nothing
+        upstreamWait = .nothing
         connectTries = 0
         status = 0
         error = nil
         errorReason = nil
         attempts = 0
         wantsUpgrade = false
+        webSocketKey = nil
     }
 }

@@ -6,58 +6,85 @@ import Reactor
 /// One connection to an upstream, worker thread only.
 final class UpstreamConnection {
     enum State: UInt8 {
-        case connecting, handshaking, active, idle, closed
+        case connecting, handshaking
+        /// HTTP/1: carries an exchange.
+        case active
+        /// HTTP/1: in the pool.
+        case idle
+        /// HTTP/2: exchanges are the session's streams.
+        case multiplexed
+        /// HTTP/2: its streams are being given up.
+        case closing
+        case closed
     }
 
-    let descriptor: Descriptor
+    var wire: Wire
     let slot: Int
     let runtime: UpstreamRuntime
-    let engine: TLSEngine?
-    /// Plaintext that has come and is not parsed yet.
-    var inbound = ByteBuffer()
-    /// Plaintext that is to be sent; encrypted when it is flushed.
-    var outbound = ByteBuffer()
-    /// Ciphertext that the socket did not take.
-    var ciphertext = ByteBuffer()
+    /// What it was opened under, and what it counts for until it speaks: a lease of the HTTP/1 pool, or of the streams'.
+    var purpose: Purpose
     var scanner = HeadScanner()
+    /// HTTP/1: the exchange that it carries. Before it is established: the exchange that opened it.
     var exchange: Exchange?
+    var session: HTTP2Session?
+    /// Exchanges on streams of `session`.
+    var streamCount = 0
     var state: State = .connecting
-    var canRead = false
-    var canWrite = false
-    var peerClosed = false
-    var inputEnded = false
-    /// The input ended with an error: what came is not complete, whatever its framing.
-    var inputBroke = false
     var isDirty = false
     /// Has carried an exchange before.
     var wasReused = false
+    /// HTTP/2: takes no new streams; closed when the last one has ended.
+    var isRetiring = false
     let openedAt: UInt64
+    /// When the peer last sent something; monotonic milliseconds.
+    var receivedAt: UInt64
     var deadline: UInt64 = .max
     var waitingFor: Wait = .connecting
-    /// Until when the upstream must have taken something of what waits to be written; runs beside `deadline`.
-    var writeDeadline: UInt64 = .max
+
+    enum Purpose: UInt8 {
+        case request, stream
+    }
 
     enum Wait: UInt8 {
-        case connecting, handshake, firstByte, response, idle, nothing
+        case connecting, handshake, idle
+        /// HTTP/2: when nothing has come until then, ask whether the peer is still there.
+        case silence
+        /// HTTP/2: the peer has been asked.
+        case pong
+        case nothing
     }
 
-    init(descriptor: Descriptor, slot: Int, runtime: UpstreamRuntime, engine: TLSEngine?, now: UInt64) {
-        self.descriptor = descriptor
+    init(
+        descriptor: Descriptor, slot: Int, runtime: UpstreamRuntime, purpose: Purpose, engine: TLSEngine?, now: UInt64
+    ) {
+        wire = Wire(descriptor: descriptor, side: .upstream, engine: engine)
         self.slot = slot
         self.runtime = runtime
-        self.engine = engine
+        self.purpose = purpose
         openedAt = now
+        receivedAt = now
     }
-
-    /// Bytes that wait to be written.
-    var backlog: Int { outbound.count + ciphertext.count }
 }
 
-/// What one worker keeps about one upstream: addresses, pool, TLS.
+/// What one worker keeps about one upstream: addresses, pools, TLS.
 final class UpstreamRuntime {
+    /// What the upstream is known to speak.
+    enum Speech: UInt8 {
+        /// The first connection will tell: ALPN decides.
+        case unknown
+        case http1, http2
+    }
+
     let settings: UpstreamSettings
+    /// nil: plain.
     let context: TLSClientContext?
+    /// Offers HTTP/1.1 only: for upgrades where the upstream speaks HTTP/2 otherwise.
+    let upgradeContext: TLSClientContext?
+    var speech: Speech
+    /// HTTP/1 connections.
     var pool: UpstreamPool
+    /// HTTP/2 connections.
+    var streams: StreamPool
     /// For the next handshake; TLS 1.3 tickets are used once.
     var session: TLSSession?
     var addresses: [SocketAddress] = []
@@ -74,7 +101,31 @@ final class UpstreamRuntime {
 
     init(settings: UpstreamSettings) throws(TLSConfigurationError) {
         self.settings = settings
-        if let tls = settings.tls { context = try TLSClientContext(tls) } else { context = nil }
+        switch (settings.protocolChoice, settings.tls) {
+        case (.http1, _): speech = .http1
+        case (.http2, _): speech = .http2
+        case (.automatic, nil): speech = .http1
+        case (.automatic, .some): speech = .unknown
+        }
+        if let tls = settings.tls {
+            let main = try TLSClientContext(tls)
+            context = main
+            if settings.protocolChoice == .automatic {
+                var http1 = tls
+                http1.alpn = UpstreamSettings.ProtocolChoice.http1.alpn
+                upgradeContext = try TLSClientContext(http1, sharingRootsOf: main)
+            } else {
+                upgradeContext = nil
+            }
+        } else {
+            context = nil
+            upgradeContext = nil
+        }
         pool = UpstreamPool(limits: settings.pool)
+        streams = StreamPool(
+            limits: StreamPool.Limits(
+                connections: settings.pool.connections, streams: settings.maxStreams,
+                // While the first connection is made, all wait: as many as would have connections of their own.
+                waiting: settings.pool.connections + settings.pool.waiting))
     }
 }

@@ -3,92 +3,41 @@ import Proxy
 import Reactor
 import Telemetry
 
-/// The caller's side: accepting, reading heads, writing, closing.
+/// The caller's connection: HTTP/1 heads, writing, closing.
 extension Worker {
-    func acceptCallers(_ listener: Descriptor) {
-        for _ in 0..<64 {
-            switch Socket.accept(listener) {
-            case .accepted(let descriptor, let peer):
-                accepted(descriptor, peer)
-            case .wouldBlock, .failed:
-                return
-            case .descriptorsExhausted:
-                pauseListeners()
-                return
-            }
-        }
-    }
-
-    private func accepted(_ descriptor: Descriptor, _ peer: SocketAddress) {
-        let slot = allocateSlot(.free)
-        let connection = CallerConnection(descriptor: descriptor, slot: slot, peer: peer)
-        do {
-            try poller.add(descriptor, token: token(slot))
-        } catch {
-            descriptor.close()
-            freeSlot(slot)
-            return
-        }
-        slots[slot] = .caller(connection)
-        callerCount += 1
-        counters.callerConnectionOpened()
-        if callerCount > configuration.limits.connections {
-            // An answer and not a reset, so that the caller can tell this from a network fault.
-            writeProblem(connection, .overloaded, reason: nil, retryAfter: 1, keepAlive: false, exchange: nil)
-            closeAfterFlush(connection, linger: true)
-            return
-        }
-        setWait(connection, .head, after: configuration.timeouts.head)
-        // Data is often there already: accept is told after the handshake, and callers speak first.
-        readCaller(connection)
-    }
-
-    /// Out of descriptors: stop accepting until one comes back or a second has passed.
-    private func pauseListeners() {
-        guard !listenersPaused else { return }
-        listenersPaused = true
-        for slot in slots.indices {
-            if case .listener(let descriptor) = slots[slot] {
-                poller.remove(descriptor)
-                arm(slot: slot, at: now + 1000)
-            }
-        }
-    }
-
-    func resumeListeners() {
-        guard listenersPaused, !isDraining else { return }
-        listenersPaused = false
-        for slot in slots.indices {
-            if case .listener(let descriptor) = slots[slot] {
-                try? poller.addListener(descriptor, token: token(slot), shared: sharedListeners.contains(slot))
-            }
-        }
-    }
-
     func callerReady(_ connection: CallerConnection, _ readiness: Readiness) {
         if readiness.contains(.error) || readiness.contains(.hangUp) {
             callerGone(connection)
             return
         }
-        if readiness.contains(.peerClosed) { connection.peerClosed = true }
-        if readiness.contains(.readable) || readiness.contains(.peerClosed) { connection.canRead = true }
-        if readiness.contains(.writable) {
-            connection.canWrite = true
-            if !connection.outbound.isEmpty { touch(connection) }
+        connection.wire.note(readiness)
+        if readiness.contains(.writable) && connection.wire.backlog > 0 || connection.session?.hasOutput == true {
+            touch(connection)
         }
-        if connection.canRead || connection.inputEnded || !connection.inbound.isEmpty { readCaller(connection) }
+        switch connection.mode {
+        case .handshaking:
+            handshake(connection)
+        case .multiplexed:
+            if connection.wire.canRead || connection.wire.inputEnded || !connection.wire.inbound.isEmpty {
+                readSession(connection)
+            }
+        case .reading, .exchange, .closing, .lingering, .closed:
+            if connection.wire.canRead || connection.wire.inputEnded || !connection.wire.inbound.isEmpty {
+                readCaller(connection)
+            }
+        }
     }
 
     /// Reads and processes as long as there is something to read and somewhere to put it.
     func readCaller(_ connection: CallerConnection) {
         // Requests that came together with one that has just ended.
-        if connection.mode == .reading, !connection.inbound.isEmpty { processInput(connection) }
+        if connection.mode == .reading, !connection.wire.inbound.isEmpty { processInput(connection) }
         for _ in 0..<Self.readsPerTick {
             switch connection.mode {
             case .reading:
-                guard connection.outbound.count < Self.highWater else { return }
-                guard connection.canRead, receive(connection) else {
-                    if connection.inputEnded { callerInputEnded(connection) }
+                guard connection.wire.outbound.count < Self.highWater else { return }
+                guard receive(connection) else {
+                    if connection.wire.inputEnded { callerInputEnded(connection) }
                     return
                 }
                 processInput(connection)
@@ -96,79 +45,90 @@ extension Worker {
                 guard let exchange = connection.exchange else { return }
                 pumpRequest(exchange)
                 return
-            case .closing, .closed:
-                return
             case .lingering:
-                guard connection.canRead, receive(connection) else {
-                    if connection.inputEnded { closeCaller(connection) }
+                guard receive(connection) else {
+                    if connection.wire.inputEnded { closeCaller(connection) }
                     return
                 }
-                connection.inbound.release(to: buffers)
+                discard(&connection.wire.inbound)
+            case .handshaking, .multiplexed, .closing, .closed:
+                return
             }
         }
         readyAgain.append(connection.slot)
     }
 
-    /// One read into the inbound buffer; false when nothing came.
+    /// One read into the inbound buffer; false when nothing came, or when the connection broke and is gone.
     func receive(_ connection: CallerConnection) -> Bool {
-        connection.inbound.acquire(from: buffers)
-        let space = connection.inbound.writable(minimum: 4096)
-        switch Socket.read(connection.descriptor, into: space) {
-        case .bytes(let count):
-            connection.inbound.commit(count)
-            counters.callerBytes(received: count, sent: 0)
-            // A short read means that nothing is left, unless the end of the stream was announced with it.
-            if count < space.count && !connection.peerClosed { connection.canRead = false }
+        switch fill(&connection.wire) {
+        case .bytes:
             return true
-        case .wouldBlock:
-            connection.canRead = false
-        case .endOfFile:
-            connection.canRead = false
-            connection.inputEnded = true
+        case .nothing:
+            if connection.wire.inputBroke {
+                callerGone(connection)
+            } else if connection.wire.canRead {
+                readyAgain.append(connection.slot)
+            }
+            return false
         case .failed:
-            connection.canRead = false
-            connection.inputEnded = true
-            connection.inbound.releaseIfEmpty(to: buffers)
             callerGone(connection)
             return false
         }
-        connection.inbound.releaseIfEmpty(to: buffers)
-        return false
     }
 
     /// Starts exchanges from what is in the inbound buffer.
     func processInput(_ connection: CallerConnection) {
-        while connection.mode == .reading, !connection.inbound.isEmpty {
+        if connection.isFresh, !decideVersion(connection) { return }
+        while connection.mode == .reading, !connection.wire.inbound.isEmpty {
             // Whoever does not read the answers is not asked what else he wants.
-            guard connection.outbound.count < Self.highWater else { return }
+            guard connection.wire.outbound.count < Self.highWater else { return }
             guard let length = completeHead(connection) else { break }
             startExchange(connection, headLength: length)
         }
         guard connection.mode == .reading else { return }
-        connection.inbound.releaseIfEmpty(to: buffers)
-        if connection.inputEnded { callerInputEnded(connection) }
+        release(&connection.wire.inbound)
+        if connection.wire.inputEnded { callerInputEnded(connection) }
+    }
+
+    /// False while it is not known which version of HTTP begins, or when it is not the one that goes on here.
+    private func decideVersion(_ connection: CallerConnection) -> Bool {
+        let settings = connection.listener.settings
+        guard settings.allowsHTTP2, let isHTTP2 = beginsWithPreface(connection) else {
+            if !settings.allowsHTTP2 { connection.isFresh = false }
+            return !settings.allowsHTTP2
+        }
+        connection.isFresh = false
+        if isHTTP2 {
+            startSession(connection)
+            return false
+        }
+        guard settings.allowsHTTP1 else {
+            refuse(connection, .versionNotSupported)
+            return false
+        }
+        return true
     }
 
     /// The length of the head at the front of the buffer; nil while it is incomplete or when it was refused.
     private func completeHead(_ connection: CallerConnection) -> Int? {
-        if connection.inbound[0] == 0x0D {
-            guard let empty = HTTP1RequestParser.leadingEmptyLines(connection.inbound.readable),
+        if connection.wire.inbound[0] == 0x0D {
+            guard let empty = HTTP1RequestParser.leadingEmptyLines(connection.wire.inbound.readable),
                 connection.emptyLineBytes + empty <= HTTP1RequestParser.skippedLineBytes
             else {
                 refuse(connection, .malformed("there are too many empty lines before the request line"))
                 return nil
             }
             connection.emptyLineBytes += empty
-            connection.inbound.consume(empty)
+            connection.wire.inbound.consume(empty)
             connection.scanner.reset()
         }
-        guard !connection.inbound.isEmpty else { return nil }
-        guard HTTP1RequestParser.canBegin(with: connection.inbound[0]) else {
+        guard !connection.wire.inbound.isEmpty else { return nil }
+        guard HTTP1RequestParser.canBegin(with: connection.wire.inbound[0]) else {
             refuse(connection, .malformed("this is not HTTP"))
             return nil
         }
         let limits = configuration.limits.head
-        switch connection.scanner.search(connection.inbound.readable, limits: limits) {
+        switch connection.scanner.search(connection.wire.inbound.readable, limits: limits) {
         case .incomplete:
             if connection.waitingFor != .head { setWait(connection, .head, after: configuration.timeouts.head) }
             return nil
@@ -192,7 +152,7 @@ extension Worker {
     private func callerInputEnded(_ connection: CallerConnection) {
         guard connection.mode == .reading else { return }
         // An incomplete head is never completed (RFC 9112 8).
-        if connection.outbound.isEmpty { closeCaller(connection) } else { closeAfterFlush(connection, linger: false) }
+        if connection.wire.backlog == 0 { closeCaller(connection) } else { closeAfterFlush(connection, linger: false) }
     }
 
     // MARK: Writing
@@ -219,56 +179,64 @@ extension Worker {
 
     private func flush(_ connection: CallerConnection) {
         guard connection.mode != .closed else { return }
-        if !connection.outbound.isEmpty && connection.canWrite {
-            switch Socket.write(connection.descriptor, connection.outbound.readable) {
-            case .bytes(let count):
-                counters.callerBytes(received: 0, sent: count)
-                connection.outbound.consume(count)
-                connection.writeDeadline = .max
-                // The rest waits for the next edge.
-                if !connection.outbound.isEmpty { connection.canWrite = false }
-            case .wouldBlock:
-                connection.canWrite = false
-            case .endOfFile, .failed:
-                callerGone(connection)
-                return
-            }
+        if connection.session != nil {
+            flushSession(connection)
+            return
         }
-        if connection.outbound.isEmpty { flushed(connection) } else { blocked(connection) }
+        guard flush(&connection.wire) else {
+            callerGone(connection)
+            return
+        }
+        if connection.wire.backlog == 0 { flushed(connection) } else { blocked(connection) }
     }
 
     private func flushed(_ connection: CallerConnection) {
-        connection.outbound.releaseIfEmpty(to: buffers)
-        connection.writeDeadline = .max
+        release(&connection.wire.outbound)
+        release(&connection.wire.ciphertext)
+        connection.wire.writeDeadline = .max
         switch connection.mode {
         case .closing:
             if connection.lingerAfterFlush { startLingering(connection) } else { closeCaller(connection) }
         case .exchange:
-            // In the next tick: two fast peers must not keep this one from ending.
-            if let exchange = connection.exchange, exchange.isHeldUp, let upstream = exchange.upstream {
+            if let exchange = connection.exchange, exchange.isHeldUp {
                 exchange.isHeldUp = false
-                readyAgain.append(upstream.slot)
+                queue(exchange)
             }
         case .reading:
             if connection.waitingFor == .nothing { waitForRequest(connection) }
-            if !connection.inbound.isEmpty || connection.canRead { readyAgain.append(connection.slot) }
-        case .lingering, .closed:
+            if !connection.wire.inbound.isEmpty || connection.wire.canRead { readyAgain.append(connection.slot) }
+        case .handshaking, .multiplexed, .lingering, .closed:
             break
         }
     }
 
     /// The caller does not take what is there: patience runs, and starts anew with each byte that it takes.
     func blocked(_ connection: CallerConnection) {
-        guard connection.writeDeadline == .max else { return }
-        connection.writeDeadline = now &+ configuration.timeouts.writeIdle
-        arm(slot: connection.slot, at: connection.writeDeadline)
+        guard connection.wire.writeDeadline == .max else { return }
+        connection.wire.writeDeadline = now &+ configuration.timeouts.writeIdle
+        arm(slot: connection.slot, at: connection.wire.writeDeadline)
     }
 
     func waitForRequest(_ connection: CallerConnection) {
-        if connection.inbound.isEmpty {
+        if connection.wire.inbound.isEmpty {
             setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
         } else {
             setWait(connection, .head, after: configuration.timeouts.head)
+        }
+    }
+
+    /// The connection is free for the next request, which may be in the buffer already.
+    func nextRequest(_ caller: CallerConnection) {
+        caller.mode = .reading
+        touch(caller)
+        if isDraining && caller.wire.inbound.isEmpty {
+            closeAfterFlush(caller, linger: false)
+            return
+        }
+        waitForRequest(caller)
+        // Not from here: the stack would grow with each pipelined request.
+        if !caller.wire.inbound.isEmpty || caller.wire.canRead || caller.wire.inputEnded {
+            readyAgain.append(caller.slot)
         }
     }
 
@@ -278,36 +246,44 @@ extension Worker {
     func closeAfterFlush(_ connection: CallerConnection, linger: Bool) {
         guard connection.mode != .closed else { return }
         connection.mode = .closing
-        connection.lingerAfterFlush = linger && !connection.inputEnded
-        connection.inbound.release(to: buffers)
+        connection.lingerAfterFlush = linger && !connection.wire.inputEnded
+        discard(&connection.wire.inbound)
         touch(connection)
     }
 
     private func startLingering(_ connection: CallerConnection) {
-        Socket.shutdownWriting(connection.descriptor)
+        finishSending(&connection.wire)
         connection.mode = .lingering
         setWait(connection, .lingering, after: 2000)
-        if connection.canRead { readCaller(connection) }
+        if connection.wire.canRead { readCaller(connection) }
     }
 
     func closeCaller(_ connection: CallerConnection) {
+        // A goodbye has been said before lingering; before the handshake is done there is none.
+        end(connection, saysGoodbye: connection.mode != .handshaking && connection.mode != .lingering)
+    }
+
+    /// Closes so that the caller can see that something is missing.
+    func cutCaller(_ connection: CallerConnection) {
+        end(connection, saysGoodbye: false)
+    }
+
+    private func end(_ connection: CallerConnection, saysGoodbye: Bool) {
         guard connection.mode != .closed else { return }
         connection.mode = .closed
-        connection.descriptor.close()
-        connection.inbound.release(to: buffers)
-        connection.outbound.release(to: buffers)
+        connection.session = nil
+        close(&connection.wire, saysGoodbye: saysGoodbye)
         freeSlot(connection.slot)
         callerCount -= 1
         counters.callerConnectionClosed()
         if listenersPaused { resumeListeners() }
     }
 
-    /// The connection broke or must break: its exchange is given up.
+    /// The connection broke or must break: its exchanges are given up.
     func callerGone(_ connection: CallerConnection) {
         guard connection.mode != .closed else { return }
-        if let exchange = connection.exchange {
-            perform(exchange, exchange.machine.callerLeft())
-        }
+        if let exchange = connection.exchange { perform(exchange, exchange.machine.callerLeft()) }
+        if connection.session != nil { abandonStreams(connection) }
         closeCaller(connection)
     }
 
@@ -322,6 +298,29 @@ extension Worker {
     func setWait(_ connection: CallerConnection, _ wait: CallerConnection.Wait) {
         connection.waitingFor = wait
         connection.deadline = .max
+    }
+
+    func setWait(_ exchange: Exchange, caller wait: Exchange.CallerWait, after milliseconds: UInt64) {
+        exchange.callerWait = wait
+        exchange.callerDeadline = now &+ milliseconds
+        arm(slot: exchange.slot, at: exchange.callerDeadline)
+    }
+
+    func stopWait(_ exchange: Exchange, caller wait: Exchange.CallerWait) {
+        guard exchange.callerWait == wait else { return }
+        exchange.callerWait = .nothing
+        exchange.callerDeadline = .max
+    }
+
+    func setWait(_ exchange: Exchange, upstream wait: Exchange.UpstreamWait, after milliseconds: UInt64) {
+        exchange.upstreamWait = wait
+        exchange.upstreamDeadline = now &+ milliseconds
+        arm(slot: exchange.slot, at: exchange.upstreamDeadline)
+    }
+
+    func stopUpstreamWait(_ exchange: Exchange) {
+        exchange.upstreamWait = .nothing
+        exchange.upstreamDeadline = .max
     }
 }
 

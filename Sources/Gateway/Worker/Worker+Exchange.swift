@@ -5,22 +5,15 @@ import Telemetry
 
 /// An exchange from its head to its end, as the machine decides.
 extension Worker {
+    /// Starts an HTTP/1 exchange from the head at the front of the caller's buffer.
     func startExchange(_ connection: CallerConnection, headLength: Int) {
-        let exchange = takeExchange()
-        exchange.configuration = configuration
-        exchange.caller = connection
-        exchange.machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
-        exchange.startedAt = nowNanoseconds
-        requestSerial &+= 1
-        exchange.requestID = requestSerial
+        let exchange = begin(connection)
         connection.exchange = exchange
         connection.mode = .exchange
         setWait(connection, .nothing)
-        activeExchanges += 1
-        counters.requestStarted()
-        let bytes = UnsafeRawBufferPointer(rebasing: connection.inbound.readable[..<headLength])
+        let bytes = UnsafeRawBufferPointer(rebasing: connection.wire.inbound.readable[..<headLength])
         let rejection = HTTP1RequestParser.parse(bytes, into: &exchange.request, limits: configuration.limits.head)
-        connection.inbound.consume(headLength)
+        connection.wire.inbound.consume(headLength)
         if let rejection {
             exchange.errorReason = rejection.reason
             exchange.keepCaller = false
@@ -28,7 +21,27 @@ extension Worker {
             return
         }
         exchange.keepCaller = exchange.request.flags.contains(.keepAlive) && !isDraining
-        prepareContent(exchange)
+        exchange.requestDecoder.begin(exchange.request.framing)
+        exchange.requestEnded = exchange.requestDecoder.isDone
+        exchange.owesContinue = !exchange.requestEnded && exchange.request.flags.contains(.expectsContinue)
+        run(exchange)
+    }
+
+    /// An exchange of this connection, counted and with a number.
+    func begin(_ connection: CallerConnection) -> Exchange {
+        let exchange = takeExchange()
+        exchange.configuration = configuration
+        exchange.caller = connection
+        exchange.startedAt = nowNanoseconds
+        requestSerial &+= 1
+        exchange.requestID = requestSerial
+        activeExchanges += 1
+        counters.requestStarted()
+        return exchange
+    }
+
+    /// Routes a request and sets the machine going.
+    func run(_ exchange: Exchange) {
         if let error = route(exchange) {
             perform(exchange, exchange.machine.requestRefused(error))
             return
@@ -41,33 +54,13 @@ extension Worker {
         if !exchange.requestEnded, exchange.caller != nil { pumpRequest(exchange) }
     }
 
-    /// The last hop that `Max-Forwards` allows is this one (RFC 9110 7.6.2).
-    private func answerOptions(_ exchange: Exchange) {
-        guard let caller = exchange.caller else { return }
-        exchange.machine.responseCompleted()
-        exchange.status = 200
-        let keep = exchange.keepCaller && exchange.requestEnded
-        caller.outbound.acquire(from: buffers)
-        caller.outbound.append("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: ")
-        caller.outbound.append(currentDate())
-        caller.outbound.append(keep ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n")
-        touch(caller)
-        caller.exchange = nil
-        finish(exchange)
-        if keep { nextRequest(caller) } else { closeAfterFlush(caller, linger: true) }
-    }
-
-    private func prepareContent(_ exchange: Exchange) {
-        exchange.requestDecoder.begin(exchange.request.framing)
-        exchange.requestEnded = exchange.requestDecoder.isDone
-        exchange.owesContinue = !exchange.requestEnded && exchange.request.flags.contains(.expectsContinue)
-    }
-
     /// Finds the route and checks what it allows.
     private func route(_ exchange: Exchange) -> GatewayError? {
         if exchange.request.flags.contains(.unknownExpectation) { return .expectationFailed }
         // TRACE would echo the credential that we add (RFC 9110 9.3.8).
-        if exchange.request.method == .trace || exchange.request.method == .connect { return .notImplemented }
+        if exchange.request.method == .trace { return .notImplemented }
+        // An extended CONNECT (RFC 8441 4) is how WebSocket begins over HTTP/2; any other opens a tunnel to anywhere.
+        if exchange.request.method == .connect, !asksForTunnel(exchange) { return .notImplemented }
         switch configuration.table.match(exchange.request, scratch: &pathScratch) {
         case .noRoute: return .noRoute
         case .refused:
@@ -81,13 +74,20 @@ extension Worker {
     private func take(_ exchange: Exchange, _ route: WorkerConfiguration.Route) -> GatewayError? {
         exchange.route = route
         guard let caller = exchange.caller, isAllowed(caller.peer, route) else { return .callerDenied }
+        if exchange.request.method == .connect {
+            guard route.rule.allowWebSocket else { return .notImplemented }
+            // What is said in the tunnel waits for its opening, and has no framing.
+            exchange.requestEnded = true
+            exchange.request.framing = .none
+            exchange.owesContinue = false
+        }
         var expected: UInt64?
         if case .length(let length) = exchange.request.framing { expected = length }
         if exchange.requestEnded { expected = 0 }
         if let limit = route.rule.requestBodyLimit, let expected, expected > limit { return .bodyTooLarge }
         if let timeout = route.rule.timeout {
             exchange.totalDeadline = now &+ timeout
-            arm(slot: caller.slot, at: exchange.totalDeadline)
+            arm(slot: exchange.slot, at: exchange.totalDeadline)
         }
         // Content could not be told from what is said in the tunnel.
         exchange.wantsUpgrade =
@@ -98,6 +98,10 @@ extension Worker {
         exchange.machine = ExchangeMachine(
             needsCredential: route.rule.grant != nil, isIdempotent: exchange.request.method.isIdempotent)
         return nil
+    }
+
+    private func asksForTunnel(_ exchange: Exchange) -> Bool {
+        exchange.callerStream != nil && exchange.request.flags.contains(.webSocket)
     }
 
     private func isAllowed(_ peer: SocketAddress, _ route: WorkerConfiguration.Route) -> Bool {
@@ -161,6 +165,7 @@ extension Worker {
             case .cancel:
                 dropUpstream(exchange, outcome: .abandoned)
                 exchange.caller?.exchange = nil
+                releaseCallerStream(exchange)
                 finish(exchange)
                 return
             }
@@ -189,7 +194,7 @@ extension Worker {
         exchange.waiterSerial = serial
         exchange.credentialAskedAt = nowNanoseconds
         counters.credentialWaitersChanged(by: 1)
-        if let caller = exchange.caller { setWait(caller, .credential, after: configuration.timeouts.credential) }
+        setWait(exchange, caller: .credential, after: configuration.timeouts.credential)
         services.needCredential(grant, rejected, CredentialWaiter(worker: self.index, serial: serial))
         return nil
     }
@@ -229,9 +234,7 @@ extension Worker {
         writeProblem(
             caller, error, reason: exchange.errorReason, retryAfter: retryAfter, keepAlive: keep, exchange: exchange)
         exchange.status = error.status
-        caller.exchange = nil
-        finish(exchange)
-        if keep { nextRequest(caller) } else { closeAfterFlush(caller, linger: true) }
+        endCaller(exchange, keep: keep, linger: true)
     }
 
     /// The response has begun and cannot be completed.
@@ -243,14 +246,20 @@ extension Worker {
         }
         dropUpstream(exchange, outcome: AttemptOutcome(error))
         guard let caller = exchange.caller else { return }
+        if let stream = exchange.callerStream {
+            caller.session?.reset(stream, code: HTTP2Code.internalError)
+            endCaller(exchange, keep: true, linger: false)
+            return
+        }
         // Content that ends with the connection would look complete after an orderly close (RFC 9112 8).
-        if exchange.framing == .untilClose { Socket.setLinger0(caller.descriptor) }
-        if exchange.framing != .untilClose, caller.canWrite, !caller.outbound.isEmpty {
-            _ = Socket.write(caller.descriptor, caller.outbound.readable)
+        if exchange.framing == .untilClose {
+            Socket.setLinger0(caller.wire.descriptor)
+        } else {
+            _ = flush(&caller.wire)
         }
         caller.exchange = nil
         finish(exchange)
-        closeCaller(caller)
+        cutCaller(caller)
     }
 
     /// The response is complete and written to the caller's buffer.
@@ -261,33 +270,27 @@ extension Worker {
         guard let caller = exchange.caller else { return }
         let keep = exchange.keepCaller && exchange.requestEnded && exchange.framing != .untilClose
         // A close with input unread is a reset, and could cost the caller the response.
-        let linger = !exchange.requestEnded || !caller.inbound.isEmpty || caller.canRead
-        caller.exchange = nil
-        finish(exchange)
-        if keep {
-            nextRequest(caller)
-        } else {
-            closeAfterFlush(caller, linger: linger)
-        }
+        let linger = !exchange.requestEnded || !caller.wire.inbound.isEmpty || caller.wire.canRead
+        endCaller(exchange, keep: keep, linger: linger)
     }
 
-    /// The caller's connection is free for the next request, which may be in the buffer already.
-    private func nextRequest(_ caller: CallerConnection) {
-        caller.mode = .reading
-        touch(caller)
-        if isDraining && caller.inbound.isEmpty {
-            closeAfterFlush(caller, linger: false)
+    /// The exchange has said everything to its caller.
+    func endCaller(_ exchange: Exchange, keep: Bool, linger: Bool) {
+        guard let caller = exchange.caller else { return }
+        if exchange.callerStream != nil {
+            releaseCallerStream(exchange)
+            finish(exchange)
             return
         }
-        waitForRequest(caller)
-        // Not from here: the stack would grow with each pipelined request.
-        if !caller.inbound.isEmpty || caller.canRead || caller.inputEnded { readyAgain.append(caller.slot) }
+        caller.exchange = nil
+        finish(exchange)
+        if keep { nextRequest(caller) } else { closeAfterFlush(caller, linger: linger) }
     }
 
     /// Counts, logs and gives the exchange back. Its caller and upstream have let go of it.
     func finish(_ exchange: Exchange) {
         stopWaitingForCredential(exchange)
-        if exchange.isWaitingForConnection { exchange.runtime?.pool.stopWaiting(exchange.id) }
+        if let runtime = exchange.runtime { stopWaitingForConnection(exchange, runtime) }
         exchange.runtime?.waitingForAddress.removeAll { $0 == exchange.id }
         let route = exchange.route?.metricIndex ?? MetricNames.unrouted
         let duration = MonotonicClock.nanoseconds() &- exchange.startedAt
@@ -319,40 +322,6 @@ extension Worker {
             method: Array(exchange.request.bytes(exchange.request.methodText)).span,
             target: Array(exchange.request.bytes(exchange.request.target)).span)
         if accessLog.bytes.count > 60 * 1024 { flushLog() }
-    }
-
-    /// Writes an answer of ours to the caller's buffer.
-    func writeProblem(
-        _ caller: CallerConnection, _ error: GatewayError, reason: StaticString?, retryAfter: UInt32, keepAlive: Bool,
-        exchange: Exchange?
-    ) {
-        if exchange == nil {
-            requestSerial &+= 1
-            counters.errorMade(code: Int(error.rawValue))
-            if services.log.isEnabled { writeRefusal(caller, error, reason) }
-        }
-        caller.outbound.acquire(from: buffers)
-        ProblemResponse.writeHTTP1(
-            error, reason: reason, requestID: exchange?.requestID ?? requestSerial,
-            grant: error.fault == .provider || error == .configurationError ? exchange?.route?.grantName : nil,
-            retryAfter: retryAfter,
-            date: currentDate(), keepAlive: keepAlive, withBody: exchange?.request.method != .head,
-            to: &caller.outbound)
-        touch(caller)
-    }
-}
-
-extension Worker {
-    /// The line of a request that was refused before it was an exchange: the caller is told the same identifier.
-    private func writeRefusal(_ caller: CallerConnection, _ error: GatewayError, _ reason: StaticString?) {
-        accessLog.begin(level: .info, unixMilliseconds: WallClock.milliseconds(), message: "refused")
-        accessLog.field("request_id", String(requestSerial, radix: 16))
-        let address = caller.identity.address
-        accessLog.field("caller", bytes: address.span)
-        accessLog.field("status", error.status)
-        accessLog.field("error", error.code.description)
-        if let reason { accessLog.field("reason", reason.description) }
-        accessLog.end()
     }
 }
 

@@ -15,6 +15,8 @@ extension Worker {
             reconfigure(configuration)
         case .resolved(let lookup, let result):
             if let runtime = lookups.removeValue(forKey: lookup) { addressesFound(runtime, result) }
+        case .certificates(let name, let settings):
+            certificatesChanged(name, settings)
         case .collectCounters(let reply):
             reply(counters.snapshot())
         case .drain(let milliseconds):
@@ -35,7 +37,7 @@ extension Worker {
         }
         for runtime in kept {
             runtime.isRetired = true
-            for slot in runtime.pool.takeIdle() {
+            for slot in runtime.pool.takeIdle() + runtime.streams.drainAll() {
                 if case .upstream(let connection) = slots[slot] { closeUpstream(connection) }
             }
         }
@@ -71,13 +73,30 @@ extension Worker {
         let exchange = exchanges[id]
         exchange.waiterSerial = 0
         exchange.credentialWait += MonotonicClock.nanoseconds() - exchange.credentialAskedAt
-        if let caller = exchange.caller, caller.waitingFor == .credential { setWait(caller, .nothing) }
+        stopWait(exchange, caller: .credential)
         switch result {
         case .success(let credential):
             exchange.credential = credential
             perform(exchange, exchange.machine.credentialReady(generation: credential.generation))
         case .failure(let unavailable):
             perform(exchange, exchange.machine.credentialUnavailable(unavailable.refusal))
+        }
+    }
+
+    /// Callers that connect from now on are shown the new certificates.
+    private func certificatesChanged(_ name: String, _ settings: TLSServerSettings) {
+        for slot in slots.indices {
+            guard case .listener(let listener) = slots[slot], listener.settings.name == name else { continue }
+            do {
+                listener.context = try TLSServerContext(settings)
+            } catch {
+                log.begin(
+                    level: .error, unixMilliseconds: WallClock.milliseconds(),
+                    message: "new certificates were not taken over by a worker")
+                log.field("listener", name)
+                log.field("reason", error.reason)
+                log.end()
+            }
         }
     }
 
@@ -92,19 +111,24 @@ extension Worker {
         drainDeadline = now + milliseconds
         for slot in slots.indices {
             switch slots[slot] {
-            case .listener(let descriptor):
-                poller.remove(descriptor)
-                descriptor.close()
+            case .listener(let listener):
+                poller.remove(listener.descriptor)
+                listener.descriptor.close()
                 freeSlot(slot)
             case .caller(let connection):
-                if connection.mode == .reading && connection.inbound.isEmpty {
-                    closeAfterFlush(connection, linger: false)
+                switch connection.mode {
+                case .reading:
+                    if connection.wire.inbound.isEmpty { closeAfterFlush(connection, linger: false) }
+                case .multiplexed: drainSession(connection)
+                case .handshaking, .exchange, .closing, .lingering, .closed: break
                 }
             case .mailbox:
                 arm(slot: slot, at: drainDeadline)
             case .upstream(let connection):
-                if connection.state == .idle { closeUpstream(connection) }
-            case .free:
+                if connection.state == .idle || connection.state == .multiplexed && connection.streamCount == 0 {
+                    closeUpstream(connection)
+                }
+            case .exchange, .free:
                 break
             }
         }

@@ -6,31 +6,43 @@ import Reactor
 extension Worker {
     /// Writes the head, and what is there of the content, to the attempt's connection.
     func sendRequest(_ exchange: Exchange) {
-        guard let connection = exchange.upstream, let route = exchange.route, let caller = exchange.caller else {
-            return
-        }
+        guard let connection = exchange.upstream else { return }
         exchange.attempts += 1
         exchange.requestSent = false
         exchange.stage = .head
         exchange.responseUntouched = true
-        connection.scanner.reset()
         // Ask first where the caller waits anyway; the content then survives an early rejection, whatever its size.
         let asks = exchange.owesContinue && exchange.replay.received == 0
         exchange.waitsForContinue = asks
-        connection.outbound.acquire(from: buffers)
-        RequestTransform.writeHTTP1(
-            exchange.request, rule: route.rule, upstream: connection.runtime.settings.identity, caller: caller.identity,
-            credential: exchange.credential, upgrade: exchange.wantsUpgrade, expectContinue: asks,
-            to: &connection.outbound)
+        stopUpstreamWait(exchange)
+        if connection.session != nil {
+            guard writeHTTP2Head(exchange, connection, asks: asks) else {
+                // Between the lease and now the upstream has taken its offer back.
+                perform(exchange, streamRefused(exchange))
+                return
+            }
+        } else {
+            writeHTTP1Head(exchange, connection, asks: asks)
+        }
         touch(connection)
-        setWait(connection, .nothing)
         if asks {
             // Not every upstream answers an expectation: go on after a second.
-            setWait(connection, .firstByte, after: min(1000, connection.runtime.settings.firstByteTimeout))
+            setWait(
+                exchange, upstream: .continuation, after: min(1000, connection.runtime.settings.firstByteTimeout))
         } else {
             feedUpstream(exchange)
             pumpRequest(exchange)
         }
+    }
+
+    private func writeHTTP1Head(_ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool) {
+        guard let route = exchange.route, let caller = exchange.caller else { return }
+        connection.scanner.reset()
+        connection.wire.outbound.acquire(from: buffers)
+        RequestTransform.writeHTTP1(
+            exchange.request, rule: route.rule, upstream: connection.runtime.settings.identity, caller: caller.identity,
+            credential: exchange.credential, upgrade: exchange.wantsUpgrade, expectContinue: asks,
+            webSocketKey: webSocketKey(exchange), to: &connection.wire.outbound)
     }
 
     /// The upstream wants the content, or did not say in time.
@@ -38,61 +50,58 @@ extension Worker {
         guard exchange.waitsForContinue else { return }
         exchange.waitsForContinue = false
         // The second that it had for its answer is over; the next clock starts with the end of the request.
-        if let connection = exchange.upstream { setWait(connection, .nothing) }
-        sendContinueToCaller(exchange)
+        stopUpstreamWait(exchange)
+        writeContinue(exchange)
         feedUpstream(exchange)
         pumpRequest(exchange)
-    }
-
-    private func sendContinueToCaller(_ exchange: Exchange) {
-        guard exchange.owesContinue, let caller = exchange.caller else { return }
-        exchange.owesContinue = false
-        caller.outbound.acquire(from: buffers)
-        caller.outbound.append("HTTP/1.1 100 Continue\r\n\r\n")
-        touch(caller)
     }
 
     /// Takes content from the caller as long as there is somewhere to put it.
     func pumpRequest(_ exchange: Exchange) {
         guard let caller = exchange.caller else { return }
+        if let stream = exchange.callerStream {
+            pumpStream(exchange, stream)
+            return
+        }
         if exchange.stage == .tunnel {
             pumpTunnelFromCaller(exchange, caller)
             return
         }
         var reads = 0
         while !exchange.requestEnded, exchange.caller === caller, canTake(exchange) {
-            if caller.inbound.isEmpty || !decodeRequest(exchange, caller) {
+            if caller.wire.inbound.isEmpty || !decodeRequest(exchange, caller) {
                 guard exchange.caller === caller, !exchange.requestEnded else { break }
                 if reads == Self.readsPerTick {
                     readyAgain.append(caller.slot)
                     return
                 }
                 reads += 1
-                guard caller.canRead, receive(caller) else {
+                guard receive(caller) else {
                     waitForContent(exchange, caller)
                     return
                 }
-                if caller.waitingFor == .body { setWait(caller, .nothing) }
+                stopWait(exchange, caller: .body)
             }
         }
-        if exchange.requestEnded, caller.mode == .exchange, caller.waitingFor == .body { setWait(caller, .nothing) }
-        caller.inbound.releaseIfEmpty(to: buffers)
+        if exchange.requestEnded, exchange.caller === caller { stopWait(exchange, caller: .body) }
+        release(&caller.wire.inbound)
     }
 
     private func waitForContent(_ exchange: Exchange, _ caller: CallerConnection) {
         guard caller.mode == .exchange, exchange.caller === caller else { return }
-        if caller.inputEnded {
+        if caller.wire.inputEnded {
             // The rest will never come: the request must not look complete upstream (RFC 9112 8).
             callerGone(caller)
             return
         }
-        if caller.waitingFor == .nothing || caller.waitingFor == .body {
-            setWait(caller, .body, after: configuration.timeouts.bodyIdle)
+        if exchange.callerWait == .nothing || exchange.callerWait == .body {
+            setWait(exchange, caller: .body, after: configuration.timeouts.bodyIdle)
         }
     }
 
     /// Whether content may be taken from the caller now.
-    private func canTake(_ exchange: Exchange) -> Bool {
+    func canTake(_ exchange: Exchange) -> Bool {
+        if exchange.stage == .tunnel { return upstreamHasRoom(exchange) }
         if exchange.waitsForContinue { return false }
         switch exchange.replay.mode {
         case .keeping:
@@ -101,38 +110,48 @@ extension Worker {
         case .draining:
             return false
         case .streaming:
-            guard let connection = exchange.upstream, isSendable(exchange) else { return false }
-            return connection.backlog < Self.highWater
+            return isSendable(exchange) && upstreamHasRoom(exchange)
         }
     }
 
-    private func isSendable(_ exchange: Exchange) -> Bool {
-        guard let connection = exchange.upstream, connection.state == .active, !exchange.waitsForContinue else {
-            return false
+    /// Whether more content may be written to the attempt now. If not, the exchange goes on when there is room.
+    func upstreamHasRoom(_ exchange: Exchange) -> Bool {
+        guard let connection = exchange.upstream else { return false }
+        guard let stream = exchange.upstreamStream else { return connection.wire.backlog < Self.highWater }
+        guard stream.backlog >= Self.highWater else { return true }
+        stream.wantsRoom = true
+        if exchange.upstreamWait == .nothing {
+            setWait(exchange, upstream: .room, after: connection.runtime.settings.writeIdleTimeout)
         }
+        return false
+    }
+
+    private func isSendable(_ exchange: Exchange) -> Bool {
+        guard let connection = exchange.upstream, !exchange.waitsForContinue,
+            connection.state == .active || exchange.upstreamStream != nil
+        else { return false }
         return exchange.machine.phase == .sending || exchange.machine.phase == .responding
     }
 
     /// One step of the decoder; false when it needs more input.
     private func decodeRequest(_ exchange: Exchange, _ caller: CallerConnection) -> Bool {
-        let input = caller.inbound.readable
+        let input = caller.wire.inbound.readable
         switch exchange.requestDecoder.decode(input, trailers: &exchange.trailers) {
         case .needsInput:
-            caller.inbound.consume(exchange.requestDecoder.consumed)
-            if caller.inbound.count > 64 * 1024 {
+            caller.wire.inbound.consume(exchange.requestDecoder.consumed)
+            if caller.wire.inbound.count > 64 * 1024 {
                 refuseContent(exchange, .malformedRequest, "the trailer section is too large")
             }
             return false
         case .content(let offset, let length):
-            sendContinueToCaller(exchange)
-            takeContent(exchange, UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)]))
+            takeFromCaller(exchange, UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)]))
             guard exchange.caller === caller else { return true }
-            caller.inbound.consume(exchange.requestDecoder.consumed)
-            if exchange.requestDecoder.isDone { contentEnded(exchange) }
+            caller.wire.inbound.consume(exchange.requestDecoder.consumed)
+            if exchange.requestDecoder.isDone { endOfContent(exchange) }
             return true
         case .ended:
-            caller.inbound.consume(exchange.requestDecoder.consumed)
-            contentEnded(exchange)
+            caller.wire.inbound.consume(exchange.requestDecoder.consumed)
+            endOfContent(exchange)
             return true
         case .rejected(let rejection):
             refuseContent(exchange, GatewayError(rejection), rejection.reason)
@@ -140,9 +159,20 @@ extension Worker {
         }
     }
 
-    private func contentEnded(_ exchange: Exchange) {
+    /// Content of a request, or what is said in a tunnel.
+    func takeFromCaller(_ exchange: Exchange, _ content: UnsafeRawBufferPointer) {
+        if exchange.stage == .tunnel {
+            writeContent(exchange, toUpstream: content)
+            return
+        }
+        writeContinue(exchange)
+        takeContent(exchange, content)
+    }
+
+    /// All content has come, or the caller has said its last words in a tunnel.
+    func endOfContent(_ exchange: Exchange) {
         exchange.requestEnded = true
-        feedUpstream(exchange)
+        if exchange.stage == .tunnel { endTunnelUpstream(exchange) } else { feedUpstream(exchange) }
     }
 
     private func refuseContent(_ exchange: Exchange, _ error: GatewayError, _ reason: StaticString) {
@@ -159,7 +189,7 @@ extension Worker {
         }
         guard exchange.replay.mode == .keeping else {
             exchange.replay.took(UInt64(content.count))
-            if let connection = exchange.upstream { writeContent(exchange, connection, content) }
+            writeContent(exchange, toUpstream: content)
             return
         }
         keep(exchange, content)
@@ -202,34 +232,50 @@ extension Worker {
     /// Gives the attempt what is kept and not yet sent, then the end of the request.
     func feedUpstream(_ exchange: Exchange) {
         guard let connection = exchange.upstream, isSendable(exchange), !exchange.requestSent else { return }
-        while exchange.replay.pending > 0, connection.backlog < Self.highWater, exchange.upstream === connection {
-            guard let count = feedKept(exchange, connection) else { return }
+        while exchange.replay.pending > 0, upstreamHasRoom(exchange), exchange.upstream === connection {
+            guard let count = feedKept(exchange) else { return }
             if exchange.replay.gave(UInt64(count)) { dropKept(exchange) }
         }
         guard exchange.requestEnded, exchange.replay.pending == 0, exchange.upstream === connection else {
-            if connection.backlog > 0 { touch(connection) }
+            if connection.wire.backlog > 0 { touch(connection) }
             return
         }
         exchange.requestSent = true
-        if exchange.request.framing == .chunked {
-            connection.outbound.acquire(from: buffers)
-            if let route = exchange.route { RequestTransform.filterTrailers(&exchange.trailers, rule: route.rule) }
-            HTTP1Writer.lastChunk(trailers: exchange.trailers, to: &connection.outbound)
-        }
+        writeEnd(exchange, toUpstream: connection)
         touch(connection)
         if exchange.stage == .head {
-            setWait(connection, .firstByte, after: connection.runtime.settings.firstByteTimeout)
+            setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
+        }
+    }
+
+    /// The end of the request, with the trailer fields where its framing has a place for them.
+    private func writeEnd(_ exchange: Exchange, toUpstream connection: UpstreamConnection) {
+        let isChunked = exchange.request.framing == .chunked
+        if isChunked, let route = exchange.route {
+            RequestTransform.filterTrailers(&exchange.trailers, rule: route.rule)
+        }
+        if let stream = exchange.upstreamStream, let session = connection.session {
+            // A tunnel's end is said when the caller says it.
+            guard !stream.isLocalDone, !exchange.wantsUpgrade else { return }
+            if !isChunked || exchange.trailers.fields.isEmpty {
+                session.finish(stream)
+            } else {
+                session.finish(stream, trailers: exchange.trailers)
+            }
+        } else if isChunked {
+            connection.wire.outbound.acquire(from: buffers)
+            HTTP1Writer.lastChunk(trailers: exchange.trailers, to: &connection.wire.outbound)
         }
     }
 
     /// One piece of the kept content; nil when the file cannot be read.
-    private func feedKept(_ exchange: Exchange, _ connection: UpstreamConnection) -> Int? {
+    private func feedKept(_ exchange: Exchange) -> Int? {
         let inMemory = UInt64(exchange.kept.count)
         let sent = exchange.replay.sent
         if sent < inMemory {
             let rest = exchange.kept.readable[Int(sent)...]
             let piece = UnsafeRawBufferPointer(rebasing: rest.prefix(Self.highWater))
-            writeContent(exchange, connection, piece)
+            writeContent(exchange, toUpstream: piece)
             return piece.count
         }
         guard let spool = exchange.spool else { return nil }
@@ -238,24 +284,40 @@ extension Worker {
             perform(exchange, exchange.machine.upstreamLost(.internalError, untouched: false, replayable: false))
             return nil
         }
-        writeContent(exchange, connection, UnsafeRawBufferPointer(rebasing: room[..<count]))
+        writeContent(exchange, toUpstream: UnsafeRawBufferPointer(rebasing: room[..<count]))
         return count
     }
 
-    /// Writes content in the request's framing.
-    private func writeContent(
-        _ exchange: Exchange, _ connection: UpstreamConnection, _ content: UnsafeRawBufferPointer
-    ) {
-        if exchange.request.framing == .chunked {
-            connection.outbound.acquire(from: buffers)
-            HTTP1Writer.chunk(content, to: &connection.outbound)
+    /// Writes content in the request's framing; in a tunnel there is none.
+    func writeContent(_ exchange: Exchange, toUpstream content: UnsafeRawBufferPointer) {
+        guard let connection = exchange.upstream else { return }
+        if let stream = exchange.upstreamStream, let session = connection.session {
+            if content.count >= Self.directWriteBytes, connection.wire.outbound.count < Self.frameBytes {
+                connection.wire.outbound.acquire(from: records)
+                session.sendDirectly(content, on: stream, into: &connection.wire.outbound)
+            } else {
+                session.send(content, on: stream)
+            }
+            touch(connection)
+        } else if exchange.request.framing == .chunked, exchange.stage != .tunnel {
+            connection.wire.outbound.acquire(from: buffers)
+            HTTP1Writer.chunk(content, to: &connection.wire.outbound)
             touch(connection)
         } else if content.count >= Self.directWriteBytes {
             writeDirectly(connection, content)
         } else {
-            connection.outbound.acquire(from: buffers)
-            connection.outbound.append(content)
+            connection.wire.outbound.acquire(from: buffers)
+            connection.wire.outbound.append(content)
             touch(connection)
         }
+    }
+
+    /// Large content past the buffer.
+    private func writeDirectly(_ connection: UpstreamConnection, _ content: UnsafeRawBufferPointer) {
+        guard writeDirectly(&connection.wire, content) else {
+            readyAgain.append(connection.slot)
+            return
+        }
+        if connection.wire.backlog > 0 { touch(connection) }
     }
 }

@@ -14,44 +14,48 @@ extension Worker {
         case .listener:
             resumeListeners()
         case .caller(let connection):
-            if now >= connection.exchange?.totalDeadline ?? .max {
-                totalTimeout(connection)
-            } else if now >= connection.writeDeadline {
+            if now >= connection.wire.writeDeadline {
                 callerGone(connection)
             } else if now >= connection.deadline {
                 callerTimeout(connection)
             }
-            rearm(connection)
+            let next = min(connection.deadline, connection.wire.writeDeadline)
+            if connection.mode != .closed, next != .max { arm(slot: slot, at: next) }
         case .upstream(let connection):
-            if now >= connection.writeDeadline {
-                connection.writeDeadline = .max
-                upstreamTimedOut(connection)
+            if now >= connection.wire.writeDeadline {
+                connection.wire.writeDeadline = .max
+                writeTimeout(connection)
             } else if now >= connection.deadline {
                 upstreamTimeout(connection)
             }
-            let next = min(connection.deadline, connection.writeDeadline)
+            let next = min(connection.deadline, connection.wire.writeDeadline)
             if connection.state != .closed, next != .max { arm(slot: slot, at: next) }
+        case .exchange(let exchange):
+            if now >= exchange.totalDeadline {
+                totalTimeout(exchange)
+            } else if now >= exchange.callerDeadline {
+                callerTimeout(exchange)
+            } else if now >= exchange.upstreamDeadline {
+                upstreamTimeout(exchange)
+            }
+            // One deadline has been looked at; the others still hold.
+            if exchange.nextDeadline != .max { arm(slot: slot, at: exchange.nextDeadline) }
         }
     }
 
-    /// One deadline has been looked at; the others still hold.
-    private func rearm(_ connection: CallerConnection) {
-        guard connection.mode != .closed else { return }
-        let total = connection.exchange?.totalDeadline ?? .max
-        let next = min(total, connection.deadline, connection.writeDeadline)
-        if next != .max { arm(slot: connection.slot, at: next) }
-    }
-
-    private func upstreamTimedOut(_ connection: UpstreamConnection) {
-        guard let exchange = connection.exchange else {
+    private func writeTimeout(_ connection: UpstreamConnection) {
+        if connection.session != nil {
+            note(connection.runtime, "an HTTP/2 connection to the upstream is dead", "it takes no octets")
+            sessionLost(connection, "the upstream takes no octets", .upstreamTimeout)
+        } else if let exchange = connection.exchange {
+            perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+        } else {
             closeUpstream(connection)
-            return
         }
-        perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
     }
 
-    private func totalTimeout(_ connection: CallerConnection) {
-        guard let exchange = connection.exchange else { return }
+    private func totalTimeout(_ exchange: Exchange) {
+        exchange.totalDeadline = .max
         exchange.errorReason = "the route's timeout has passed"
         perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
     }
@@ -61,27 +65,50 @@ extension Worker {
         setWait(connection, .nothing)
         switch wait {
         case .head:
-            if connection.inbound.isEmpty {
+            if connection.wire.inbound.isEmpty {
                 closeCaller(connection)
             } else {
                 refuseLate(connection)
             }
-        case .keepAlive, .lingering:
+        case .keepAlive where connection.mode == .multiplexed:
+            endIdleSession(connection)
+        case .handshake, .keepAlive, .lingering:
             closeCaller(connection)
+        case .nothing:
+            break
+        }
+    }
+
+    private func callerTimeout(_ exchange: Exchange) {
+        let wait = exchange.callerWait
+        stopWait(exchange, caller: wait)
+        switch wait {
         case .body:
-            guard let exchange = connection.exchange else { return }
             exchange.errorReason = "the content stopped coming"
             exchange.keepCaller = false
             perform(exchange, exchange.machine.requestRefused(.requestTimeout))
         case .credential:
-            guard let exchange = connection.exchange else { return }
             stopWaitingForCredential(exchange)
             perform(exchange, exchange.machine.timedOut(.tokenUnavailable))
         case .connection:
-            guard let exchange = connection.exchange else { return }
             // A place in the pool, or the addresses of a name.
             let error: GatewayError = exchange.isWaitingForConnection ? .overloaded : .upstreamUnreachable
             perform(exchange, exchange.machine.timedOut(error))
+        case .nothing:
+            break
+        }
+    }
+
+    private func upstreamTimeout(_ exchange: Exchange) {
+        let wait = exchange.upstreamWait
+        stopUpstreamWait(exchange)
+        switch wait {
+        case .continuation:
+            continueRequest(exchange)
+        case .firstByte, .response, .room:
+            perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+        case .callerRoom:
+            perform(exchange, exchange.machine.callerLeft())
         case .nothing:
             break
         }
@@ -104,17 +131,12 @@ extension Worker {
         case .handshake:
             note(connection.runtime, "TLS to the upstream failed", "the handshake took longer than tls_timeout")
             connectFailed(connection, .upstreamTLS)
-        case .firstByte:
-            guard let exchange = connection.exchange else { return }
-            if exchange.waitsForContinue {
-                continueRequest(exchange)
-            } else {
-                upstreamTimedOut(connection)
-            }
-        case .response:
-            upstreamTimedOut(connection)
         case .idle:
-            closeUpstream(connection)
+            if connection.session == nil || connection.streamCount == 0 { closeUpstream(connection) }
+        case .silence:
+            silenceLasted(connection)
+        case .pong:
+            pongMissing(connection)
         case .nothing:
             break
         }

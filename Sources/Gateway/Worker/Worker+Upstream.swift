@@ -11,6 +11,8 @@ extension Worker {
     /// The next action when a connection is there; nil while one is being made or waited for.
     func openAttempt(_ exchange: Exchange, newConnection: Bool) -> ExchangeMachine.Action? {
         guard let runtime = exchange.runtime else { return nil }
+        if takesStream(exchange, runtime) { return openStream(exchange, runtime, newConnection: newConnection) }
+        exchange.leasesStream = false
         while true {
             switch runtime.pool.lease(exchange: exchange.id, newConnection: newConnection) {
             case .reuse(let slot):
@@ -29,9 +31,7 @@ extension Worker {
                 return connect(exchange, runtime)
             case .wait:
                 exchange.isWaitingForConnection = true
-                if let caller = exchange.caller {
-                    setWait(caller, .connection, after: runtime.settings.connectTimeout)
-                }
+                setWait(exchange, caller: .connection, after: runtime.settings.connectTimeout)
                 return nil
             case .refuse:
                 return exchange.machine.connectionFailed(.overloaded)
@@ -39,7 +39,14 @@ extension Worker {
         }
     }
 
-    private func isWornOut(_ connection: UpstreamConnection) -> Bool {
+    /// Whether the attempt goes on a stream. Where the upstream speaks HTTP/2 but was not heard to take extended
+    /// CONNECT (RFC 8441), an upgrade goes on an HTTP/1 connection of its own.
+    private func takesStream(_ exchange: Exchange, _ runtime: UpstreamRuntime) -> Bool {
+        guard runtime.speech != .http1 else { return false }
+        return !exchange.wantsUpgrade || runtime.upgradeContext == nil
+    }
+
+    func isWornOut(_ connection: UpstreamConnection) -> Bool {
         guard let age = connection.runtime.settings.maxAge else { return false }
         return now &- connection.openedAt > age
     }
@@ -50,11 +57,11 @@ extension Worker {
     }
 
     /// Opens a connection under a lease that the exchange holds.
-    private func connect(_ exchange: Exchange, _ runtime: UpstreamRuntime) -> ExchangeMachine.Action? {
+    func connect(_ exchange: Exchange, _ runtime: UpstreamRuntime) -> ExchangeMachine.Action? {
         if runtime.addresses.isEmpty || now &- runtime.addressesAt > 30_000 { resolve(runtime) }
         guard !runtime.addresses.isEmpty else {
             runtime.waitingForAddress.append(exchange.id)
-            if let caller = exchange.caller { setWait(caller, .connection, after: runtime.settings.connectTimeout) }
+            setWait(exchange, caller: .connection, after: runtime.settings.connectTimeout)
             return nil
         }
         while exchange.connectTries < runtime.addresses.count {
@@ -62,7 +69,8 @@ extension Worker {
             exchange.connectTries += 1
             switch Socket.connect(to: address) {
             case .connected(let descriptor), .inProgress(let descriptor):
-                guard let connection = makeConnection(descriptor, runtime) else { continue }
+                let purpose: UpstreamConnection.Purpose = exchange.leasesStream ? .stream : .request
+                guard let connection = makeConnection(descriptor, runtime, purpose, for: exchange) else { continue }
                 attach(exchange, connection)
                 setWait(connection, .connecting, after: runtime.settings.connectTimeout)
                 return nil
@@ -80,14 +88,40 @@ extension Worker {
     private func giveLeaseUp(
         _ exchange: Exchange, _ runtime: UpstreamRuntime, _ error: GatewayError = .upstreamUnreachable
     ) -> ExchangeMachine.Action {
-        runtime.pool.connectionClosed(-1)
+        let purpose: UpstreamConnection.Purpose = exchange.leasesStream ? .stream : .request
+        exchange.leasesStream = false
         counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
         let action = exchange.machine.connectionFailed(error)
-        serveWaiting(runtime)
+        leaseEnded(runtime, purpose, error)
         return action
     }
 
-    private func makeConnection(_ descriptor: Descriptor, _ runtime: UpstreamRuntime) -> UpstreamConnection? {
+    /// A lease to open a connection has come to nothing. Who waited for a place on that connection is told the same.
+    private func leaseEnded(
+        _ runtime: UpstreamRuntime, _ purpose: UpstreamConnection.Purpose, _ error: GatewayError
+    ) {
+        switch purpose {
+        case .request:
+            runtime.pool.connectionClosed(-1)
+        case .stream:
+            runtime.streams.openFailed()
+            guard !runtime.streams.hasReady else { break }
+            for id in runtime.streams.takeWaiting() {
+                let waiting = exchanges[id]
+                waiting.isWaitingForConnection = false
+                waiting.leasesStream = false
+                stopWait(waiting, caller: .connection)
+                counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
+                perform(waiting, waiting.machine.connectionFailed(error))
+            }
+        }
+        serveWaiting(runtime)
+    }
+
+    private func makeConnection(
+        _ descriptor: Descriptor, _ runtime: UpstreamRuntime, _ purpose: UpstreamConnection.Purpose,
+        for exchange: Exchange
+    ) -> UpstreamConnection? {
         let slot = allocateSlot(.free)
         do {
             try poller.add(descriptor, token: token(slot))
@@ -97,12 +131,15 @@ extension Worker {
             return nil
         }
         var engine: TLSEngine?
-        if let context = runtime.context {
+        let isForUpgrade = purpose == .request && exchange.wantsUpgrade
+        if isForUpgrade, let context = runtime.upgradeContext {
+            engine = TLSEngine(client: context, host: runtime.settings.host)
+        } else if let context = runtime.context {
             engine = TLSEngine(client: context, host: runtime.settings.host, session: runtime.session)
             runtime.session = nil
         }
         let connection = UpstreamConnection(
-            descriptor: descriptor, slot: slot, runtime: runtime, engine: engine, now: now)
+            descriptor: descriptor, slot: slot, runtime: runtime, purpose: purpose, engine: engine, now: now)
         slots[slot] = .upstream(connection)
         counters.upstreamConnectionOpened(upstream: runtime.settings.metricIndex)
         return connection
@@ -137,7 +174,7 @@ extension Worker {
         for id in waiting {
             let exchange = exchanges[id]
             guard exchange.machine.phase == .waitingForConnection, exchange.runtime === runtime else { continue }
-            if let caller = exchange.caller { setWait(caller, .nothing) }
+            stopWait(exchange, caller: .connection)
             let action =
                 runtime.addresses.isEmpty ? giveLeaseUp(exchange, runtime) : connect(exchange, runtime) ?? .none
             perform(exchange, action)
@@ -148,39 +185,38 @@ extension Worker {
 
     /// - Parameter again: there may be input in our buffer that no event will tell of.
     func upstreamReady(_ connection: UpstreamConnection, _ readiness: Readiness, again: Bool = false) {
-        if readiness.contains(.peerClosed) { connection.peerClosed = true }
-        if readiness.contains(.readable) || readiness.contains(.peerClosed) || readiness.contains(.hangUp)
-            || readiness.contains(.error)
-        {
-            connection.canRead = true
-        }
-        if readiness.contains(.writable) { connection.canWrite = true }
+        connection.wire.note(readiness)
         switch connection.state {
         case .connecting:
-            if connection.canWrite || readiness.contains(.error) || readiness.contains(.hangUp) {
+            if connection.wire.canWrite || readiness.contains(.error) || readiness.contains(.hangUp) {
                 connected(connection)
             }
         case .handshaking:
-            if connection.backlog > 0 { touch(connection) }
+            if connection.wire.backlog > 0 { touch(connection) }
             handshake(connection)
         case .active:
-            if connection.canWrite, connection.backlog > 0 { touch(connection) }
-            if connection.canRead || again, let exchange = connection.exchange { pumpResponse(exchange) }
+            if connection.wire.canWrite, connection.wire.backlog > 0 { touch(connection) }
+            if connection.wire.canRead || again, let exchange = connection.exchange { pumpResponse(exchange) }
         case .idle:
-            if connection.canRead { idleInput(connection) }
-        case .closed:
+            if connection.wire.canRead { idleInput(connection) }
+        case .multiplexed:
+            if connection.wire.canWrite, connection.wire.backlog > 0 || connection.session?.hasOutput == true {
+                touch(connection)
+            }
+            if connection.wire.canRead || again { readStreams(connection) }
+        case .closing, .closed:
             break
         }
     }
 
     private func connected(_ connection: UpstreamConnection) {
-        if let failure = Socket.pendingError(of: connection.descriptor) {
+        if let failure = Socket.pendingError(of: connection.wire.descriptor) {
             note(connection.runtime, "no connection to the upstream", failure.description)
             connectFailed(connection, .upstreamUnreachable)
             return
         }
-        guard connection.engine != nil else {
-            established(connection)
+        guard connection.wire.engine != nil else {
+            established(connection, speaksHTTP2: connection.purpose == .stream)
             return
         }
         connection.state = .handshaking
@@ -194,56 +230,71 @@ extension Worker {
         let exchange = connection.exchange
         connection.exchange = nil
         exchange?.upstream = nil
-        closeUpstream(connection, keepsLease: exchange != nil)
-        guard let exchange else { return }
-        if error == .upstreamUnreachable {
+        closeUpstream(connection, keepsLease: true)
+        if error == .upstreamUnreachable, let exchange {
             if let action = connect(exchange, runtime) { perform(exchange, action) }
             return
         }
-        runtime.pool.connectionClosed(-1)
         counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
-        perform(exchange, exchange.machine.connectionFailed(error))
-        serveWaiting(runtime)
+        if let exchange {
+            exchange.leasesStream = false
+            perform(exchange, exchange.machine.connectionFailed(error))
+        }
+        leaseEnded(runtime, connection.purpose, error)
     }
 
     private func handshake(_ connection: UpstreamConnection) {
-        guard let engine = connection.engine else { return }
+        guard let engine = connection.wire.engine else { return }
         var input = UnsafeRawBufferPointer(start: nil, count: 0)
-        if connection.canRead {
-            switch Socket.read(connection.descriptor, into: scratch) {
-            case .bytes(let count):
-                counters.upstreamBytes(received: count, sent: 0)
-                if count < scratch.count && !connection.peerClosed { connection.canRead = false }
+        if connection.wire.canRead {
+            if let count = receive(&connection.wire, into: scratch) {
                 input = UnsafeRawBufferPointer(rebasing: scratch[..<count])
-            case .wouldBlock:
-                connection.canRead = false
-            case .endOfFile:
+            } else if connection.wire.inputEnded {
                 note(connection.runtime, "TLS to the upstream failed", "it closed the connection in the handshake")
-                connectFailed(connection, .upstreamTLS)
-                return
-            case .failed(let failure):
-                note(connection.runtime, "TLS to the upstream failed", failure.description)
                 connectFailed(connection, .upstreamTLS)
                 return
             }
         }
         tlsOutput.removeAll()
         let step = engine.handshake(input, output: tlsOutput)
-        writeCiphertext(connection)
+        _ = writeCiphertext(&connection.wire)
         switch step.state {
         case .needsInput:
-            if connection.canRead { readyAgain.append(connection.slot) }
+            if connection.wire.canRead { readyAgain.append(connection.slot) }
         case .failed(let error):
             note(connection.runtime, "TLS to the upstream failed", error.reason)
             connectFailed(connection, .upstreamTLS)
         case .complete:
             counters.handshakeCompleted(resumed: engine.sessionReused)
-            decrypt(connection, UnsafeRawBufferPointer(rebasing: input[step.consumed...]))
-            if connection.state == .handshaking { established(connection) }
+            if let error = decrypt(&connection.wire, engine, UnsafeRawBufferPointer(rebasing: input[step.consumed...]))
+            {
+                note(connection.runtime, "TLS to the upstream broke", error.reason)
+            }
+            established(connection, speaksHTTP2: engine.negotiatedProtocol == .h2)
         }
     }
 
-    private func established(_ connection: UpstreamConnection) {
+    /// The connection is up. What it speaks may be other than what it was opened for.
+    private func established(_ connection: UpstreamConnection, speaksHTTP2: Bool) {
+        let runtime = connection.runtime
+        if speaksHTTP2 {
+            if runtime.speech == .unknown || connection.purpose == .request { runtime.speech = .http2 }
+            guard connection.purpose == .stream else {
+                // It spoke HTTP/1 until now: this request finds its place among the streams.
+                moveToStreams(connection)
+                return
+            }
+            streamsEstablished(connection)
+            return
+        }
+        guard connection.purpose == .request else {
+            speaksHTTP1(connection)
+            return
+        }
+        exchangeEstablished(connection)
+    }
+
+    private func exchangeEstablished(_ connection: UpstreamConnection) {
         connection.state = .active
         setWait(connection, .nothing)
         guard let exchange = connection.exchange else {
@@ -251,96 +302,72 @@ extension Worker {
             return
         }
         // What came in the handshake's last flight, an end for example, is not told again.
-        if connection.canRead || connection.inputEnded || !connection.inbound.isEmpty {
+        if connection.wire.canRead || connection.wire.inputEnded || !connection.wire.inbound.isEmpty {
             readyAgain.append(connection.slot)
         }
         perform(exchange, exchange.machine.connectionReady(reused: false))
     }
 
+    /// The upstream has learnt HTTP/2 since: the connection is given up, and the request starts again as a stream.
+    private func moveToStreams(_ connection: UpstreamConnection) {
+        let exchange = connection.exchange
+        connection.exchange = nil
+        exchange?.upstream = nil
+        closeUpstream(connection)
+        if let exchange, let action = openAttempt(exchange, newConnection: false) { perform(exchange, action) }
+    }
+
+    /// The upstream was asked for HTTP/2 and chose HTTP/1.1: who waits for streams gets connections.
+    private func speaksHTTP1(_ connection: UpstreamConnection) {
+        let runtime = connection.runtime
+        guard runtime.settings.protocolChoice == .automatic else {
+            note(runtime, "TLS to the upstream failed", "it does not speak HTTP/2, and `protocol` asks for nothing else")
+            connectFailed(connection, .upstreamTLS)
+            return
+        }
+        runtime.speech = .http1
+        let exchange = connection.exchange
+        let waiting = runtime.streams.takeWaiting()
+        connection.exchange = nil
+        exchange?.upstream = nil
+        // The handshake is not thrown away: the connection becomes the first of the other pool.
+        runtime.streams.openFailed()
+        if runtime.pool.adopt(connection.slot) {
+            connection.purpose = .request
+            connection.state = .idle
+            counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
+            setWait(connection, .idle, after: runtime.settings.idleTimeout)
+        } else {
+            closeUpstream(connection, keepsLease: true)
+        }
+        for id in (exchange.map { [$0.id] } ?? []) + waiting {
+            let waiting = exchanges[id]
+            waiting.isWaitingForConnection = false
+            waiting.leasesStream = false
+            stopWait(waiting, caller: .connection)
+            if let action = openAttempt(waiting, newConnection: false) { perform(waiting, action) }
+        }
+        if connection.state == .idle, connection.wire.canRead || connection.wire.inputEnded { idleInput(connection) }
+    }
+
     // MARK: Reading
 
-    /// One read; plaintext is appended to the inbound buffer. False when nothing came.
+    /// One read of an HTTP/1 connection; false when nothing came.
     func fill(_ connection: UpstreamConnection) -> Bool {
-        guard connection.canRead, !connection.inputEnded else { return false }
-        guard connection.engine != nil else { return fillPlain(connection) }
-        for _ in 0..<Self.readsPerTick {
-            switch Socket.read(connection.descriptor, into: scratch) {
-            case .bytes(let count):
-                counters.upstreamBytes(received: count, sent: 0)
-                if count < scratch.count && !connection.peerClosed { connection.canRead = false }
-                let before = connection.inbound.count
-                decrypt(connection, UnsafeRawBufferPointer(rebasing: scratch[..<count]))
-                if connection.inbound.count > before { return true }
-                // A ticket or half a record: not the end of what is to be had.
-                guard connection.canRead && !connection.inputEnded else { return false }
-            case .wouldBlock:
-                connection.canRead = false
-                return false
-            case .endOfFile:
-                connection.canRead = false
-                connection.inputEnded = true
-                return false
-            case .failed:
-                connection.canRead = false
-                connection.inputEnded = true
-                connection.inputBroke = true
-                return false
-            }
+        switch fill(&connection.wire) {
+        case .bytes: return true
+        case .nothing:
+            if connection.wire.canRead { readyAgain.append(connection.slot) }
+            return false
+        case .failed(let error):
+            note(connection.runtime, "TLS to the upstream broke", error.reason)
+            return false
         }
-        readyAgain.append(connection.slot)
-        return false
-    }
-
-    private func fillPlain(_ connection: UpstreamConnection) -> Bool {
-        connection.inbound.acquire(from: buffers)
-        let space = connection.inbound.writable(minimum: 4096)
-        switch Socket.read(connection.descriptor, into: space) {
-        case .bytes(let count):
-            connection.inbound.commit(count)
-            counters.upstreamBytes(received: count, sent: 0)
-            if count < space.count && !connection.peerClosed { connection.canRead = false }
-            return true
-        case .wouldBlock:
-            connection.canRead = false
-        case .endOfFile:
-            connection.canRead = false
-            connection.inputEnded = true
-        case .failed:
-            connection.canRead = false
-            connection.inputEnded = true
-            connection.inputBroke = true
-        }
-        return false
-    }
-
-    /// Decrypts all of `input`.
-    private func decrypt(_ connection: UpstreamConnection, _ input: UnsafeRawBufferPointer) {
-        guard let engine = connection.engine else { return }
-        tlsOutput.removeAll()
-        var rest = input
-        while true {
-            connection.inbound.acquire(from: buffers)
-            let space = connection.inbound.writable(minimum: 17 * 1024)
-            let step = engine.receive(rest, into: space, output: tlsOutput)
-            connection.inbound.commit(step.produced)
-            rest = UnsafeRawBufferPointer(rebasing: rest[step.consumed...])
-            switch step.state {
-            case .open: continue
-            case .needsInput: break
-            case .closed: connection.inputEnded = true
-            case .failed(let error):
-                note(connection.runtime, "TLS to the upstream broke", error.reason)
-                connection.inputEnded = true
-            }
-            break
-        }
-        if !tlsOutput.isEmpty { writeCiphertext(connection) }
-        connection.inbound.releaseIfEmpty(to: buffers)
     }
 
     /// An idle connection has input: a TLS ticket is fine, anything else ends it (RFC 9112 9.3: it answers nothing).
     private func idleInput(_ connection: UpstreamConnection) {
-        if fill(connection) || connection.inputEnded { closeUpstream(connection) }
+        if fill(connection) || connection.wire.inputEnded { closeUpstream(connection) }
     }
 
     // MARK: Writing
@@ -353,236 +380,161 @@ extension Worker {
 
     /// Encrypts and writes what waits; then lets the request go on.
     func flush(_ connection: UpstreamConnection) {
-        guard connection.state != .closed, connection.state != .connecting else { return }
-        writeBacklog(connection)
+        switch connection.state {
+        case .connecting, .closing, .closed: return
+        case .multiplexed:
+            flushStreams(connection)
+            return
+        case .handshaking, .active, .idle: break
+        }
+        guard flush(&connection.wire) else {
+            readyAgain.append(connection.slot)
+            return
+        }
         guard connection.state == .active, let exchange = connection.exchange else { return }
-        if connection.backlog == 0 {
-            connection.writeDeadline = .max
-            connection.outbound.releaseIfEmpty(to: buffers)
-            connection.ciphertext.releaseIfEmpty(to: buffers)
-            if exchange.requestSent && exchange.stage != .tunnel {
-                if exchange.stage == .head, connection.waitingFor != .firstByte {
-                    setWait(connection, .firstByte, after: connection.runtime.settings.firstByteTimeout)
-                }
-            } else {
-                feedUpstream(exchange)
-                // In the next tick: two fast peers must not keep this one from ending.
-                if let caller = exchange.caller, caller.canRead || !caller.inbound.isEmpty || caller.inputEnded {
-                    readyAgain.append(caller.slot)
-                }
-            }
-        } else if connection.writeDeadline == .max {
+        if connection.wire.backlog == 0 {
+            flushed(connection, exchange)
+        } else if connection.wire.writeDeadline == .max {
             // Starts anew only when something is taken.
-            connection.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
-            arm(slot: connection.slot, at: connection.writeDeadline)
+            connection.wire.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
+            arm(slot: connection.slot, at: connection.wire.writeDeadline)
         }
     }
 
-    private func writeBacklog(_ connection: UpstreamConnection) {
-        if !connection.ciphertext.isEmpty {
-            guard connection.canWrite else { return }
-            write(connection, from: connection.ciphertext.readable) { $0.ciphertext.consume($1) }
-            guard connection.ciphertext.isEmpty else { return }
-        }
-        guard !connection.outbound.isEmpty else { return }
-        guard let engine = connection.engine else {
-            guard connection.canWrite else { return }
-            write(connection, from: connection.outbound.readable) { $0.outbound.consume($1) }
-            return
-        }
-        tlsOutput.removeAll()
-        _ = engine.send(connection.outbound.readable, output: tlsOutput)
-        connection.outbound.removeAll()
-        writeCiphertext(connection)
-    }
-
-    private func write(
-        _ connection: UpstreamConnection, from bytes: UnsafeRawBufferPointer,
-        consume: (UpstreamConnection, Int) -> Void
-    ) {
-        switch Socket.write(connection.descriptor, bytes) {
-        case .bytes(let count):
-            counters.upstreamBytes(received: 0, sent: count)
-            connection.writeDeadline = .max
-            if count < bytes.count { connection.canWrite = false }
-            consume(connection, count)
-        case .wouldBlock:
-            connection.canWrite = false
-        case .endOfFile, .failed:
-            writingFailed(connection)
-        }
-    }
-
-    /// Writes what the engine has put out; what the socket does not take is kept.
-    private func writeCiphertext(_ connection: UpstreamConnection) {
-        guard !tlsOutput.isEmpty else { return }
-        let bytes = tlsOutput.bytes
-        var written = 0
-        if connection.canWrite && connection.ciphertext.isEmpty {
-            switch Socket.write(connection.descriptor, bytes) {
-            case .bytes(let count):
-                counters.upstreamBytes(received: 0, sent: count)
-                connection.writeDeadline = .max
-                written = count
-                if count < bytes.count { connection.canWrite = false }
-            case .wouldBlock:
-                connection.canWrite = false
-            case .endOfFile, .failed:
-                writingFailed(connection)
-                written = bytes.count
+    private func flushed(_ connection: UpstreamConnection, _ exchange: Exchange) {
+        connection.wire.writeDeadline = .max
+        release(&connection.wire.outbound)
+        release(&connection.wire.ciphertext)
+        if exchange.stage == .tunnel {
+            if exchange.requestEnded, exchange.callerStream != nil || exchange.caller?.wire.inbound.isEmpty == true {
+                finishSending(&connection.wire)
+            } else {
+                queue(exchange)
             }
-        }
-        if written < bytes.count {
-            connection.ciphertext.acquire(from: buffers)
-            connection.ciphertext.append(UnsafeRawBufferPointer(rebasing: bytes[written...]))
-        }
-        tlsOutput.removeAll()
-    }
-
-    /// The peer takes no more. An answer may be there all the same (an early refusal), so reading decides.
-    private func writingFailed(_ connection: UpstreamConnection) {
-        connection.canWrite = false
-        connection.canRead = true
-        connection.outbound.removeAll()
-        connection.ciphertext.removeAll()
-        readyAgain.append(connection.slot)
-    }
-
-    /// Large content past the buffer: one encryption run and one write.
-    func writeDirectly(_ connection: UpstreamConnection, _ content: UnsafeRawBufferPointer) {
-        guard connection.ciphertext.isEmpty, connection.canWrite else {
-            connection.outbound.acquire(from: buffers)
-            connection.outbound.append(content)
-            touch(connection)
-            return
-        }
-        if let engine = connection.engine {
-            tlsOutput.removeAll()
-            if !connection.outbound.isEmpty {
-                _ = engine.send(connection.outbound.readable, output: tlsOutput)
-                connection.outbound.removeAll()
+        } else if exchange.requestSent {
+            if exchange.stage == .head, exchange.upstreamWait != .firstByte {
+                setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
             }
-            _ = engine.send(content, output: tlsOutput)
-            writeCiphertext(connection)
         } else {
-            let waiting = connection.outbound.count
-            switch Socket.write(connection.descriptor, connection.outbound.readable, content) {
-            case .bytes(let count):
-                counters.upstreamBytes(received: 0, sent: count)
-                connection.writeDeadline = .max
-                connection.outbound.consume(min(count, waiting))
-                if count < waiting + content.count {
-                    connection.canWrite = false
-                    connection.outbound.acquire(from: buffers)
-                    connection.outbound.append(UnsafeRawBufferPointer(rebasing: content[max(0, count - waiting)...]))
-                }
-            case .wouldBlock:
-                connection.canWrite = false
-                connection.outbound.acquire(from: buffers)
-                connection.outbound.append(content)
-            case .endOfFile, .failed:
-                writingFailed(connection)
-            }
+            feedUpstream(exchange)
+            // In the next tick: two fast peers must not keep this one from ending.
+            if let caller = exchange.caller, isMoreThere(exchange, caller) { queue(exchange) }
         }
-        if connection.backlog > 0 { touch(connection) }
+    }
+
+    /// Whether the caller has content that was not taken yet.
+    private func isMoreThere(_ exchange: Exchange, _ caller: CallerConnection) -> Bool {
+        if let stream = exchange.callerStream { return !stream.inbound.isEmpty }
+        return caller.wire.canRead || !caller.wire.inbound.isEmpty || caller.wire.inputEnded
     }
 
     // MARK: Ends
-
-    /// Nothing more is sent; what comes is still read. Only when nothing waits to be written.
-    func finishSending(_ connection: UpstreamConnection) {
-        if let engine = connection.engine {
-            tlsOutput.removeAll()
-            engine.close(output: tlsOutput)
-            writeCiphertext(connection)
-        }
-        if connection.ciphertext.isEmpty { Socket.shutdownWriting(connection.descriptor) }
-    }
 
     /// The exchange is complete: the connection goes back to the pool, or away.
     func releaseUpstream(_ exchange: Exchange) {
         guard let connection = exchange.upstream else { return }
         let runtime = connection.runtime
+        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: .answered)
+        if let stream = exchange.upstreamStream {
+            releaseStream(exchange, stream, connection)
+            return
+        }
         exchange.upstream = nil
         connection.exchange = nil
-        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: .answered)
         let isReusable =
-            exchange.requestSent && exchange.response.flags.contains(.keepAlive) && connection.inbound.isEmpty
-            && connection.backlog == 0 && !connection.inputEnded && !connection.peerClosed
-            && exchange.status != 101 && !runtime.isRetired && !isDraining && !isWornOut(connection)
+            exchange.requestSent && exchange.response.flags.contains(.keepAlive) && connection.wire.inbound.isEmpty
+            && connection.wire.backlog == 0 && !connection.wire.inputEnded && !connection.wire.peerClosed
+            && exchange.response.status != 101 && !runtime.isRetired && !isDraining && !isWornOut(connection)
+            && !exchange.wantsUpgrade
         guard isReusable, runtime.pool.connectionFreed(connection.slot) else {
             closeUpstream(connection)
             return
         }
         connection.state = .idle
-        connection.inbound.releaseIfEmpty(to: buffers)
-        connection.outbound.releaseIfEmpty(to: buffers)
+        release(&connection.wire.inbound)
+        release(&connection.wire.outbound)
         counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
         setWait(connection, .idle, after: runtime.settings.idleTimeout)
         serveWaiting(runtime)
     }
 
-    /// Gives the current attempt up; its connection cannot carry anything else.
+    /// Gives the current attempt up; an HTTP/1 connection cannot carry anything else then.
     func dropUpstream(_ exchange: Exchange, outcome: AttemptOutcome) {
         if exchange.machine.phase == .finished || exchange.upstream == nil { giveWaitUp(exchange) }
+        stopUpstreamWait(exchange)
         guard let connection = exchange.upstream else { return }
         counters.attemptEnded(upstream: connection.runtime.settings.metricIndex, outcome: outcome)
+        if let stream = exchange.upstreamStream {
+            releaseStream(exchange, stream, connection)
+            return
+        }
         exchange.upstream = nil
+        if connection.session != nil {
+            // Its stream could not be opened.
+            exchange.leasesStream = false
+            streamReleased(connection)
+            return
+        }
         connection.exchange = nil
+        // Others may be waiting for places on a connection that is being opened.
+        if connection.purpose == .stream, connection.runtime.streams.waitingCount > 0 { return }
         closeUpstream(connection)
     }
 
     /// Ends waiting for an address under a lease, or for a place in the pool.
     private func giveWaitUp(_ exchange: Exchange) {
         guard let runtime = exchange.runtime else { return }
-        if exchange.isWaitingForConnection {
-            runtime.pool.stopWaiting(exchange.id)
-            exchange.isWaitingForConnection = false
-        }
+        stopWaitingForConnection(exchange, runtime)
         if let index = runtime.waitingForAddress.firstIndex(of: exchange.id) {
             runtime.waitingForAddress.remove(at: index)
-            runtime.pool.connectionClosed(-1)
+            if exchange.leasesStream { runtime.streams.openFailed() } else { runtime.pool.connectionClosed(-1) }
             serveWaiting(runtime)
         }
     }
 
-    /// - Parameter keepsLease: the exchange goes on to another address under the same lease.
+    func stopWaitingForConnection(_ exchange: Exchange, _ runtime: UpstreamRuntime) {
+        guard exchange.isWaitingForConnection else { return }
+        exchange.isWaitingForConnection = false
+        if exchange.leasesStream {
+            runtime.streams.stopWaiting(exchange.id)
+        } else {
+            runtime.pool.stopWaiting(exchange.id)
+        }
+    }
+
+    /// - Parameter keepsLease: the place in the pool that it was opened under stays taken.
     func closeUpstream(_ connection: UpstreamConnection, keepsLease: Bool = false) {
         guard connection.state != .closed else { return }
         let runtime = connection.runtime
-        let wasIdle = connection.state == .idle
-        if let engine = connection.engine {
-            if let session = engine.takeNewSession() { runtime.session = session }
-            if connection.state == .active || wasIdle, connection.canWrite {
-                tlsOutput.removeAll()
-                engine.close(output: tlsOutput)
-                if !tlsOutput.isEmpty { _ = Socket.write(connection.descriptor, tlsOutput.bytes) }
-                tlsOutput.removeAll()
-            }
-        }
+        let state = connection.state
+        if let session = connection.wire.engine?.takeNewSession() { runtime.session = session }
         connection.state = .closed
-        connection.descriptor.close()
-        connection.inbound.release(to: buffers)
-        connection.outbound.release(to: buffers)
-        connection.ciphertext.release(to: buffers)
+        close(&connection.wire, saysGoodbye: state != .connecting && state != .handshaking)
+        connection.session = nil
         freeSlot(connection.slot)
+        let isIdle = state == .idle || (state == .multiplexed || state == .closing) && connection.streamCount == 0
         counters.upstreamConnectionsChanged(
-            upstream: runtime.settings.metricIndex, active: wasIdle ? 0 : -1, idle: wasIdle ? -1 : 0)
+            upstream: runtime.settings.metricIndex, active: isIdle ? 0 : -1, idle: isIdle ? -1 : 0)
         if listenersPaused { resumeListeners() }
         guard !keepsLease else { return }
-        runtime.pool.connectionClosed(connection.slot)
+        switch (connection.purpose, state) {
+        case (.request, _): runtime.pool.connectionClosed(connection.slot)
+        case (.stream, .connecting), (.stream, .handshaking): runtime.streams.openFailed()
+        case (.stream, .active), (.stream, .idle), (.stream, .multiplexed), (.stream, .closing), (.stream, .closed):
+            runtime.streams.closed(connection: connection.slot)
+        }
         serveWaiting(runtime)
     }
 
     /// Gives connections, or leases to open them, to exchanges that wait.
-    private func serveWaiting(_ runtime: UpstreamRuntime) {
+    func serveWaiting(_ runtime: UpstreamRuntime) {
         guard !runtime.isServing else { return }
         runtime.isServing = true
         defer { runtime.isServing = false }
-        while let id = runtime.pool.nextWaiting() {
+        while let id = runtime.pool.nextWaiting() ?? runtime.streams.nextWaiting() {
             let exchange = exchanges[id]
             exchange.isWaitingForConnection = false
-            if let caller = exchange.caller { setWait(caller, .nothing) }
+            stopWait(exchange, caller: .connection)
             if let action = openAttempt(exchange, newConnection: false) { perform(exchange, action) }
         }
     }

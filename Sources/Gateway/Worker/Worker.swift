@@ -12,9 +12,11 @@ final class Worker {
     enum Slot {
         case free
         case mailbox
-        case listener(Descriptor)
+        case listener(Listener)
         case caller(CallerConnection)
         case upstream(UpstreamConnection)
+        /// For its timers; an exchange keeps its slot from request to request.
+        case exchange(Exchange)
     }
 
     let index: Int
@@ -28,6 +30,8 @@ final class Worker {
     var now: UInt64
     var nowNanoseconds: UInt64
     let buffers = BufferPool(blockBytes: Worker.blockBytes, limit: 64)
+    /// For plaintext of TLS: one read's worth of records.
+    let records = BufferPool(blockBytes: Worker.readBytes + 20 * 1024, limit: 16)
     let tlsOutput = TLSOutputBuffer()
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Worker.readBytes, alignment: 16)
     var pathScratch = ByteBuffer(capacity: 1024)
@@ -58,8 +62,8 @@ final class Worker {
     var callerCount = 0
     var activeExchanges = 0
     var listenersPaused = false
-    /// Slots of listeners that other workers have too.
-    var sharedListeners: Set<Int> = []
+    /// When a caller's broken handshake or session was last told of.
+    var handshakeNotedAt: UInt64 = 0
     var isDraining = false
     var isStopped = false
     var drainDeadline: UInt64 = .max
@@ -77,6 +81,8 @@ final class Worker {
     static let highWater = 32 * 1024
     /// Content of at least this size is written past the buffer.
     static let directWriteBytes = 4 * 1024
+    /// What is gathered of HTTP/2 frames before it is written.
+    static let frameBytes = 64 * 1024
     /// Reads of one connection per tick, so that none starves the others.
     static let readsPerTick = 8
 
@@ -105,9 +111,9 @@ final class Worker {
     }
 
     /// Adds a listening socket; the worker owns it from now on.
-    func listen(_ descriptor: Descriptor, shared: Bool) throws {
-        let slot = allocateSlot(.listener(descriptor))
-        if shared { sharedListeners.insert(slot) }
+    func listen(_ descriptor: Descriptor, shared: Bool, settings: ListenerSettings = .plain) throws {
+        let listener = try Listener(descriptor: descriptor, isShared: shared, settings: settings)
+        let slot = allocateSlot(.listener(listener))
         try poller.addListener(descriptor, token: token(slot), shared: shared)
     }
 
@@ -143,9 +149,10 @@ final class Worker {
             mailbox.drain(into: &messages)
             for message in messages { receive(message) }
             messages.removeAll(keepingCapacity: true)
-        case .listener(let descriptor): acceptCallers(descriptor)
+        case .listener(let listener): acceptCallers(listener)
         case .caller(let connection): callerReady(connection, event.readiness)
         case .upstream(let connection): upstreamReady(connection, event.readiness)
+        case .exchange: break
         }
     }
 
@@ -159,9 +166,25 @@ final class Worker {
             switch slots[slot] {
             case .caller(let connection): callerReady(connection, [])
             case .upstream(let connection): upstreamReady(connection, [], again: true)
+            case .exchange(let exchange): resume(exchange)
             case .free, .mailbox, .listener: break
             }
         }
+    }
+
+    /// Has the exchange go on in the next turn: two fast peers must not keep a tick from ending.
+    func queue(_ exchange: Exchange) {
+        guard !exchange.isQueued else { return }
+        exchange.isQueued = true
+        readyAgain.append(exchange.slot)
+    }
+
+    private func resume(_ exchange: Exchange) {
+        exchange.isQueued = false
+        guard exchange.caller != nil else { return }
+        pumpRequest(exchange)
+        guard exchange.caller != nil else { return }
+        pumpResponse(exchange)
     }
 
     // MARK: Slots
@@ -197,7 +220,8 @@ final class Worker {
             exchanges[id].replay = ReplayPlan(limit: 0, expected: 0)
             return exchanges[id]
         }
-        let exchange = Exchange(id: exchanges.count)
+        let exchange = Exchange(id: exchanges.count, slot: allocateSlot(.free))
+        slots[exchange.slot] = .exchange(exchange)
         exchanges.append(exchange)
         return exchange
     }
@@ -209,15 +233,5 @@ final class Worker {
         guard deadline < slotTimers[slot] else { return }
         slotTimers[slot] = deadline
         wheel.schedule(UInt32(truncatingIfNeeded: slot), at: deadline)
-    }
-
-    func currentDate() -> [UInt8] {
-        let second = WallClock.seconds()
-        if second != dateSecond {
-            date.removeAll(keepingCapacity: true)
-            Timestamp.appendIMFFixdate(seconds: second, to: &date)
-            dateSecond = second
-        }
-        return date
     }
 }

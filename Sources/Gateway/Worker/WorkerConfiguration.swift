@@ -58,6 +58,8 @@ struct CallerTimeouts: Sendable, Equatable {
 
 struct CallerLimits: Sendable, Equatable {
     var connections = 10_000
+    /// Exchanges at once on one HTTP/2 connection.
+    var http2Streams: UInt32 = 100
     var head = HeadLimits()
     var retryMemoryBytes = 64 * 1024
     var temporaryDirectory = "/tmp"
@@ -80,5 +82,29 @@ struct UpstreamSettings: Sendable, Equatable {
     var writeIdleTimeout: UInt64 = 60_000
     var idleTimeout: UInt64 = 60_000
     var maxAge: UInt64?
+    var protocolChoice = ProtocolChoice.automatic
+    /// Exchanges at once on one HTTP/2 connection.
+    var maxStreams = 100
+    /// After so long without an octet from it an HTTP/2 connection is asked by a PING; nil: never.
+    var pingInterval: UInt64? = 30_000
+    /// How long the answer may take.
+    var pingTimeout: UInt64 = 10_000
     var metricIndex = 0
+
+    enum ProtocolChoice: Sendable, Equatable {
+        /// What ALPN agrees on; HTTP/1 without TLS.
+        case automatic
+        case http1
+        /// With TLS only h2 is offered and nothing else accepted; without TLS the connection begins with the preface.
+        case http2
+
+        /// What is offered in the handshake.
+        var alpn: [String] {
+            switch self {
+            case .automatic: ["h2", "http/1.1"]
+            case .http1: ["http/1.1"]
+            case .http2: ["h2"]
+            }
+        }
+    }
 }

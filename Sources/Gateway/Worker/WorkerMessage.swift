@@ -1,3 +1,4 @@
+import OpenSSLKit
 import Proxy
 import Reactor
 import Telemetry
@@ -22,6 +23,8 @@ enum WorkerMessage: Sendable {
     case credential(grant: String, CredentialState)
     case credentialAnswer(CredentialWaiter, Result<Credential, CredentialUnavailable>)
     case configuration(WorkerConfiguration)
+    /// New certificates or ticket keys of a TLS listener, already checked, for connections from now on.
+    case certificates(listener: String, settings: TLSServerSettings)
     case resolved(lookup: UInt64, Result<[SocketAddress], ResolveError>)
     /// Answer with the counters.
     case collectCounters(@Sendable (CounterSnapshot) -> Void)

@@ -1,32 +1,34 @@
 internal import Glibc
 
-/// Classes of octets (RFC 9110 5.6.2, 5.5), as one table look-up each.
+/// Classes of octets (RFC 9110 5.6.2, 5.5). Sets of ASCII characters are two words of bits, which are constants in the
+/// code: a table would be made, and checked to have been made, at run time.
+@usableFromInline
 package enum Octet {
-    /// Bit 0: token character. Bit 2: allowed in a request target.
-    private static let classes: [UInt8] = (0..<256).map { value in
-        let byte = UInt8(value)
-        var bits: UInt8 = 0
-        let isAlphanumeric =
-            (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
-        if isAlphanumeric || "!#$%&'*+-.^_`|~".utf8.contains(byte) { bits |= 1 }
-        if byte > 0x20 && byte < 0x7F && !"\"<>\\^`{|}#".utf8.contains(byte) { bits |= 4 }
-        return bits
+    /// Whether `byte` is in the set of `low` (0 to 63) and `high` (64 to 127).
+    @inline(__always)
+    private static func isIn(_ low: UInt64, _ high: UInt64, _ byte: UInt8) -> Bool {
+        let set = byte < 64 ? low : byte < 128 ? high : 0
+        return set >> UInt64(byte & 63) & 1 == 1
     }
 
+    /// `tchar` (RFC 9110 5.6.2): letters, digits and ``!#$%&'*+-.^_`|~``.
     @inline(__always)
-    private static func all(_ bytes: UnsafeRawBufferPointer, have bit: UInt8) -> Bool {
-        unsafe classes.withUnsafeBufferPointer { table in
-            for index in 0..<bytes.count {
-                // The table has 256 entries, so any octet is in range.
-                if unsafe table[Int(bytes[index])] & bit == 0 { return false }
-            }
-            return true
-        }
+    static func isTokenOctet(_ byte: UInt8) -> Bool {
+        isIn(0x03FF_6CFA_0000_0000, 0x57FF_FFFF_C7FF_FFFE, byte)
+    }
+
+    /// What may stand in the name of a host (RFC 3986 3.2.2): unreserved, sub-delims and the percent sign.
+    @inline(__always)
+    static func isHostNameOctet(_ byte: UInt8) -> Bool {
+        isIn(0x2BFF_7FF2_0000_0000, 0x47FF_FFFE_87FF_FFFE, byte)
     }
 
     /// Whether all of `bytes` are token characters and there is at least one.
     package static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        unsafe bytes.count > 0 && all(bytes, have: 1)
+        for index in 0..<bytes.count {
+            guard unsafe isTokenOctet(bytes[index]) else { return false }
+        }
+        return bytes.count > 0
     }
 
     /// Whether `bytes` may stand in a field value: no control octet but HTAB.
@@ -44,7 +46,10 @@ package enum Octet {
     /// Whether all of `bytes` may stand in a request target. Characters that RFC 3986 leaves out but that
     /// callers do send (`"`, `<`, `^`, `{`, `|` …) are told apart by ``isLenientTarget(_:)``.
     package static func isTarget(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        unsafe all(bytes, have: 4)
+        for index in 0..<bytes.count {
+            guard unsafe isIn(0xAFFF_FFF2_0000_0000, 0x47FF_FFFE_AFFF_FFFF, bytes[index]) else { return false }
+        }
+        return true
     }
 
     /// Whether `bytes` hold no space, control octet or octet above 0x7E.
@@ -59,18 +64,18 @@ package enum Octet {
         return bad == 0
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func lowercased(_ byte: UInt8) -> UInt8 {
         byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func isDigit(_ byte: UInt8) -> Bool {
         byte >= 0x30 && byte <= 0x39
     }
 
     /// The value of a hexadecimal digit, or nil.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func hexadecimalValue(_ byte: UInt8) -> UInt8? {
         switch byte {
         case 0x30...0x39: byte - 0x30
@@ -80,20 +85,49 @@ package enum Octet {
         }
     }
 
+    /// Eight octets with the upper-case letters among them in lower case.
+    @inlinable @inline(__always)
+    static func lowercased(_ octets: UInt64) -> UInt64 {
+        let seven = octets & 0x7F7F_7F7F_7F7F_7F7F
+        // The top bit of each octet: set by an addition that carries into it from "A" or from above "Z" on.
+        let letters = (seven &+ 0x3F3F_3F3F_3F3F_3F3F) ^ (seven &+ 0x2525_2525_2525_2525)
+        return octets | (letters & ~octets & 0x8080_8080_8080_8080) >> 2
+    }
+
+    @inlinable @inline(__always)
+    static func word(_ bytes: UnsafeRawPointer, _ offset: Int) -> UInt64 {
+        unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+    }
+
     /// Whether `bytes` equal `text`, which is in lower case, without regard to ASCII case.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func equal(_ bytes: UnsafeRawBufferPointer, ignoringCase text: StaticString) -> Bool {
-        guard bytes.count == text.utf8CodeUnitCount else { return false }
-        let other = unsafe text.utf8Start
-        for index in 0..<bytes.count {
-            if unsafe lowercased(bytes[index]) != other[index] { return false }
+        let count = text.utf8CodeUnitCount
+        guard bytes.count == count, let base = bytes.baseAddress else { return bytes.count == count }
+        let other = unsafe UnsafeRawPointer(text.utf8Start)
+        guard count >= 8 else {
+            for index in 0..<count {
+                if unsafe lowercased(bytes[index]) != text.utf8Start[index] { return false }
+            }
+            return true
         }
-        return true
+        var offset = 0
+        while offset < count - 8 {
+            if unsafe lowercased(word(base, offset)) != word(other, offset) { return false }
+            offset += 8
+        }
+        return unsafe lowercased(word(base, count - 8)) == word(other, count - 8)
     }
 
     /// Whether two byte strings are equal without regard to ASCII case.
+    @inlinable
     package static func equal(_ one: UnsafeRawBufferPointer, ignoringCase other: UnsafeRawBufferPointer) -> Bool {
         guard one.count == other.count else { return false }
+        return unsafe equalOfSameLength(one, other)
+    }
+
+    @usableFromInline
+    static func equalOfSameLength(_ one: UnsafeRawBufferPointer, _ other: UnsafeRawBufferPointer) -> Bool {
         for index in 0..<one.count {
             if unsafe lowercased(one[index]) != lowercased(other[index]) { return false }
         }
@@ -120,6 +154,15 @@ package enum Octet {
     package static func decimal(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
         guard bytes.count > 0 else { return nil }
         var value: UInt64 = 0
+        if bytes.count <= 18 {
+            // Below 10^18: nothing can overflow.
+            for index in 0..<bytes.count {
+                let digit = unsafe bytes[index] &- 0x30
+                guard digit < 10 else { return nil }
+                value = value &* 10 &+ UInt64(digit)
+            }
+            return value
+        }
         for index in 0..<bytes.count {
             let byte = unsafe bytes[index]
             guard isDigit(byte) else { return nil }

@@ -97,6 +97,7 @@ package struct BodyDecoder: Sendable {
                 return .rejected(.malformed("the framing of the content was refused before"))
             case .chunkSizeStart, .chunkSize, .chunkExtension, .chunkSizeLineFeed, .chunkDataCarriageReturn,
                 .chunkDataLineFeed:
+                if unsafe takeSizeLine(input) { continue }
                 guard consumed < input.count else { return .needsInput }
                 let byte = unsafe input[consumed]
                 consumed += 1
@@ -118,6 +119,37 @@ package struct BodyDecoder: Sendable {
         consumed += length
         state = next(rest - UInt64(length))
         return .content(offset: offset, length: length)
+    }
+
+    /// Takes the CRLF behind a chunk's data and the next chunk's size line in one step where they are all there and
+    /// plain: no leading zero, no extension, not the last chunk. False, and nothing done, in all other cases.
+    private mutating func takeSizeLine(_ input: UnsafeRawBufferPointer) -> Bool {
+        var position = consumed
+        switch state {
+        case .chunkDataCarriageReturn:
+            guard input.count - position >= 2, unsafe input[position] == 0x0D && input[position + 1] == 0x0A else {
+                return false
+            }
+            position += 2
+        case .chunkSizeStart:
+            break
+        case .done, .length, .untilClose, .chunkSize, .chunkExtension, .chunkSizeLineFeed, .chunkData,
+            .chunkDataLineFeed, .trailers, .failed:
+            return false
+        }
+        var size: UInt64 = 0
+        // Eight digits are as many as a chunk in memory has, and do not overflow.
+        let limit = min(position + 8, input.count)
+        while position < limit, let digit = unsafe Octet.hexadecimalValue(input[position]) {
+            if size == 0 && digit == 0 { return false }
+            size = size << 4 | UInt64(digit)
+            position += 1
+        }
+        guard size > 0, input.count - position >= 2, unsafe input[position] == 0x0D && input[position + 1] == 0x0A
+        else { return false }
+        consumed = position + 2
+        state = .chunkData(size)
+        return true
     }
 
     /// One octet of a chunk's framing.
@@ -191,11 +223,10 @@ package struct BodyDecoder: Sendable {
         case .incomplete: return .needsInput
         case .rejected(let rejection): return .rejected(rejection)
         case .complete(let length):
-            let section = unsafe UnsafeRawBufferPointer(rebasing: rest[..<length])
-            unsafe trailers.arena.append(section)
+            unsafe trailers.arena.appendPadded(UnsafeRawBufferPointer(rebasing: rest[..<length]))
             var summary = FieldSummary()
-            if let rejection = unsafe FieldParser.parse(
-                section, from: 0, into: &trailers, summary: &summary, limits: trailerLimits, of: .trailers)
+            if let rejection = FieldParser.parse(
+                into: &trailers, from: 0, summary: &summary, limits: trailerLimits, of: .trailers)
             {
                 return .rejected(rejection)
             }

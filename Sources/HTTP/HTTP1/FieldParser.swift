@@ -9,6 +9,9 @@ package struct FieldSummary {
     package var connectionClose = false
     package var connectionKeepAlive = false
     package var connectionUpgrade = false
+    /// A Connection field says something else than "keep-alive" alone: it may name fields.
+    var connectionNominates = false
+    var hasKeepAliveField = false
     package var rejection: Rejection?
 
     package init() {}
@@ -20,48 +23,84 @@ package enum FieldSection: Sendable {
 }
 
 /// Parses field lines (RFC 9112 5): no space before the colon, no folding, no control octets.
+///
+/// A line of the kind that nearly all are of (name of letters, digits and hyphens, no tab) is read in one pass; any other
+/// goes through ``parseUnusualLine(_:from:into:section:)``, which alone knows all the rules and what to say.
 package enum FieldParser {
-    /// Parses from `start` to the empty line at the end of `bytes`.
+    /// Parses the arena's content from `start` to the empty line at its end. Fields are appended to the head.
     ///
-    /// - Parameter head: has `bytes` at offset `base` of its arena; fields are appended to it.
+    /// - Parameter head: its content was appended with padding.
     package static func parse(
-        _ bytes: UnsafeRawBufferPointer, from start: Int, base: Int = 0, into head: inout MessageHead,
-        summary: inout FieldSummary, limits: HeadLimits, of section: FieldSection
+        into head: inout MessageHead, from start: Int, summary: inout FieldSummary, limits: HeadLimits,
+        of section: FieldSection
     ) -> Rejection? {
+        let bytes = unsafe head.arena.readable
+        guard let base = bytes.baseAddress else { return .malformed("a field line does not end in CRLF") }
         var position = start
-        var hasConnectionOptions = false
         while true {
-            let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[position...])
-            guard let lineFeed = unsafe Octet.firstIndex(of: 0x0A, in: rest), lineFeed > 0,
-                unsafe rest[lineFeed - 1] == 0x0D
-            else { return .malformed("a field line does not end in CRLF") }
-            let line = unsafe UnsafeRawBufferPointer(rebasing: rest[..<(lineFeed - 1)])
-            if line.count == 0 { break }
-            guard head.fields.count < limits.fieldCount else { return .tooManyFields }
-            guard let colon = unsafe Octet.firstIndex(of: 0x3A, in: line) else {
-                return .malformed("a field line has no colon")
+            // Zeros follow the content: an octet that is not zero is one of it.
+            if unsafe base[position] == 0x0D && base[position &+ 1] == 0x0A { break }
+            if unsafe head.fields.count >= limits.fieldCount || !parsePlainLine(base, &position, &head) {
+                if let rejection = unsafe parseUnusualLine(bytes, &position, &head, limits, section) {
+                    return rejection
+                }
             }
-            if let rejection = unsafe parseLine(
-                line, colon: colon, at: base + position, into: &head, section: section)
-            {
-                return rejection
-            }
-            let id = head.fields[head.fields.count - 1].id
-            if id != .other {
-                hasConnectionOptions = hasConnectionOptions || id == .connection
-                note(id, head.fields[head.fields.count - 1].value, &head, &summary, section)
-            }
-            position += lineFeed + 1
+            let last = head.fields.count &- 1
+            let id = head.fields[last].id
+            if id != .other { note(id, head.fields[last].value, &head, &summary) }
         }
-        head.fieldLinesEnd = UInt32(truncatingIfNeeded: base + position)
-        if hasConnectionOptions, let rejection = dropNominated(&head) { return rejection }
+        head.fieldLinesEnd = UInt32(truncatingIfNeeded: position)
+        if summary.connectionNominates {
+            if let rejection = dropNominated(&head) { return rejection }
+        } else if summary.connectionKeepAlive && summary.hasKeepAliveField {
+            head.drop(.keepAlive)
+        }
         return summary.rejection
     }
 
-    private static func parseLine(
-        _ line: UnsafeRawBufferPointer, colon: Int, at offset: Int, into head: inout MessageHead,
-        section: FieldSection
+    /// Parses the line at `position` and moves on to the next; false, and nothing done, when it is of an unusual kind.
+    @inline(__always)
+    private static func parsePlainLine(
+        _ base: UnsafeRawPointer, _ position: inout Int, _ head: inout MessageHead
+    ) -> Bool {
+        // Positions are within a head of at most some megabytes: sums of them do not overflow.
+        let nameStart = position
+        let nameEnd = unsafe OctetScan.plainNameEnd(base, from: nameStart)
+        guard unsafe nameEnd > nameStart && base[nameEnd] == 0x3A else { return false }
+        var start = nameEnd &+ 1
+        while unsafe base[start] == 0x20 { start &+= 1 }
+        let lineEnd = unsafe OctetScan.plainValueEnd(base, from: start)
+        guard unsafe base[lineEnd] == 0x0D && base[lineEnd &+ 1] == 0x0A else { return false }
+        var end = lineEnd
+        while end > start, unsafe base[end &- 1] == 0x20 { end &-= 1 }
+        if end == start {
+            start = nameEnd &+ 1
+            end = start
+        }
+        head.fields.append(
+            Field(
+                id: unsafe FieldID.find(base + nameStart, nameEnd &- nameStart),
+                name: Slice(start: nameStart, length: nameEnd &- nameStart),
+                value: Slice(start: start, length: end &- start)))
+        position = lineEnd &+ 2
+        return true
+    }
+
+    /// Parses the line at `position`, whatever it is, by all the rules, and moves on to the next.
+    @inline(never)
+    private static func parseUnusualLine(
+        _ bytes: UnsafeRawBufferPointer, _ position: inout Int, _ head: inout MessageHead, _ limits: HeadLimits,
+        _ section: FieldSection
     ) -> Rejection? {
+        let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[min(position, bytes.count)...])
+        guard let lineFeed = unsafe Octet.firstIndex(of: 0x0A, in: rest), lineFeed > 0,
+            unsafe rest[lineFeed - 1] == 0x0D
+        else { return .malformed("a field line does not end in CRLF") }
+        guard head.fields.count < limits.fieldCount else { return .tooManyFields }
+        let line = unsafe UnsafeRawBufferPointer(rebasing: rest[..<(lineFeed - 1)])
+        guard let colon = unsafe Octet.firstIndex(of: 0x3A, in: line) else {
+            return .malformed("a field line has no colon")
+        }
         if unsafe line[0] == 0x20 || line[0] == 0x09 { return .malformed("a field line is folded (obs-fold)") }
         let name = unsafe UnsafeRawBufferPointer(rebasing: line[..<colon])
         guard unsafe Octet.isToken(name) else {
@@ -76,13 +115,20 @@ package enum FieldParser {
             Field(
                 id: id,
                 isDropped: unsafe id == .other && section != .response && isDisguised(name),
-                name: Slice(start: offset, length: colon),
-                value: Slice(start: offset + valueStart, length: value.count)))
+                name: Slice(start: position, length: colon),
+                value: Slice(start: position + valueStart, length: value.count)))
+        position += lineFeed + 1
         return nil
     }
 
+    /// Whether `HTTP/1.1` stands at `offset`; eight octets must be readable there.
+    @inline(__always)
+    static func isVersion11(_ base: UnsafeRawPointer, at offset: Int) -> Bool {
+        unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian == 0x312E_312F_5054_5448
+    }
+
     /// A name that becomes a sensitive one when `_` is read as `-`.
-    private static func isDisguised(_ name: UnsafeRawBufferPointer) -> Bool {
+    static func isDisguised(_ name: UnsafeRawBufferPointer) -> Bool {
         guard unsafe Octet.firstIndex(of: 0x5F, in: name) != nil, name.count <= 32 else { return false }
         return unsafe withUnsafeTemporaryAllocation(byteCount: 32, alignment: 1) { copy in
             for index in 0..<name.count {
@@ -92,10 +138,8 @@ package enum FieldParser {
         }
     }
 
-    private static func note(
-        _ id: FieldID, _ slice: Slice, _ head: inout MessageHead, _ summary: inout FieldSummary,
-        _ section: FieldSection
-    ) {
+    /// Takes note of what the field that was appended last says about framing and the connection.
+    static func note(_ id: FieldID, _ slice: Slice, _ head: inout MessageHead, _ summary: inout FieldSummary) {
         let value = unsafe head.bytes(slice)
         switch id {
         case .contentLength:
@@ -131,8 +175,10 @@ package enum FieldParser {
             }
         case .date:
             head.flags.insert(.hasDate)
-        case .other, .authorization, .contentType, .cookie, .forwarded, .keepAlive, .location, .maxForwards,
-            .proxyAuthenticate, .proxyAuthenticationInfo, .proxyAuthorization, .proxyConnection, .retryAfter,
+        case .keepAlive:
+            summary.hasKeepAliveField = true
+        case .other, .authorization, .contentType, .cookie, .forwarded, .location, .maxForwards, .proxyAuthenticate,
+            .proxyAuthenticationInfo, .proxyAuthorization, .proxyConnection, .retryAfter,
             .secWebSocketKey, .server, .setCookie, .trailer, .via, .xForwardedFor, .xForwardedHost,
             .xForwardedPort, .xForwardedProto, .xRequestID, .tokenGatewayError:
             break
@@ -158,6 +204,12 @@ package enum FieldParser {
     }
 
     private static func noteConnection(_ value: UnsafeRawBufferPointer, _ summary: inout FieldSummary) {
+        // What nearly all that have such a field say.
+        if unsafe Octet.equal(value, ignoringCase: "keep-alive") {
+            summary.connectionKeepAlive = true
+            return
+        }
+        summary.connectionNominates = true
         var close = false
         var keepAlive = false
         var upgrade = false
@@ -177,7 +229,7 @@ package enum FieldParser {
 
     /// Drops every field that a Connection field names, save those that a sender may not take away this way
     /// (RFC 9110 7.6.1): the framing, Host and end-to-end credentials.
-    private static func dropNominated(_ head: inout MessageHead) -> Rejection? {
+    static func dropNominated(_ head: inout MessageHead) -> Rejection? {
         var count = 0
         for index in head.fields.indices where head.fields[index].id == .connection {
             let value = head.fields[index].value
@@ -238,7 +290,7 @@ package enum Authority {
             index = end + 1
         } else {
             while index < bytes.count, unsafe bytes[index] != 0x3A {
-                guard unsafe isNameOctet(bytes[index]) else { return false }
+                guard unsafe Octet.isHostNameOctet(bytes[index]) else { return false }
                 if unsafe bytes[index] == 0x25 {
                     guard unsafe isTriplet(bytes, at: index) else { return false }
                 }
@@ -257,14 +309,6 @@ package enum Authority {
     private static func isTriplet(_ bytes: UnsafeRawBufferPointer, at index: Int) -> Bool {
         guard index + 2 < bytes.count else { return false }
         return unsafe Octet.hexadecimalValue(bytes[index + 1]) != nil && Octet.hexadecimalValue(bytes[index + 2]) != nil
-    }
-
-    private static func isNameOctet(_ byte: UInt8) -> Bool {
-        switch byte {
-        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x5F, 0x7E, 0x25: true
-        case 0x21, 0x24, 0x26...0x2B, 0x3B, 0x3D, 0x2C: true
-        default: false
-        }
     }
 
     /// The host without its port.

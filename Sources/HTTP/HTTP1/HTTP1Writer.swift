@@ -1,6 +1,8 @@
 /// Writes HTTP/1.1 messages (RFC 9112).
+@usableFromInline
 package enum HTTP1Writer {
     /// `name: value` and the end of the line.
+    @inlinable @inline(__always)
     package static func field(_ name: StaticString, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
         out.append(name)
         out.append(": ")
@@ -8,6 +10,7 @@ package enum HTTP1Writer {
         out.append("\r\n")
     }
 
+    @inlinable @inline(__always)
     package static func field(_ name: StaticString, _ value: StaticString, to out: inout ByteBuffer) {
         out.append(name)
         out.append(": ")
@@ -15,6 +18,7 @@ package enum HTTP1Writer {
         out.append("\r\n")
     }
 
+    @inlinable @inline(__always)
     package static func field(_ name: StaticString, _ value: UInt64, to out: inout ByteBuffer) {
         out.append(name)
         out.append(": ")
@@ -27,8 +31,9 @@ package enum HTTP1Writer {
     package static func fields(of head: borrowing MessageHead, to out: inout ByteBuffer) {
         var runStart = 0
         var runEnd = 0
-        for index in 0..<head.fields.count where !head.fields[index].isDropped {
-            let field = head.fields[index]
+        let fields = unsafe head.fields.buffer
+        for index in 0..<fields.count where unsafe !fields[index].isDropped {
+            let field = unsafe fields[index]
             let start = Int(field.name.start)
             guard let end = lineEnd(of: field, in: head) else {
                 copy(runStart, runEnd, of: head, to: &out)
@@ -51,12 +56,21 @@ package enum HTTP1Writer {
 
     /// Where the line of `field` ends in the arena, its LF included; nil when name and value do not stand in one line
     /// of a head that came as HTTP/1.
+    @inline(__always)
     private static func lineEnd(of field: Field, in head: borrowing MessageHead) -> Int? {
         let limit = Int(head.fieldLinesEnd)
         let nameEnd = Int(field.name.start) + field.name.count
         var position = Int(field.value.start) + field.value.count
         let bytes = unsafe head.arena.readable
-        guard nameEnd < Int(field.value.start), position < limit, limit <= bytes.count else { return nil }
+        guard nameEnd < Int(field.value.start), position < limit, limit <= bytes.count,
+            let base = bytes.baseAddress
+        else { return nil }
+        // "name: value" and CRLF, which nearly all lines are.
+        if nameEnd &+ 2 == Int(field.value.start), position &+ 2 <= limit, unsafe base[nameEnd &+ 1] == 0x20,
+            unsafe base[position] == 0x0D && base[position &+ 1] == 0x0A
+        {
+            return position &+ 2
+        }
         // Only white space stands between them; more of it after the value is part of the line.
         for between in (nameEnd + 1)..<Int(field.value.start) {
             guard unsafe bytes[between] == 0x20 || bytes[between] == 0x09 else { return nil }
@@ -75,7 +89,13 @@ package enum HTTP1Writer {
     /// `HTTP/1.1 status reason`; an empty reason is replaced by the standard one.
     package static func statusLine(_ status: UInt16, reason: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
         out.append("HTTP/1.1 ")
-        out.appendDecimal(UInt64(status))
+        if (100...999).contains(status) {
+            out.append(UInt8(truncatingIfNeeded: 0x30 + status / 100))
+            out.append(UInt8(truncatingIfNeeded: 0x30 + status / 10 % 10))
+            out.append(UInt8(truncatingIfNeeded: 0x30 + status % 10))
+        } else {
+            out.appendDecimal(UInt64(status))
+        }
         out.append(" ")
         if reason.count > 0 { unsafe out.append(reason) } else { out.append(Status.reason(status)) }
         out.append("\r\n")

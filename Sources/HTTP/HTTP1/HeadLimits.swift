@@ -66,28 +66,99 @@ package struct HeadScanner: Sendable {
 
     /// - Parameter bytes: everything received since the head's first octet.
     package mutating func search(_ bytes: UnsafeRawBufferPointer, limits: HeadLimits) -> HeadSearch {
-        while let offset = unsafe Octet.firstIndex(of: 0x0A, in: UnsafeRawBufferPointer(rebasing: bytes[scanned...])) {
-            let end = scanned + offset
-            if let rejection = excess(end, limits) { return .rejected(rejection) }
-            guard end > lineStart, unsafe bytes[end - 1] == 0x0D else {
-                return .rejected(.malformed("a line ends in LF without CR"))
-            }
-            let lineIsEmpty = end == lineStart + 1
-            lineStart = end + 1
-            scanned = end + 1
-            if lineIsEmpty && startLineSeen {
-                return scanned > limits.headBytes ? .rejected(.headTooLarge) : .complete(length: scanned)
-            }
-            if !lineIsEmpty { startLineSeen = true }
-        }
+        if let base = bytes.baseAddress, let outcome = unsafe searchLines(base, bytes.count, limits) { return outcome }
         // Before the start line the caller may still take empty lines away, so that what was scanned would move.
         if unsafe startLineSeen || (bytes.count > 0 && bytes[0] != 0x0D) { scanned = bytes.count }
         if let rejection = excess(bytes.count, limits) { return .rejected(rejection) }
         return .incomplete
     }
 
+    /// Looks at what follows ``scanned``, sixteen octets at a time. The last of these blocks overlaps the one before
+    /// it: nothing may be read behind the end.
+    @inline(__always)
+    private mutating func searchLines(_ base: UnsafeRawPointer, _ count: Int, _ limits: HeadLimits) -> HeadSearch? {
+        var position = scanned
+        guard count >= 16 else {
+            while position < count {
+                if unsafe base[position] == 0x0A, let outcome = unsafe lineEnded(base, at: position, limits) {
+                    return outcome
+                }
+                position &+= 1
+            }
+            return nil
+        }
+        // The block where the last field line ends that was found and not yet noted down.
+        var plainBlock = -1
+        while position < count {
+            let block = min(position, count &- 16)
+            let lineFeeds = unsafe OctetScan.load(base + block) .== OctetScan.all(0x0A)
+            if OctetScan.isAny(lineFeeds) {
+                if startLineSeen, block &+ 16 <= limits.headBytes, unsafe areFieldLines(base, block, lineFeeds) {
+                    plainBlock = block
+                } else {
+                    if plainBlock >= 0 { unsafe noteFieldLine(base, plainBlock) }
+                    // Without those that were looked at in the block before.
+                    let lanes = OctetScan.lanes(lineFeeds) >> UInt32(truncatingIfNeeded: position &- block)
+                    if let outcome = unsafe searchBlock(base, from: position, lanes, limits) { return outcome }
+                    plainBlock = -1
+                }
+            }
+            position = block &+ 16
+        }
+        if plainBlock >= 0 { unsafe noteFieldLine(base, plainBlock) }
+        return nil
+    }
+
+    /// Whether each line that ends in a block ends in CRLF, and none of them is empty.
+    @inline(__always)
+    private func areFieldLines(_ base: UnsafeRawPointer, _ block: Int, _ lineFeeds: OctetScan.Mask) -> Bool {
+        guard block >= 2 else { return false }
+        let hasReturn = unsafe OctetScan.load(base + (block &- 1)) .== OctetScan.all(0x0D)
+        let isEmpty = unsafe OctetScan.load(base + (block &- 2)) .== OctetScan.all(0x0A)
+        return !OctetScan.isAny(lineFeeds .& (isEmpty .| .!hasReturn))
+    }
+
+    /// Not inlined: it would be done for each block ahead of time.
+    @inline(never)
+    private mutating func noteFieldLine(_ base: UnsafeRawPointer, _ block: Int) {
+        let lineFeeds = unsafe OctetScan.load(base + block) .== OctetScan.all(0x0A)
+        scanned = block &+ OctetScan.last(lineFeeds) &+ 1
+        lineStart = scanned
+    }
+
+    /// - Parameter lanes: where LFs stand, the lowest bit at `start`.
+    private mutating func searchBlock(
+        _ base: UnsafeRawPointer, from start: Int, _ lanes: UInt32, _ limits: HeadLimits
+    ) -> HeadSearch? {
+        var rest = lanes
+        while rest != 0 {
+            let position = start &+ rest.trailingZeroBitCount
+            if let outcome = unsafe lineEnded(base, at: position, limits) { return outcome }
+            rest &= rest &- 1
+        }
+        return nil
+    }
+
+    /// A line ends at `end`, where an LF stands; the outcome when it is the last, or must not end so.
+    @inline(__always)
+    private mutating func lineEnded(_ base: UnsafeRawPointer, at end: Int, _ limits: HeadLimits) -> HeadSearch? {
+        if let rejection = excess(end, limits) { return .rejected(rejection) }
+        guard end > lineStart, unsafe base[end - 1] == 0x0D else {
+            return .rejected(.malformed("a line ends in LF without CR"))
+        }
+        let lineIsEmpty = end == lineStart + 1
+        lineStart = end + 1
+        scanned = end + 1
+        if lineIsEmpty && startLineSeen {
+            return scanned > limits.headBytes ? .rejected(.headTooLarge) : .complete(length: scanned)
+        }
+        if !lineIsEmpty { startLineSeen = true }
+        return nil
+    }
+
     /// What is too large when no line has ended before `position`. The limit that comes first in the bytes decides,
     /// so that the answer does not hang on how they are cut.
+    @inline(__always)
     private func excess(_ position: Int, _ limits: HeadLimits) -> Rejection? {
         // A start line is a method, the target and a version.
         let (startLineEnd, overflow) = lineStart.addingReportingOverflow(limits.targetBytes &+ 64)

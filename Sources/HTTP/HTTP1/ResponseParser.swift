@@ -10,21 +10,44 @@ package enum HTTP1ResponseParser {
         _ bytes: UnsafeRawBufferPointer, answering method: Method, into head: inout MessageHead, limits: HeadLimits
     ) -> Rejection? {
         head.reset()
-        unsafe head.arena.append(bytes)
-        // The first CR must be the one of the line's end: otherwise a part of the head would be read by no one.
-        guard let lineEnd = unsafe Octet.firstIndex(of: 0x0D, in: bytes), lineEnd + 1 < bytes.count,
-            unsafe bytes[lineEnd + 1] == 0x0A
-        else { return .malformed("the status line does not end in CRLF") }
-        if let rejection = unsafe parseStatusLine(UnsafeRawBufferPointer(rebasing: bytes[..<lineEnd]), into: &head) {
-            return rejection
+        unsafe head.arena.appendPadded(bytes)
+        var fieldsStart = parsePlainLine(&head)
+        if fieldsStart == 0 {
+            // The first CR must be the one of the line's end: otherwise a part of the head would be read by no one.
+            guard let lineEnd = unsafe Octet.firstIndex(of: 0x0D, in: bytes), lineEnd + 1 < bytes.count,
+                unsafe bytes[lineEnd + 1] == 0x0A
+            else { return .malformed("the status line does not end in CRLF") }
+            if let rejection = unsafe parseStatusLine(UnsafeRawBufferPointer(rebasing: bytes[..<lineEnd]), into: &head)
+            {
+                return rejection
+            }
+            fieldsStart = lineEnd + 2
         }
         var summary = FieldSummary()
-        if let rejection = unsafe FieldParser.parse(
-            bytes, from: lineEnd + 2, into: &head, summary: &summary, limits: limits, of: .response)
+        if let rejection = FieldParser.parse(
+            into: &head, from: fieldsStart, summary: &summary, limits: limits, of: .response)
         {
             return rejection
         }
         return finish(&head, summary, method)
+    }
+
+    /// Parses the line that nearly all responses begin with: HTTP/1.1, a status code, a reason phrase. In one pass.
+    ///
+    /// - Returns: where the field lines begin; 0, and nothing done, when the line is of another kind.
+    private static func parsePlainLine(_ head: inout MessageHead) -> Int {
+        let bytes = unsafe head.arena.readable
+        // Zeros follow the content, as many as are compared here.
+        guard let base = bytes.baseAddress, unsafe FieldParser.isVersion11(base, at: 0),
+            unsafe base[8] == 0x20 && base[12] == 0x20,
+            unsafe Octet.isDigit(base[9]) && Octet.isDigit(base[10]) && Octet.isDigit(base[11])
+        else { return 0 }
+        let status = unsafe UInt16(base[9]) * 100 + UInt16(base[10]) * 10 + UInt16(base[11]) - 0x30 * 111
+        let end = unsafe OctetScan.plainValueEnd(base, from: 13)
+        guard (100...599).contains(status), unsafe base[end] == 0x0D && base[end + 1] == 0x0A else { return 0 }
+        head.status = status
+        head.reason = Slice(start: 13, length: end - 13)
+        return end + 2
     }
 
     private static func parseStatusLine(_ line: UnsafeRawBufferPointer, into head: inout MessageHead) -> Rejection? {

@@ -38,15 +38,27 @@ package enum CanonicalPath {
     }
 
     private static func needsLook(_ path: UnsafeRawBufferPointer) -> Bool {
-        var previous: UInt8 = 0
-        for index in 0..<path.count {
-            let byte = unsafe path[index]
-            switch byte {
+        guard let base = path.baseAddress else { return false }
+        var index = 0
+        // Sixteen octets, each with the one behind it.
+        while index <= path.count - 17 {
+            let octets = unsafe OctetScan.load(base + index)
+            let behind = unsafe OctetScan.load(base + index + 1)
+            let afterSlash = (behind .== OctetScan.all(0x2F)) .| (behind .== OctetScan.all(0x2E))
+            let special =
+                (octets .== OctetScan.all(0x25)) .| (octets .== OctetScan.all(0x5C)) .| (octets .== OctetScan.all(0x3B))
+            let (low, high) = OctetScan.words(special .| ((octets .== OctetScan.all(0x2F)) .& afterSlash))
+            if low | high != 0 { return true }
+            index += 16
+        }
+        while index < path.count {
+            switch unsafe base[index] {
             case 0x25, 0x5C, 0x3B: return true
-            case 0x2F where previous == 0x2F, 0x2E where previous == 0x2F: return true
+            case 0x2F where index + 1 < path.count:
+                if unsafe base[index + 1] == 0x2F || base[index + 1] == 0x2E { return true }
             default: break
             }
-            previous = byte
+            index += 1
         }
         return false
     }

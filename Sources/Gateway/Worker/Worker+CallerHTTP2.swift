@@ -1,0 +1,300 @@
+import HTTP
+import Proxy
+import Reactor
+import Telemetry
+
+/// Callers that speak HTTP/2: one session per connection, one exchange per stream.
+extension Worker {
+    func startSession(_ connection: CallerConnection) {
+        let limits = configuration.limits
+        var settings = HTTP2Settings()
+        settings.maxConcurrentStreams = limits.http2Streams
+        settings.head = limits.head
+        settings.allowsConnectProtocol = true
+        guard let session = HTTP2Session(role: .server, settings: settings) else {
+            closeCaller(connection)
+            return
+        }
+        connection.session = session
+        connection.mode = .multiplexed
+        counters.sessionOpened()
+        setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+        touch(connection)
+        readSession(connection)
+    }
+
+    /// Takes what has come, frame by frame, and reads more.
+    func readSession(_ connection: CallerConnection) {
+        for _ in 0..<Self.readsPerTick {
+            guard takeFrames(connection) else { return }
+            switch fill(&connection.wire) {
+            case .bytes:
+                continue
+            case .nothing:
+                if connection.wire.inputEnded {
+                    // Without the caller's window updates and resets nothing could be ended in order.
+                    callerGone(connection)
+                } else if connection.wire.canRead {
+                    readyAgain.append(connection.slot)
+                }
+                return
+            case .failed:
+                callerGone(connection)
+                return
+            }
+        }
+        if connection.mode == .multiplexed { readyAgain.append(connection.slot) }
+    }
+
+    /// False when the connection takes no more input.
+    private func takeFrames(_ connection: CallerConnection) -> Bool {
+        guard let session = connection.session else { return false }
+        while connection.mode == .multiplexed, !connection.wire.inbound.isEmpty {
+            let input = connection.wire.inbound.readable
+            let step = session.step(input)
+            guard step.consumed > 0 else { break }
+            receive(step.event, of: session, connection, input)
+            guard connection.mode != .closed else { return false }
+            // Nothing is left where the connection is closing.
+            connection.wire.inbound.consume(min(step.consumed, connection.wire.inbound.count))
+        }
+        while let event = session.takeReset() {
+            receive(event, of: session, connection, UnsafeRawBufferPointer(start: nil, count: 0))
+            guard connection.mode != .closed else { return false }
+        }
+        release(&connection.wire.inbound)
+        if session.hasOutput { touch(connection) }
+        if let failure = session.failure, connection.mode == .multiplexed {
+            sessionFailed(connection, failure)
+            return false
+        }
+        return connection.mode == .multiplexed
+    }
+
+    private func receive(
+        _ event: HTTP2Event, of session: HTTP2Session, _ connection: CallerConnection, _ input: UnsafeRawBufferPointer
+    ) {
+        switch event {
+        case .head(let stream, let ends, let rejection):
+            startExchange(connection, stream, ends: ends, rejection)
+        case .content(let stream, let offset, let length, let ends):
+            guard let exchange = exchange(of: stream) else { return }
+            let content = UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)])
+            contentReceived(exchange, session, stream, content, ends: ends)
+        case .trailers(let stream):
+            guard let exchange = exchange(of: stream) else { return }
+            swap(&exchange.trailers, &stream.head)
+            let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+            contentReceived(exchange, session, stream, nothing, ends: true)
+        case .reset(let stream, let code, _, let isLocal):
+            guard let exchange = exchange(of: stream) else {
+                session.release(stream)
+                return
+            }
+            streamBroke(exchange, code: code, isLocal: isLocal)
+        case .pong:
+            if isDraining { session.end(code: HTTP2Code.noError) }
+        case .goAway, .settings, .none:
+            break
+        }
+    }
+
+    /// The exchange of a stream, on either side.
+    func exchange(of stream: HTTP2Stream) -> Exchange? {
+        exchanges.indices.contains(stream.owner) ? exchanges[stream.owner] : nil
+    }
+
+    private func streamBroke(_ exchange: Exchange, code: UInt32, isLocal: Bool) {
+        if isLocal {
+            exchange.error = .malformedRequest
+            exchange.errorReason = "the stream broke a rule of HTTP/2"
+        }
+        perform(exchange, exchange.machine.callerLeft())
+    }
+
+    /// The connection broke a rule, or asks for too much: it is told why and closed.
+    private func sessionFailed(_ connection: CallerConnection, _ failure: HTTP2Failure) {
+        counters.sessionFailed(kind: Int(failure.abuse.rawValue))
+        if now &- handshakeNotedAt >= 1000 {
+            handshakeNotedAt = now
+            log.begin(
+                level: .warning, unixMilliseconds: WallClock.milliseconds(),
+                message: "a caller's HTTP/2 connection was ended")
+            let address = connection.identity.address
+            log.field("caller", bytes: address.span)
+            log.field("kind", failure.abuse.label.description)
+            log.field("reason", failure.reason.description)
+            log.end()
+        }
+        abandonStreams(connection)
+        closeAfterFlush(connection, linger: true)
+    }
+
+    /// Gives up all exchanges of a connection that is going.
+    func abandonStreams(_ connection: CallerConnection) {
+        guard connection.streamCount > 0 else { return }
+        for index in exchanges.indices where exchanges[index].caller === connection {
+            perform(exchanges[index], exchanges[index].machine.callerLeft())
+        }
+    }
+
+    // MARK: Exchanges
+
+    private func startExchange(
+        _ connection: CallerConnection, _ stream: HTTP2Stream, ends: Bool, _ rejection: Rejection?
+    ) {
+        let exchange = begin(connection)
+        exchange.callerStream = stream
+        stream.owner = exchange.id
+        connection.streamCount += 1
+        setWait(connection, .nothing)
+        swap(&exchange.request, &stream.head)
+        exchange.trailers.reset()
+        exchange.requestEnded = ends
+        exchange.keepCaller = true
+        if let rejection {
+            exchange.errorReason = rejection.reason
+            perform(exchange, exchange.machine.requestRefused(GatewayError(rejection)))
+            return
+        }
+        exchange.owesContinue = !ends && exchange.request.flags.contains(.expectsContinue)
+        run(exchange)
+    }
+
+    /// Content of a request, or what is said in a tunnel.
+    private func contentReceived(
+        _ exchange: Exchange, _ session: HTTP2Session, _ stream: HTTP2Stream, _ content: UnsafeRawBufferPointer,
+        ends: Bool
+    ) {
+        if !content.isEmpty {
+            stopWait(exchange, caller: .body)
+            if stream.inbound.isEmpty, canTake(exchange) {
+                takeFromCaller(exchange, content)
+                guard exchange.callerStream === stream else { return }
+                session.consume(content.count, on: stream)
+            } else {
+                stream.inbound.acquire(from: buffers)
+                stream.inbound.append(content)
+            }
+        }
+        pumpStream(exchange, stream)
+    }
+
+    /// Takes what the stream has kept, as long as there is somewhere to put it.
+    func pumpStream(_ exchange: Exchange, _ stream: HTTP2Stream) {
+        guard let caller = exchange.caller, let session = caller.session else { return }
+        while !exchange.requestEnded, !stream.inbound.isEmpty, canTake(exchange) {
+            let piece = UnsafeRawBufferPointer(rebasing: stream.inbound.readable.prefix(Self.highWater))
+            takeFromCaller(exchange, piece)
+            guard exchange.callerStream === stream else { return }
+            stream.inbound.consume(piece.count)
+            session.consume(piece.count, on: stream)
+        }
+        if session.hasOutput { touch(caller) }
+        guard stream.inbound.isEmpty, !exchange.requestEnded else { return }
+        release(&stream.inbound)
+        if stream.isPeerDone {
+            stopWait(exchange, caller: .body)
+            endOfContent(exchange)
+        } else if exchange.callerWait == .nothing, exchange.stage != .tunnel, canTake(exchange) {
+            setWait(exchange, caller: .body, after: configuration.timeouts.bodyIdle)
+        }
+    }
+
+    /// The exchange lets go of its stream; what was written to it still leaves.
+    func releaseCallerStream(_ exchange: Exchange) {
+        guard let caller = exchange.caller, let stream = exchange.callerStream else { return }
+        exchange.callerStream = nil
+        stream.owner = -1
+        discard(&stream.inbound)
+        caller.session?.release(stream)
+        caller.streamCount -= 1
+        guard caller.mode == .multiplexed else { return }
+        touch(caller)
+        if caller.streamCount == 0 {
+            setWait(caller, .keepAlive, after: isDraining ? 1000 : configuration.timeouts.keepAlive)
+        }
+    }
+
+    // MARK: Writing
+
+    func flushSession(_ connection: CallerConnection) {
+        guard let session = connection.session else { return }
+        for _ in 0..<Self.readsPerTick {
+            if session.hasOutput, connection.wire.outbound.count < Self.frameBytes {
+                connection.wire.outbound.acquire(from: records)
+                session.collect(into: &connection.wire.outbound, limit: Self.frameBytes)
+                if !afterCollect(connection, session) { return }
+            }
+            guard flush(&connection.wire) else {
+                callerGone(connection)
+                return
+            }
+            guard connection.wire.backlog == 0, session.hasOutput else { break }
+        }
+        sessionFlushed(connection, session)
+    }
+
+    /// Streams that have room again go on; streams that the session has ended are told. False when the connection is
+    /// gone.
+    private func afterCollect(_ connection: CallerConnection, _ session: HTTP2Session) -> Bool {
+        while let stream = session.takeRoomy() {
+            guard let exchange = exchange(of: stream) else { continue }
+            if exchange.upstreamWait == .callerRoom { stopUpstreamWait(exchange) }
+            exchange.isHeldUp = false
+            queue(exchange)
+        }
+        while let event = session.takeReset() {
+            receive(event, of: session, connection, UnsafeRawBufferPointer(start: nil, count: 0))
+            if connection.mode == .closed { return false }
+        }
+        return true
+    }
+
+    private func sessionFlushed(_ connection: CallerConnection, _ session: HTTP2Session) {
+        guard connection.wire.backlog == 0 else {
+            blocked(connection)
+            return
+        }
+        release(&connection.wire.outbound)
+        release(&connection.wire.ciphertext)
+        if session.hasOutput {
+            readyAgain.append(connection.slot)
+            return
+        }
+        let unsent = session.openStreams > connection.streamCount
+        if unsent { blocked(connection) } else { connection.wire.writeDeadline = .max }
+        switch connection.mode {
+        case .closing:
+            if connection.lingerAfterFlush { lingerAfterSession(connection) } else { closeCaller(connection) }
+        case .multiplexed:
+            if session.isFinished, connection.streamCount == 0, !unsent { closeCaller(connection) }
+        case .handshaking, .reading, .exchange, .lingering, .closed:
+            break
+        }
+    }
+
+    /// A close with input unread is a reset, and could cost the caller the GOAWAY.
+    private func lingerAfterSession(_ connection: CallerConnection) {
+        connection.session = nil
+        connection.lingerAfterFlush = true
+        touch(connection)
+    }
+
+    // MARK: Ends
+
+    /// No new streams; the connection goes when the last one has ended.
+    func drainSession(_ connection: CallerConnection) {
+        guard let session = connection.session else { return }
+        session.announceEnd()
+        session.ping()
+        touch(connection)
+        if connection.streamCount == 0 { setWait(connection, .keepAlive, after: 1000) }
+    }
+
+    /// Nothing has been asked for long enough.
+    func endIdleSession(_ connection: CallerConnection) {
+        connection.session?.end(code: HTTP2Code.noError)
+        closeAfterFlush(connection, linger: false)
+    }
+}

@@ -1,0 +1,426 @@
+import HTTP
+import OpenSSLKit
+import Proxy
+import Reactor
+import Telemetry
+
+/// Upstreams that speak HTTP/2: one session per connection, one attempt per stream.
+extension Worker {
+    // MARK: Getting a stream
+
+    /// The next action when a stream's place is there; nil while a connection is being made or waited for.
+    func openStream(
+        _ exchange: Exchange, _ runtime: UpstreamRuntime, newConnection: Bool
+    ) -> ExchangeMachine.Action? {
+        while true {
+            switch runtime.streams.lease(exchange: exchange.id, newConnection: newConnection) {
+            case .share(let slot):
+                guard case .upstream(let connection) = slots[slot], connection.state == .multiplexed else {
+                    runtime.streams.closed(connection: slot)
+                    continue
+                }
+                if isWornOut(connection) {
+                    _ = runtime.streams.streamEnded(connection: slot)
+                    retire(connection)
+                    continue
+                }
+                attachStream(exchange, connection)
+                return exchange.machine.connectionReady(reused: true)
+            case .open:
+                exchange.connectTries = 0
+                exchange.leasesStream = true
+                return connect(exchange, runtime)
+            case .wait:
+                exchange.isWaitingForConnection = true
+                exchange.leasesStream = true
+                setWait(exchange, caller: .connection, after: patience(of: runtime))
+                return nil
+            case .refuse:
+                return exchange.machine.connectionFailed(.overloaded)
+            }
+        }
+    }
+
+    /// How long a place on a connection that somebody else opens may take.
+    private func patience(of runtime: UpstreamRuntime) -> UInt64 {
+        runtime.settings.connectTimeout + runtime.settings.tlsTimeout
+    }
+
+    /// The pool has counted the stream already.
+    private func attachStream(_ exchange: Exchange, _ connection: UpstreamConnection) {
+        exchange.upstream = connection
+        exchange.leasesStream = true
+        connection.streamCount += 1
+        connection.wasReused = true
+        if connection.streamCount == 1 {
+            counters.upstreamConnectionsChanged(
+                upstream: connection.runtime.settings.metricIndex, active: 1, idle: -1)
+            watchSilence(connection)
+        }
+    }
+
+    /// A connection is up and speaks HTTP/2.
+    func streamsEstablished(_ connection: UpstreamConnection) {
+        let runtime = connection.runtime
+        var settings = HTTP2Settings()
+        settings.maxConcurrentStreams = 0
+        settings.head = configuration.limits.head
+        guard let session = HTTP2Session(role: .client, settings: settings) else {
+            connectFailed(connection, .overloaded)
+            return
+        }
+        let opener = connection.exchange
+        connection.exchange = nil
+        connection.session = session
+        connection.state = .multiplexed
+        runtime.streams.opened(connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
+        counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
+        setWait(connection, .idle, after: runtime.settings.idleTimeout)
+        touch(connection)
+        if let opener {
+            attachStream(opener, connection)
+            perform(opener, opener.machine.connectionReady(reused: false))
+        } else {
+            streamLeft(connection)
+        }
+        if connection.state == .multiplexed, connection.wire.canRead || !connection.wire.inbound.isEmpty {
+            readyAgain.append(connection.slot)
+        }
+        serveWaiting(runtime)
+    }
+
+    // MARK: Sending
+
+    /// False when the upstream takes no stream now.
+    func writeHTTP2Head(_ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool) -> Bool {
+        guard let route = exchange.route, let caller = exchange.caller, let session = connection.session,
+            session.canRequest
+        else { return false }
+        exchange.responseTrailers.reset()
+        connection.wire.outbound.acquire(from: buffers)
+        let ends = exchange.requestEnded && exchange.replay.received == 0 && !exchange.wantsUpgrade && !asks
+        let method = exchange.wantsUpgrade ? Method.connect : exchange.request.method
+        let stream = session.request(method: method, ends: ends, into: &connection.wire.outbound) { encoder, out in
+            RequestTransform.writeHTTP2(
+                exchange.request, rule: route.rule, upstream: connection.runtime.settings.identity,
+                caller: caller.identity, credential: exchange.credential, upgrade: exchange.wantsUpgrade,
+                expectContinue: asks, encoder: &encoder, to: &out)
+        }
+        guard let stream else { return false }
+        stream.owner = exchange.id
+        exchange.upstreamStream = stream
+        return true
+    }
+
+    /// The attempt was certainly not processed (RFC 9113 8.7).
+    func streamRefused(_ exchange: Exchange) -> ExchangeMachine.Action {
+        exchange.errorReason = "the upstream refused the stream"
+        return exchange.machine.upstreamLost(
+            .upstreamProtocol, untouched: true, replayable: exchange.replay.isReplayable, refused: true)
+    }
+
+    // MARK: Receiving
+
+    /// Takes what has come, frame by frame, and reads more.
+    func readStreams(_ connection: UpstreamConnection) {
+        for _ in 0..<Self.readsPerTick {
+            guard takeFrames(connection) else { return }
+            switch fill(&connection.wire) {
+            case .bytes:
+                connection.receivedAt = now
+            case .nothing:
+                if connection.wire.inputEnded {
+                    sessionLost(connection, "the upstream ended the connection before the response was complete")
+                } else if connection.wire.canRead {
+                    readyAgain.append(connection.slot)
+                }
+                return
+            case .failed(let error):
+                note(connection.runtime, "TLS to the upstream broke", error.reason)
+                sessionLost(connection, "TLS to the upstream broke")
+                return
+            }
+        }
+        if connection.state == .multiplexed { readyAgain.append(connection.slot) }
+    }
+
+    /// False when the connection is gone.
+    private func takeFrames(_ connection: UpstreamConnection) -> Bool {
+        guard let session = connection.session else { return false }
+        while connection.state == .multiplexed, !connection.wire.inbound.isEmpty {
+            let input = connection.wire.inbound.readable
+            let step = session.step(input)
+            guard step.consumed > 0 else { break }
+            receive(step.event, of: session, connection, input)
+            guard connection.state == .multiplexed else { return false }
+            connection.wire.inbound.consume(step.consumed)
+        }
+        guard takeResets(connection, session) else { return false }
+        release(&connection.wire.inbound)
+        if session.hasOutput { touch(connection) }
+        if let failure = session.failure {
+            note(connection.runtime, "an HTTP/2 connection to the upstream was ended", failure.reason.description)
+            // The GOAWAY that says why.
+            session.collect(into: &connection.wire.outbound, limit: Self.frameBytes)
+            _ = flush(&connection.wire)
+            sessionLost(connection, "the upstream broke a rule of HTTP/2")
+            return false
+        }
+        if connection.isRetiring, connection.streamCount == 0, !session.hasOutput {
+            closeUpstream(connection)
+            return false
+        }
+        return true
+    }
+
+    private func takeResets(_ connection: UpstreamConnection, _ session: HTTP2Session) -> Bool {
+        while let event = session.takeReset() {
+            receive(event, of: session, connection, UnsafeRawBufferPointer(start: nil, count: 0))
+            guard connection.state == .multiplexed else { return false }
+        }
+        return true
+    }
+
+    private func receive(
+        _ event: HTTP2Event, of session: HTTP2Session, _ connection: UpstreamConnection, _ input: UnsafeRawBufferPointer
+    ) {
+        switch event {
+        case .head(let stream, _, let rejection):
+            guard let exchange = exchange(of: stream) else { return }
+            swap(&exchange.response, &stream.head)
+            responseTouched(exchange)
+            if let rejection {
+                upstreamBroken(exchange, rejection)
+            } else if exchange.stage == .head {
+                headReceived(exchange)
+                if exchange.upstreamStream === stream, stream.isPeerDone { exchange.machine.responseEnded() }
+            } else {
+                upstreamBroken(exchange, .malformed("there is a second response head"))
+            }
+        case .content(let stream, let offset, let length, _):
+            guard let exchange = exchange(of: stream) else { return }
+            let content = UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)])
+            contentReceived(exchange, session, stream, content)
+        case .trailers(let stream):
+            guard let exchange = exchange(of: stream) else { return }
+            swap(&exchange.responseTrailers, &stream.head)
+            ResponseTransform.filter(&exchange.responseTrailers)
+            pumpResponseStream(exchange, stream)
+        case .reset(let stream, let code, let isRefused, let isLocal):
+            guard let exchange = exchange(of: stream) else {
+                session.release(stream)
+                return
+            }
+            streamBroke(exchange, stream, code: code, isRefused: isRefused, isLocal: isLocal)
+        case .settings:
+            connection.runtime.streams.capacityChanged(
+                connection: connection.slot, to: min(session.maxPeerStreams, connection.runtime.settings.maxStreams))
+            serveWaiting(connection.runtime)
+        case .goAway:
+            retire(connection)
+        case .pong:
+            if connection.streamCount > 0 { watchSilence(connection) }
+        case .none:
+            break
+        }
+    }
+
+    private func contentReceived(
+        _ exchange: Exchange, _ session: HTTP2Session, _ stream: HTTP2Stream, _ content: UnsafeRawBufferPointer
+    ) {
+        if !content.isEmpty {
+            if stream.inbound.isEmpty, isForwarding(exchange), let caller = exchange.caller,
+                callerHasRoom(exchange, caller)
+            {
+                guard forwardContent(exchange, content), exchange.upstreamStream === stream else { return }
+                session.consume(content.count, on: stream)
+            } else {
+                stream.inbound.acquire(from: buffers)
+                stream.inbound.append(content)
+            }
+        }
+        pumpResponseStream(exchange, stream)
+    }
+
+    private func isForwarding(_ exchange: Exchange) -> Bool {
+        exchange.stage == .body || exchange.stage == .tunnel
+    }
+
+    /// Sends on what the stream has kept, as far as the caller takes it.
+    func pumpResponseStream(_ exchange: Exchange, _ stream: HTTP2Stream) {
+        if stream.isPeerDone { exchange.machine.responseEnded() }
+        guard isForwarding(exchange), let connection = exchange.upstream, let caller = exchange.caller else { return }
+        let session = connection.session
+        while !stream.inbound.isEmpty {
+            guard callerHasRoom(exchange, caller) else { break }
+            let piece = UnsafeRawBufferPointer(rebasing: stream.inbound.readable.prefix(Self.highWater))
+            guard forwardContent(exchange, piece), exchange.upstreamStream === stream else { return }
+            stream.inbound.consume(piece.count)
+            session?.consume(piece.count, on: stream)
+        }
+        if session?.hasOutput == true { touch(connection) }
+        guard stream.inbound.isEmpty else { return }
+        release(&stream.inbound)
+        if stream.isPeerDone {
+            if exchange.stage == .tunnel { tunnelEnded(exchange) } else { responseEnded(exchange) }
+        } else if exchange.stage == .body, exchange.upstreamWait != .callerRoom {
+            setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
+        }
+    }
+
+    private func streamBroke(
+        _ exchange: Exchange, _ stream: HTTP2Stream, code: UInt32, isRefused: Bool, isLocal: Bool
+    ) {
+        if exchange.stage == .tunnel {
+            perform(exchange, exchange.machine.upstreamLost(
+                .upstreamProtocol, untouched: false, replayable: false, refused: false))
+            return
+        }
+        exchange.errorReason =
+            isLocal ? "the response broke a rule of HTTP/2" : "the upstream reset the stream"
+        perform(
+            exchange,
+            exchange.machine.upstreamLost(
+                .upstreamProtocol, untouched: exchange.responseUntouched && !isLocal,
+                replayable: exchange.replay.isReplayable, refused: isRefused))
+    }
+
+    // MARK: Flushing
+
+    func flushStreams(_ connection: UpstreamConnection) {
+        guard let session = connection.session else { return }
+        for _ in 0..<Self.readsPerTick {
+            if session.hasOutput, connection.wire.outbound.count < Self.frameBytes {
+                connection.wire.outbound.acquire(from: records)
+                session.collect(into: &connection.wire.outbound, limit: Self.frameBytes)
+                while let stream = session.takeRoomy() {
+                    guard let exchange = exchange(of: stream) else { continue }
+                    if exchange.upstreamWait == .room { stopUpstreamWait(exchange) }
+                    queue(exchange)
+                }
+                guard takeResets(connection, session) else { return }
+            }
+            guard flush(&connection.wire) else {
+                // What it has said before it went may still be read.
+                readyAgain.append(connection.slot)
+                return
+            }
+            guard connection.wire.backlog == 0, session.hasOutput else { break }
+        }
+        guard connection.wire.backlog == 0 else {
+            if connection.wire.writeDeadline == .max {
+                connection.wire.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
+                arm(slot: connection.slot, at: connection.wire.writeDeadline)
+            }
+            return
+        }
+        connection.wire.writeDeadline = .max
+        release(&connection.wire.outbound)
+        release(&connection.wire.ciphertext)
+        if session.hasOutput {
+            readyAgain.append(connection.slot)
+        } else if connection.isRetiring, connection.streamCount == 0 {
+            closeUpstream(connection)
+        }
+    }
+
+    // MARK: Ends
+
+    /// The attempt lets go of its stream.
+    func releaseStream(_ exchange: Exchange, _ stream: HTTP2Stream, _ connection: UpstreamConnection) {
+        exchange.upstreamStream = nil
+        exchange.upstream = nil
+        exchange.leasesStream = false
+        stream.owner = -1
+        discard(&stream.inbound)
+        connection.session?.release(stream)
+        streamReleased(connection)
+    }
+
+    /// An attempt of the connection has ended, or could not begin.
+    func streamReleased(_ connection: UpstreamConnection) {
+        connection.streamCount -= 1
+        guard connection.state != .closed else { return }
+        if connection.streamCount == 0 {
+            counters.upstreamConnectionsChanged(
+                upstream: connection.runtime.settings.metricIndex, active: -1, idle: 1)
+        }
+        streamLeft(connection)
+    }
+
+    private func streamLeft(_ connection: UpstreamConnection) {
+        guard connection.state == .multiplexed else { return }
+        let runtime = connection.runtime
+        _ = runtime.streams.streamEnded(connection: connection.slot)
+        touch(connection)
+        if connection.streamCount == 0 {
+            if runtime.isRetired || isDraining { retire(connection) }
+            setWait(connection, .idle, after: connection.isRetiring ? 1000 : runtime.settings.idleTimeout)
+        }
+        serveWaiting(runtime)
+    }
+
+    /// No new streams; closed when the last one has ended.
+    func retire(_ connection: UpstreamConnection) {
+        guard !connection.isRetiring else { return }
+        connection.isRetiring = true
+        connection.runtime.streams.draining(connection: connection.slot)
+        touch(connection)
+    }
+
+    /// The connection is no more: every attempt on it is lost.
+    func sessionLost(
+        _ connection: UpstreamConnection, _ reason: StaticString, _ error: GatewayError = .upstreamProtocol
+    ) {
+        guard connection.state == .multiplexed else { return }
+        retire(connection)
+        connection.state = .closing
+        for index in exchanges.indices where exchanges[index].upstream === connection {
+            let exchange = exchanges[index]
+            exchange.errorReason = reason
+            perform(
+                exchange,
+                exchange.machine.upstreamLost(
+                    error, untouched: exchange.responseUntouched,
+                    replayable: exchange.replay.isReplayable, refused: false))
+            // What came whole outlives its connection; of a held rejection nothing more than its head does.
+            if exchange.upstream === connection, let stream = exchange.upstreamStream, !stream.isPeerDone {
+                releaseStream(exchange, stream, connection)
+            }
+        }
+        closeUpstream(connection)
+    }
+
+    // MARK: Silence
+
+    /// With attempts under way, a peer that says nothing for long is asked whether it is there.
+    func watchSilence(_ connection: UpstreamConnection) {
+        guard let interval = connection.runtime.settings.pingInterval else {
+            setWait(connection, .nothing)
+            return
+        }
+        setWait(connection, .silence, after: interval)
+    }
+
+    func silenceLasted(_ connection: UpstreamConnection) {
+        guard connection.streamCount > 0, let interval = connection.runtime.settings.pingInterval else { return }
+        let quiet = now &- connection.receivedAt
+        guard quiet >= interval else {
+            setWait(connection, .silence, after: interval - quiet)
+            return
+        }
+        connection.session?.ping()
+        touch(connection)
+        setWait(connection, .pong, after: connection.runtime.settings.pingTimeout)
+    }
+
+    func pongMissing(_ connection: UpstreamConnection) {
+        // Anything that has come since is as good an answer.
+        if now &- connection.receivedAt < connection.runtime.settings.pingTimeout {
+            if connection.streamCount > 0 { watchSilence(connection) }
+            return
+        }
+        note(connection.runtime, "an HTTP/2 connection to the upstream is dead", "it does not answer a ping")
+        sessionLost(connection, "the upstream does not answer", .upstreamTimeout)
+    }
+}
