@@ -307,8 +307,6 @@ def _(over, upstream):
 @case("the API says that the token has expired: the new one is used, with the same content", ALL)
 def _(over, upstream):
     """401 until the token's file has changed; then the request comes again, once."""
-    if not place.token_file:
-        return
     mark = unique("expired")
     fresh = f"token-{mark}-{over[:2]}-{upstream}"
 
@@ -334,8 +332,6 @@ def _(over, upstream):
 
 @case("content above retry_body_limit: the 401 is passed on")
 def _(over, upstream):
-    if not place.token_file:
-        return
     mark = unique("large")
 
     def large(exchange, *_):
