@@ -93,6 +93,68 @@ def _(upstream, over):
     check(upstream.connections == 1, f"{upstream.connections} connections")
 
 
+for name, late in [
+    ("a whole answer", lambda wire, stream: wire.headers([STATUS, ("x-late", "1")], stream=stream)),
+    ("a head and content", lambda wire, stream: wire.send(
+        frame(HEADERS, END_HEADERS, stream, wire.encode([STATUS])), frame(DATA, 0, stream, b"late"),
+        frame(DATA, END_STREAM, stream, b"er"))),
+    ("WINDOW_UPDATE and RST_STREAM", lambda wire, stream: wire.send(
+        frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 100)), frame(RST_STREAM, 0, stream, struct.pack(">I", 8)))),
+]:
+    @case(f"{name} for a request that the caller has given up is ignored, and the connection serves on")
+    def _(upstream, over, late=late):
+        def script(wire, number):
+            hello(wire)
+            taken = set()
+            for _ in range(3):
+                record = next_request(wire, taken)
+                asked.release()
+                wire.wait(lambda: record.reset is not None, "RST_STREAM")
+                late(wire, record.id)                       # on its way when RST_STREAM came
+                record.is_answered = True
+                answered.release()
+            serve(wire)
+        asked, answered = threading.Semaphore(0), threading.Semaphore(0)
+        upstream.script = script
+        for _ in range(3):
+            call = upstream.begin(over, "GET", ends=True)
+            check(asked.acquire(timeout=PATIENCE), "the request does not reach the API")
+            call.cancel()
+            check(answered.acquire(timeout=PATIENCE), "no RST_STREAM at the API")
+        fine(upstream.call(over))
+        check(upstream.connections == 1, f"{upstream.connections} connections; {upstream.wires[0].state()}")
+
+
+@case("answers that cross the caller's leaving harm no other stream")
+def _(upstream, over):
+    turns = 100
+
+    def script(wire, number):
+        hello(wire)
+        if number > 1:
+            return serve(wire)
+        taken = set()
+        for _ in range(turns):
+            record = next_request(wire, taken)
+            both.wait(PATIENCE)
+            record.is_answered = True
+            wire.send(frame(HEADERS, END_HEADERS | END_STREAM, record.id, wire.encode([STATUS])))
+        serve(wire)
+    both = threading.Barrier(2)
+    upstream.script = script
+    for _ in range(turns):
+        call = upstream.begin(over, "GET", ends=True)
+        try:
+            both.wait(PATIENCE)
+        except threading.BrokenBarrierError:
+            ends = [wire.goaways for wire in upstream.wires]
+            raise Failure(f"the connection to the API did not last: GOAWAY {ends}") from None
+        call.cancel()
+    fine(upstream.call(over))
+    ends = [wire.state()[:200] for wire in upstream.wires if wire.goaways]
+    check(upstream.connections == 1 and not ends, f"{upstream.connections} connections; {ends}")
+
+
 # MARK: Refusals and GOAWAY (8.7, 6.8)
 
 @case("REFUSED_STREAM is tried again, a POST with its content too")
