@@ -82,8 +82,10 @@ extension EndToEnd {
                 expect(down, pair, "download of \(name)", status: 200)
                 #expect(down.body == content, "\(pair.name): \(name) has \(down.body.count) octets")
 
-                let framings = [[], ["-H", "Content-Length:", "-H", "Transfer-Encoding: chunked"]]
-                for options in pair.caller.version == "1.1" ? framings : [[]] {
+                // curl itself never ends the chunks of an empty file.
+                let hasChunks = pair.caller.version == "1.1" && !content.isEmpty
+                let chunks = ["-H", "Content-Length:", "-H", "Transfer-Encoding: chunked"]
+                for options in hasChunks ? [[], chunks] : [[]] {
                     let up = try await pair.curl.call(
                         "\(pair.base)/files/\(name)", options, upload: content, put: true)
                     expect(up, pair, "upload of \(name)", status: 201)

@@ -46,10 +46,7 @@ class Exchange:
         self.connection = connection     # a number
         self.trailers = []
         self.is_complete = False         # the request has come to its end
-        parts = target.split("?")[0].strip("/").split("/")
-        if parts and parts[0] in origin.prefixes:
-            parts = parts[1:]            # a stand-in for the gateway may not take them off
-        self.words = parts
+        self.words = target.split("?")[0].strip("/").split("/")
 
     def field(self, name):
         values = [v for n, v in self.fields if n == name]
@@ -367,7 +364,6 @@ class Origin:
     def __init__(self, place, port, alpn, handlers=None, settings=None):
         self.place = place
         self.handlers = {**STANDARD, **(handlers or {})}
-        self.prefixes = set(place.values.get("prefixes", ["h1", "h2"]))
         self.settings = settings or {}
         self.requests = []        # every Exchange, in order
         self.complaints = []      # what was wrong with what the gateway sent
