@@ -33,6 +33,9 @@ final class UpstreamConnection {
     var isDirty = false
     /// Has carried an exchange before.
     var wasReused = false
+    /// HTTP/2: exchanges whose upgrade waits for the upstream to say whether it takes extended CONNECT.
+    var waitingForSettings: [Int] = []
+    var hasSettings = false
     /// HTTP/2: takes no new streams; closed when the last one has ended.
     var isRetiring = false
     let openedAt: UInt64

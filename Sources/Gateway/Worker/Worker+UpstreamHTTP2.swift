@@ -119,6 +119,24 @@ extension Worker {
             .upstreamProtocol, untouched: true, replayable: exchange.replay.isReplayable, refused: true)
     }
 
+    /// Whether an upgrade may go out as an extended CONNECT now; if not, it waits for the upstream's SETTINGS, or has
+    /// failed (RFC 8441 3: it must not be sent to a peer that has not allowed it).
+    func mayConnect(_ exchange: Exchange, _ connection: UpstreamConnection) -> Bool {
+        guard exchange.wantsUpgrade, let session = connection.session, !session.peerAllowsConnectProtocol else {
+            return true
+        }
+        guard connection.hasSettings else {
+            connection.waitingForSettings.append(exchange.id)
+            setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
+            return false
+        }
+        exchange.errorReason = "the upstream speaks HTTP/2 and takes no WebSocket over it"
+        perform(
+            exchange,
+            exchange.machine.upstreamLost(.upstreamProtocol, untouched: false, replayable: false, refused: false))
+        return false
+    }
+
     // MARK: Receiving
 
     /// Takes what has come, frame by frame, and reads more.
@@ -215,6 +233,10 @@ extension Worker {
         case .settings:
             connection.runtime.streams.capacityChanged(
                 connection: connection.slot, to: min(session.maxPeerStreams, connection.runtime.settings.maxStreams))
+            connection.hasSettings = true
+            let waiting = connection.waitingForSettings
+            connection.waitingForSettings = []
+            for id in waiting where exchanges[id].upstream === connection { sendRequest(exchanges[id]) }
             serveWaiting(connection.runtime)
         case .goAway:
             retire(connection)
