@@ -11,7 +11,7 @@ extension Worker {
         settings.maxConcurrentStreams = limits.http2Streams
         settings.head = limits.head
         settings.allowsConnectProtocol = true
-        guard let session = HTTP2Session(role: .server, settings: settings) else {
+        guard let session = HTTP2Session(role: .server, settings: settings, windowBudget: windowBudget) else {
             closeCaller(connection)
             return
         }

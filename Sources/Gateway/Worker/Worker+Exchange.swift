@@ -177,8 +177,7 @@ extension Worker {
     /// The next action when the answer is known here; nil while control is asked.
     private func getCredential(_ exchange: Exchange, rejected: UInt64?) -> ExchangeMachine.Action? {
         guard let route = exchange.route, let grant = route.grantName else { return nil }
-        let index = exchange.configuration === configuration ? route.rule.grant : nil
-        let state = index.map { credentials[$0] } ?? credentialsByName[grant] ?? .unknown
+        let state = credentialState(exchange, route, grant)
         switch state {
         case .ready(let credential) where now < credential.expiry && credential.generation != rejected:
             exchange.credential = credential
@@ -199,13 +198,26 @@ extension Worker {
         return nil
     }
 
+    /// The one place where an exchange's grant becomes a credential. A configuration that came since it began may mean
+    /// other tokens by the grant's name: those are not for this exchange's upstream.
+    func credentialState(
+        _ exchange: Exchange, _ route: WorkerConfiguration.Route, _ grant: String
+    ) -> CredentialState {
+        if exchange.configuration === configuration { return route.rule.grant.map { credentials[$0] } ?? .unknown }
+        guard isSameGrant(grant, exchange.configuration) else { return .refused(.unchanged) }
+        return credentialsByName[grant] ?? .unknown
+    }
+
+    func isSameGrant(_ grant: String, _ old: WorkerConfiguration) -> Bool {
+        guard old !== configuration, let source = configuration.grantSources[grant] else { return true }
+        return source == old.grantSources[grant]
+    }
+
     /// The grant was revoked, or has ended, while the exchange waited for its connection.
     private func withdrawal(_ exchange: Exchange) -> CredentialRefusal? {
-        guard exchange.credential != nil, let route = exchange.route, let grant = route.grantName else { return nil }
-        let index = exchange.configuration === configuration ? route.rule.grant : nil
-        guard case .refused(let refusal) = index.map({ credentials[$0] }) ?? credentialsByName[grant] ?? .unknown else {
-            return nil
-        }
+        guard exchange.credential != nil, let route = exchange.route, let grant = route.grantName,
+            case .refused(let refusal) = credentialState(exchange, route, grant), refusal != .unchanged
+        else { return nil }
         return refusal
     }
 

@@ -75,6 +75,8 @@ extension Worker {
         exchange.credentialWait += MonotonicClock.nanoseconds() - exchange.credentialAskedAt
         stopWait(exchange, caller: .credential)
         switch result {
+        case .success where !isSameGrant(exchange.route?.grantName ?? "", exchange.configuration):
+            perform(exchange, exchange.machine.credentialUnavailable(.unchanged))
         case .success(let credential):
             exchange.credential = credential
             perform(exchange, exchange.machine.credentialReady(generation: credential.generation))

@@ -65,7 +65,7 @@ extension Worker {
         var settings = HTTP2Settings()
         settings.maxConcurrentStreams = 0
         settings.head = configuration.limits.head
-        guard let session = HTTP2Session(role: .client, settings: settings) else {
+        guard let session = HTTP2Session(role: .client, settings: settings, windowBudget: windowBudget) else {
             connectFailed(connection, .overloaded)
             return
         }

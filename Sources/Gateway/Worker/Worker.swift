@@ -32,6 +32,8 @@ final class Worker {
     let buffers = BufferPool(blockBytes: Worker.blockBytes, limit: 64)
     /// For plaintext of TLS: one read's worth of records.
     let records = BufferPool(blockBytes: Worker.readBytes + 20 * 1024, limit: 16)
+    /// For streams whose content goes on as fast as it comes.
+    let windowBudget = HTTP2WindowBudget(octets: Worker.grownWindowBytes)
     let tlsOutput = TLSOutputBuffer()
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Worker.readBytes, alignment: 16)
     var pathScratch = ByteBuffer(capacity: 1024)
@@ -81,6 +83,8 @@ final class Worker {
     static let highWater = 32 * 1024
     /// Content of at least this size is written past the buffer.
     static let directWriteBytes = 4 * 1024
+    /// What the windows of all HTTP/2 streams together may grow by.
+    static let grownWindowBytes = 24 * 1024 * 1024
     /// What is gathered of HTTP/2 frames before it is written.
     static let frameBytes = 64 * 1024
     /// Reads of one connection per tick, so that none starves the others.
@@ -182,6 +186,7 @@ final class Worker {
     private func resume(_ exchange: Exchange) {
         exchange.isQueued = false
         guard exchange.caller != nil else { return }
+        if exchange.upstreamStream != nil { feedUpstream(exchange) }
         pumpRequest(exchange)
         guard exchange.caller != nil else { return }
         pumpResponse(exchange)

@@ -10,17 +10,20 @@ final class WorkerConfiguration: Sendable {
     let upstreams: [UpstreamSettings]
     /// Grant names by the index that routes use.
     let grants: [String]
+    /// Where the tokens of each grant come from, by name: under one name another configuration may mean other tokens.
+    let grantSources: [String: String]
     let timeouts: CallerTimeouts
     let limits: CallerLimits
     let names: MetricNames
 
     init(
-        table: RouteTable, upstreams: [UpstreamSettings], grants: [String], timeouts: CallerTimeouts,
-        limits: CallerLimits, names: MetricNames
+        table: RouteTable, upstreams: [UpstreamSettings], grants: [String], grantSources: [String: String] = [:],
+        timeouts: CallerTimeouts, limits: CallerLimits, names: MetricNames
     ) {
         self.table = table
         self.upstreams = upstreams
         self.grants = grants
+        self.grantSources = grantSources
         self.timeouts = timeouts
         self.limits = limits
         self.names = names

@@ -30,6 +30,7 @@ package final class HTTP2Session {
 
     let role: Role
     let settings: HTTP2Settings
+    let windowBudget: HTTP2WindowBudget?
     var raw: OpaquePointer!
     package internal(set) var failure: HTTP2Failure?
 
@@ -98,9 +99,12 @@ package final class HTTP2Session {
     var isEnding = false
 
     /// Frames that open the connection wait in the output from the start. Nil when there is no memory.
-    package init?(role: Role, settings: HTTP2Settings) {
+    ///
+    /// - Parameter windowBudget: of what streams' windows grow; nil: no bound but each stream's own.
+    package init?(role: Role, settings: HTTP2Settings, windowBudget: HTTP2WindowBudget? = nil) {
         self.role = role
         self.settings = settings
+        self.windowBudget = windowBudget
         prefaceLeft = role == .server ? Self.preface.utf8CodeUnitCount : 0
         var offered = tg_nghttp2_settings()
         offered.max_concurrent_streams = settings.maxConcurrentStreams
@@ -116,6 +120,7 @@ package final class HTTP2Session {
     }
 
     deinit {
+        if let windowBudget { for stream in streams { windowBudget.give(back: stream.grownBy) } }
         if let session = unsafe raw { unsafe nghttp2_session_del(session) }
     }
 
@@ -135,6 +140,8 @@ package final class HTTP2Session {
 
     func give(back stream: HTTP2Stream) {
         deactivate(stream)
+        windowBudget?.give(back: stream.grownBy)
+        stream.grownBy = 0
         if reading == stream.index { reading = -1 }
         // A few streams keep what content needs, the others what heads need.
         stream.end(keeping: free.count < 8 ? 32 * 1024 : 2 * 1024)

@@ -320,7 +320,11 @@ extension HTTP2Session {
         guard stream.received > Int(stream.window) else { return }
         stream.received = 0
         guard stream.unconsumed < Int(stream.window) / 4, stream.window < settings.maximumStreamWindow else { return }
-        stream.window = min(stream.window &* 2, settings.maximumStreamWindow)
+        let grown = min(stream.window &* 2, settings.maximumStreamWindow)
+        let octets = Int(grown - stream.window)
+        guard windowBudget?.take(octets) ?? true else { return }
+        stream.grownBy += octets
+        stream.window = grown
         check(unsafe nghttp2_session_set_local_window_size(raw, 0, stream.id, stream.window))
     }
 

@@ -106,12 +106,14 @@ def _(over, upstream):
     check(made.trailers == [("x-check", "abc"), ("x-other", "def")], f"{made.trailers}")
 
 
-@case("informational answers arrive", ALL)
+@case("informational answers arrive, but not those of an attempt that may be repeated with another token", ALL)
 def _(over, upstream):
-    made = calls.call(place, over, f"/{upstream}/interim/103/103/102")
+    made = calls.call(place, over, f"/open-{upstream}/interim/103/103/102")
     check(calls.expect(made) == b"final", f"{made.content!r}")
     check([s for s, _ in made.informational] == [103, 103, 102], f"{made.informational}")
     check(dict(made.informational[0][1]).get("x-interim") == "103", f"{made.informational}")
+    made = calls.call(place, over, f"/{upstream}/interim/103/103/102")
+    check(calls.expect(made) == b"final" and not made.informational, f"{made.informational}")
 
 
 @case("100-continue: content is asked for before it is sent")
