@@ -75,6 +75,18 @@ package struct NumberQueue: Sendable {
         return all
     }
 
+    /// All, the first first.
+    package var numbers: [Int] {
+        var all: [Int] = []
+        all.reserveCapacity(count)
+        var index = firstNode
+        while index >= 0 {
+            all.append(nodes[Int(index)].number)
+            index = nodes[Int(index)].next
+        }
+        return all
+    }
+
     // MARK: Nodes
 
     private func node(of number: Int) -> Int32? {

@@ -58,7 +58,8 @@ struct RouteIndex: Sendable {
     ///   - rules: those that the index was made of.
     ///   - host: without port, in any case.
     func find(
-        _ path: UnsafeRawBufferPointer, host: UnsafeRawBufferPointer, method: UnsafeRawBufferPointer, in rules: [RouteRule]
+        _ path: UnsafeRawBufferPointer, host: UnsafeRawBufferPointer, method: UnsafeRawBufferPointer,
+        in rules: [RouteRule]
     ) -> Int? {
         if !hosts.isEmpty, let group = group(of: host), let found = find(path, group, method, rules) { return found }
         return find(path, 0, method, rules)
