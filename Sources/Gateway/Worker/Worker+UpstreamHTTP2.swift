@@ -50,7 +50,7 @@ extension Worker {
     private func attachStream(_ exchange: Exchange, _ connection: UpstreamConnection) {
         exchange.upstream = connection
         exchange.leasesStream = true
-        connection.streamCount += 1
+        connection.streams.append(exchange.id)
         connection.wasReused = true
         if connection.streamCount == 1 {
             counters.upstreamConnectionsChanged(
@@ -356,12 +356,12 @@ extension Worker {
         stream.owner = -1
         discard(&stream.inbound)
         connection.session?.release(stream)
-        streamReleased(connection)
+        streamReleased(exchange, connection)
     }
 
     /// An attempt of the connection has ended, or could not begin.
-    func streamReleased(_ connection: UpstreamConnection) {
-        connection.streamCount -= 1
+    func streamReleased(_ exchange: Exchange, _ connection: UpstreamConnection) {
+        connection.streams.remove(exchange.id)
         guard connection.state != .closed else { return }
         if connection.streamCount == 0 {
             counters.upstreamConnectionsChanged(
@@ -397,8 +397,9 @@ extension Worker {
         guard connection.state == .multiplexed else { return }
         retire(connection)
         connection.state = .closing
-        for index in exchanges.indices where exchanges[index].upstream === connection {
-            let exchange = exchanges[index]
+        for id in connection.streams.numbers {
+            let exchange = exchanges[id]
+            guard exchange.upstream === connection else { continue }
             exchange.errorReason = reason
             perform(
                 exchange,
