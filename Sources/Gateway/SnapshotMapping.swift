@@ -28,7 +28,8 @@ extension WorkerConfiguration {
                     upstream, clientIdentity: clientIdentities[upstream.name],
                     metricIndex: extended.upstreamIndex(of: upstream.name) ?? 0)
             },
-            grants: grants, grantSources: snapshot.grantSources, timeouts: CallerTimeouts(snapshot.timeouts), limits: CallerLimits(snapshot.limits),
+            grants: grants, grantSources: snapshot.grantSources, timeouts: CallerTimeouts(snapshot.timeouts),
+            limits: CallerLimits(snapshot.limits),
             names: extended)
     }
 }

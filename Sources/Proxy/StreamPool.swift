@@ -45,8 +45,7 @@ package struct StreamPool: Sendable {
     package var limits: Limits
     private var connections: [Connection] = []
     private var opening = 0
-    private var waiting: [Int] = []
-    private var waitingHead = 0
+    private var waiting = NumberQueue()
     /// What a connection to this upstream is likely to take, to judge how many are needed for those that wait.
     private var likelyCapacity: Int
     /// ``drainAll()`` was called: whoever still leases is served, and connections that become idle are to be closed.
@@ -64,7 +63,7 @@ package struct StreamPool: Sendable {
     package var openCount: Int { connections.count + opening }
     /// Streams on connections that are open; those of openers are not among them.
     package var activeStreams: Int { connections.reduce(0) { $0 + $1.streams } }
-    package var waitingCount: Int { waiting.count - waitingHead }
+    package var waitingCount: Int { waiting.count }
     /// Neither connections nor anybody who waits.
     package var isEmpty: Bool { openCount == 0 && waitingCount == 0 }
     /// A connection is open that takes new streams, though perhaps not at the moment.
@@ -180,36 +179,17 @@ package struct StreamPool: Sendable {
     /// now; lease for it again. To be called until it returns nil after whatever makes room: a stream or a connection
     /// that ended, one that opened or could not be opened, a higher capacity.
     package mutating func nextWaiting() -> Int? {
-        guard waitingHead < waiting.count, fullestWithRoom() != nil || wouldOpen(before: waitingCount - 1) else {
-            return nil
-        }
-        let exchange = waiting[waitingHead]
-        waitingHead += 1
-        dropServed()
-        return exchange
+        guard !waiting.isEmpty, fullestWithRoom() != nil || wouldOpen(before: waitingCount - 1) else { return nil }
+        return waiting.popFirst()
     }
 
     /// An exchange does not wait any more.
     package mutating func stopWaiting(_ exchange: Int) {
-        guard let index = waiting[waitingHead...].firstIndex(of: exchange) else { return }
-        waiting.remove(at: index)
-        dropServed()
+        waiting.remove(exchange)
     }
 
     /// Takes all that wait, the longest first: the connection could not be made, or the upstream speaks HTTP/1.
     package mutating func takeWaiting() -> [Int] {
-        defer {
-            waiting.removeAll(keepingCapacity: true)
-            waitingHead = 0
-        }
-        return Array(waiting[waitingHead...])
-    }
-
-    /// Removes the entries before the head once they are as many as those behind it: a queue that never becomes empty
-    /// must not grow, and moving all entries for each one would cost too much.
-    private mutating func dropServed() {
-        guard waitingHead > 0, waitingHead * 2 >= waiting.count else { return }
-        waiting.removeSubrange(..<waitingHead)
-        waitingHead = 0
+        waiting.removeAll()
     }
 }

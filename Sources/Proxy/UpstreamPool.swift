@@ -27,9 +27,9 @@ package struct UpstreamPool: Sendable {
     }
 
     package var limits: Limits
-    private var idle: [Int] = []
-    private var waiting: [Int] = []
-    private var waitingHead = 0
+    /// The one that was used last is the last.
+    private var idle = NumberQueue()
+    private var waiting = NumberQueue()
     /// Connections that are open or being opened, idle ones included.
     package private(set) var openCount = 0
 
@@ -38,7 +38,7 @@ package struct UpstreamPool: Sendable {
     }
 
     package var idleCount: Int { idle.count }
-    package var waitingCount: Int { waiting.count - waitingHead }
+    package var waitingCount: Int { waiting.count }
 
     /// - Parameter newConnection: do not take an idle one as long as another may be opened. At the limit an idle one is
     ///   better than to wait beside it: nothing would end that wait.
@@ -74,36 +74,22 @@ package struct UpstreamPool: Sendable {
     /// A connection is gone, or could not be made.
     package mutating func connectionClosed(_ connection: Int) {
         openCount -= 1
-        if let index = idle.lastIndex(of: connection) { idle.remove(at: index) }
+        idle.remove(connection)
     }
 
     /// The exchange that has waited longest, if there is something for it now; lease for it again.
     package mutating func nextWaiting() -> Int? {
-        guard waitingHead < waiting.count, !idle.isEmpty || openCount < limits.connections else { return nil }
-        let exchange = waiting[waitingHead]
-        waitingHead += 1
-        dropServed()
-        return exchange
+        guard !waiting.isEmpty, !idle.isEmpty || openCount < limits.connections else { return nil }
+        return waiting.popFirst()
     }
 
     /// An exchange does not wait any more.
     package mutating func stopWaiting(_ exchange: Int) {
-        guard let index = waiting[waitingHead...].firstIndex(of: exchange) else { return }
-        waiting.remove(at: index)
-        dropServed()
-    }
-
-    /// Removes the entries before the head once they are as many as those behind it: a queue that never becomes empty
-    /// must not grow, and moving all entries for each one would cost too much.
-    private mutating func dropServed() {
-        guard waitingHead > 0, waitingHead * 2 >= waiting.count else { return }
-        waiting.removeSubrange(..<waitingHead)
-        waitingHead = 0
+        waiting.remove(exchange)
     }
 
     /// Takes all idle connections out; the driver closes them.
     package mutating func takeIdle() -> [Int] {
-        defer { idle.removeAll() }
-        return idle
+        idle.removeAll()
     }
 }

@@ -31,8 +31,9 @@ final class CallerConnection {
     /// HTTP/1 only: over HTTP/2 each stream has its own.
     var exchange: Exchange?
     var session: HTTP2Session?
-    /// Exchanges on streams of `session`.
-    var streamCount = 0
+    /// The ids of the exchanges on streams of `session`.
+    var streams = NumberQueue()
+    var streamCount: Int { streams.count }
     var mode: Mode = .reading
     /// No request has come yet: what comes may be the preface of HTTP/2.
     var isFresh = true

@@ -132,9 +132,8 @@ extension Worker {
 
     /// Gives up all exchanges of a connection that is going.
     func abandonStreams(_ connection: CallerConnection) {
-        guard connection.streamCount > 0 else { return }
-        for index in exchanges.indices where exchanges[index].caller === connection {
-            perform(exchanges[index], exchanges[index].machine.callerLeft())
+        for id in connection.streams.numbers where exchanges[id].caller === connection {
+            perform(exchanges[id], exchanges[id].machine.callerLeft())
         }
     }
 
@@ -146,7 +145,7 @@ extension Worker {
         let exchange = begin(connection)
         exchange.callerStream = stream
         stream.owner = exchange.id
-        connection.streamCount += 1
+        connection.streams.append(exchange.id)
         setWait(connection, .nothing)
         swap(&exchange.request, &stream.head)
         exchange.trailers.reset()
@@ -208,7 +207,7 @@ extension Worker {
         stream.owner = -1
         discard(&stream.inbound)
         caller.session?.release(stream)
-        caller.streamCount -= 1
+        caller.streams.remove(exchange.id)
         guard caller.mode == .multiplexed else { return }
         touch(caller)
         if caller.streamCount == 0 {

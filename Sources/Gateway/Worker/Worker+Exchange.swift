@@ -303,7 +303,7 @@ extension Worker {
     func finish(_ exchange: Exchange) {
         stopWaitingForCredential(exchange)
         if let runtime = exchange.runtime { stopWaitingForConnection(exchange, runtime) }
-        exchange.runtime?.waitingForAddress.removeAll { $0 == exchange.id }
+        exchange.runtime?.waitingForAddress.remove(exchange.id)
         let route = exchange.route?.metricIndex ?? MetricNames.unrouted
         let duration = MonotonicClock.nanoseconds() &- exchange.startedAt
         counters.requestEnded(route: route, status: Int(exchange.status), nanoseconds: duration)

@@ -6,7 +6,7 @@ import Reactor
 extension Worker {
     /// Writes the head, and what is there of the content, to the attempt's connection.
     func sendRequest(_ exchange: Exchange) {
-        guard let connection = exchange.upstream else { return }
+        guard let connection = exchange.upstream, mayConnect(exchange, connection) else { return }
         exchange.attempts += 1
         exchange.requestSent = false
         exchange.stage = .head

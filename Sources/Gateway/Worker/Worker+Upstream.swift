@@ -169,9 +169,7 @@ extension Worker {
         case .failure(let error):
             note(runtime, "the upstream's name did not resolve", "\(error)")
         }
-        let waiting = runtime.waitingForAddress
-        runtime.waitingForAddress.removeAll()
-        for id in waiting {
+        for id in runtime.waitingForAddress.removeAll() {
             let exchange = exchanges[id]
             guard exchange.machine.phase == .waitingForConnection, exchange.runtime === runtime else { continue }
             stopWait(exchange, caller: .connection)
@@ -321,7 +319,7 @@ extension Worker {
     private func speaksHTTP1(_ connection: UpstreamConnection) {
         let runtime = connection.runtime
         guard runtime.settings.protocolChoice == .automatic else {
-            note(runtime, "TLS to the upstream failed", "it does not speak HTTP/2, and `protocol` asks for nothing else")
+            note(runtime, "TLS to the upstream failed", "it does not speak HTTP/2, as `protocol` demands")
             connectFailed(connection, .upstreamTLS)
             return
         }
@@ -472,7 +470,7 @@ extension Worker {
         if connection.session != nil {
             // Its stream could not be opened.
             exchange.leasesStream = false
-            streamReleased(connection)
+            streamReleased(exchange, connection)
             return
         }
         connection.exchange = nil
@@ -485,8 +483,7 @@ extension Worker {
     private func giveWaitUp(_ exchange: Exchange) {
         guard let runtime = exchange.runtime else { return }
         stopWaitingForConnection(exchange, runtime)
-        if let index = runtime.waitingForAddress.firstIndex(of: exchange.id) {
-            runtime.waitingForAddress.remove(at: index)
+        if runtime.waitingForAddress.remove(exchange.id) {
             if exchange.leasesStream { runtime.streams.openFailed() } else { runtime.pool.connectionClosed(-1) }
             serveWaiting(runtime)
         }

@@ -50,7 +50,7 @@ extension Worker {
     private func attachStream(_ exchange: Exchange, _ connection: UpstreamConnection) {
         exchange.upstream = connection
         exchange.leasesStream = true
-        connection.streamCount += 1
+        connection.streams.append(exchange.id)
         connection.wasReused = true
         if connection.streamCount == 1 {
             counters.upstreamConnectionsChanged(
@@ -73,7 +73,8 @@ extension Worker {
         connection.exchange = nil
         connection.session = session
         connection.state = .multiplexed
-        runtime.streams.opened(connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
+        runtime.streams.opened(
+            connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
         counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
         setWait(connection, .idle, after: runtime.settings.idleTimeout)
         touch(connection)
@@ -117,6 +118,24 @@ extension Worker {
         exchange.errorReason = "the upstream refused the stream"
         return exchange.machine.upstreamLost(
             .upstreamProtocol, untouched: true, replayable: exchange.replay.isReplayable, refused: true)
+    }
+
+    /// Whether an upgrade may go out as an extended CONNECT now; if not, it waits for the upstream's SETTINGS, or has
+    /// failed (RFC 8441 3: it must not be sent to a peer that has not allowed it).
+    func mayConnect(_ exchange: Exchange, _ connection: UpstreamConnection) -> Bool {
+        guard exchange.wantsUpgrade, let session = connection.session, !session.peerAllowsConnectProtocol else {
+            return true
+        }
+        guard connection.hasSettings else {
+            connection.waitingForSettings.append(exchange.id)
+            setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
+            return false
+        }
+        exchange.errorReason = "the upstream speaks HTTP/2 and takes no WebSocket over it"
+        perform(
+            exchange,
+            exchange.machine.upstreamLost(.upstreamProtocol, untouched: false, replayable: false, refused: false))
+        return false
     }
 
     // MARK: Receiving
@@ -215,6 +234,10 @@ extension Worker {
         case .settings:
             connection.runtime.streams.capacityChanged(
                 connection: connection.slot, to: min(session.maxPeerStreams, connection.runtime.settings.maxStreams))
+            connection.hasSettings = true
+            let waiting = connection.waitingForSettings
+            connection.waitingForSettings = []
+            for id in waiting where exchanges[id].upstream === connection { sendRequest(exchanges[id]) }
             serveWaiting(connection.runtime)
         case .goAway:
             retire(connection)
@@ -272,8 +295,10 @@ extension Worker {
         _ exchange: Exchange, _ stream: HTTP2Stream, code: UInt32, isRefused: Bool, isLocal: Bool
     ) {
         if exchange.stage == .tunnel {
-            perform(exchange, exchange.machine.upstreamLost(
-                .upstreamProtocol, untouched: false, replayable: false, refused: false))
+            perform(
+                exchange,
+                exchange.machine.upstreamLost(
+                    .upstreamProtocol, untouched: false, replayable: false, refused: false))
             return
         }
         exchange.errorReason =
@@ -334,12 +359,12 @@ extension Worker {
         stream.owner = -1
         discard(&stream.inbound)
         connection.session?.release(stream)
-        streamReleased(connection)
+        streamReleased(exchange, connection)
     }
 
     /// An attempt of the connection has ended, or could not begin.
-    func streamReleased(_ connection: UpstreamConnection) {
-        connection.streamCount -= 1
+    func streamReleased(_ exchange: Exchange, _ connection: UpstreamConnection) {
+        connection.streams.remove(exchange.id)
         guard connection.state != .closed else { return }
         if connection.streamCount == 0 {
             counters.upstreamConnectionsChanged(
@@ -375,8 +400,9 @@ extension Worker {
         guard connection.state == .multiplexed else { return }
         retire(connection)
         connection.state = .closing
-        for index in exchanges.indices where exchanges[index].upstream === connection {
-            let exchange = exchanges[index]
+        for id in connection.streams.numbers {
+            let exchange = exchanges[id]
+            guard exchange.upstream === connection else { continue }
             exchange.errorReason = reason
             perform(
                 exchange,

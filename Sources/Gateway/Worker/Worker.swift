@@ -42,6 +42,7 @@ final class Worker {
     /// When the wheel will next look at the slot.
     var slotTimers: [UInt64] = []
     var freeSlots: [Int] = []
+    var listenerSlots: [Int] = []
     var exchanges: [Exchange] = []
     var freeExchanges: [Int] = []
     var runtimes: [UpstreamRuntime] = []
@@ -118,6 +119,7 @@ final class Worker {
     func listen(_ descriptor: Descriptor, shared: Bool, settings: ListenerSettings = .plain) throws {
         let listener = try Listener(descriptor: descriptor, isShared: shared, settings: settings)
         let slot = allocateSlot(.listener(listener))
+        listenerSlots.append(slot)
         try poller.addListener(descriptor, token: token(slot), shared: shared)
     }
 

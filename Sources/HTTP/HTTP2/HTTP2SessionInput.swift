@@ -100,6 +100,8 @@ extension HTTP2Session {
     /// Judges DATA or HEADERS on a stream that is not open (RFC 9113 5.1).
     private func judgeClosed() -> Bool {
         guard frameStream & 1 == 1, !isEnding else { return true }
+        // Released, and what resets it has not left yet.
+        if unsafe nghttp2_session_find_stream(raw, frameStream) != nil { return true }
         if role == .server {
             let isNew = frameStream > highestStream
             if isNew {
