@@ -107,7 +107,8 @@ class PlainExchange(Exchange):
         self._write(plain.head_octets(f"HTTP/1.1 {status} Fine", fields))
 
     def send(self, content):
-        self._write(plain.chunk(content) if self.is_chunked else content)
+        if content:                 # an empty chunk would be the last
+            self._write(plain.chunk(content) if self.is_chunked else content)
 
     def finish(self, trailers=None):
         if self.is_chunked:
