@@ -66,6 +66,8 @@ package struct StreamPool: Sendable {
     package var waitingCount: Int { waiting.count }
     /// Neither connections nor anybody who waits.
     package var isEmpty: Bool { openCount == 0 && waitingCount == 0 }
+    /// A connection is being opened.
+    package var isOpening: Bool { opening > 0 }
     /// A connection is open that takes new streams, though perhaps not at the moment.
     package var hasReady: Bool { connections.contains { !$0.isDraining } }
 

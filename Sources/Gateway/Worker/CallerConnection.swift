@@ -34,6 +34,8 @@ final class CallerConnection {
     /// The ids of the exchanges on streams of `session`.
     var streams = NumberQueue()
     var streamCount: Int { streams.count }
+    /// Until when the session knows of time; monotonic milliseconds.
+    var sessionTime: UInt64 = 0
     var mode: Mode = .reading
     /// No request has come yet: what comes may be the preface of HTTP/2.
     var isFresh = true
@@ -48,6 +50,8 @@ final class CallerConnection {
 
     enum Wait: UInt8 {
         case handshake, head, keepAlive, lingering, nothing
+        /// HTTP/2: idle, but not for long; memory is given back first.
+        case rest
     }
 
     init(descriptor: Descriptor, slot: Int, peer: SocketAddress, listener: Listener, engine: TLSEngine?) {

@@ -30,6 +30,10 @@ final class UpstreamConnection {
     /// The ids of the exchanges on streams of `session`.
     var streams = NumberQueue()
     var streamCount: Int { streams.count }
+    /// Until when the session knows of time; monotonic milliseconds.
+    var sessionTime: UInt64 = 0
+    /// Streams that their attempts have let go of and that the session has not closed: their places are still taken.
+    var lateStreams = 0
     var state: State = .connecting
     var isDirty = false
     /// Has carried an exchange before.

@@ -20,13 +20,15 @@ extension Worker {
         counters.sessionOpened()
         setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
         touch(connection)
+        if isDraining { drainSession(connection) }
         readSession(connection)
     }
 
     /// Takes what has come, frame by frame, and reads more.
     func readSession(_ connection: CallerConnection) {
         for _ in 0..<Self.readsPerTick {
-            guard takeFrames(connection) else { return }
+            // Answers without content pass every window: whoever does not read them is not asked what else he wants.
+            guard connection.wire.backlog < Self.unreadBytes, takeFrames(connection) else { return }
             switch fill(&connection.wire) {
             case .bytes:
                 continue
@@ -49,7 +51,10 @@ extension Worker {
     /// False when the connection takes no more input.
     private func takeFrames(_ connection: CallerConnection) -> Bool {
         guard let session = connection.session else { return false }
-        while connection.mode == .multiplexed, !connection.wire.inbound.isEmpty {
+        tellTime(session, &connection.sessionTime)
+        while connection.mode == .multiplexed, !connection.wire.inbound.isEmpty,
+            connection.wire.backlog < Self.unreadBytes
+        {
             let input = connection.wire.inbound.readable
             let step = session.step(input)
             guard step.consumed > 0 else { break }
@@ -69,6 +74,16 @@ extension Worker {
             return false
         }
         return connection.mode == .multiplexed
+    }
+
+    /// What a peer does without use is forgiven as time passes: one that only asks now and then whether we live, for
+    /// days, does no harm.
+    func tellTime(_ session: HTTP2Session, _ told: inout UInt64) {
+        if told == 0 { told = now }
+        let seconds = (now &- told) / 1000
+        guard seconds > 0 else { return }
+        told += seconds * 1000
+        session.timePassed(seconds: Int(min(seconds, 3600)))
     }
 
     private func receive(
@@ -167,7 +182,7 @@ extension Worker {
     ) {
         if !content.isEmpty {
             stopWait(exchange, caller: .body)
-            if stream.inbound.isEmpty, canTake(exchange) {
+            if stream.inbound.isEmpty, !exchange.requestEnded, canTake(exchange) {
                 takeFromCaller(exchange, content)
                 guard exchange.callerStream === stream else { return }
                 session.consume(content.count, on: stream)
@@ -211,7 +226,7 @@ extension Worker {
         guard caller.mode == .multiplexed else { return }
         touch(caller)
         if caller.streamCount == 0 {
-            setWait(caller, .keepAlive, after: isDraining ? 1000 : configuration.timeouts.keepAlive)
+            if isDraining { setWait(caller, .keepAlive, after: 1000) } else { setWait(caller, .rest, after: 1000) }
         }
     }
 
@@ -267,6 +282,7 @@ extension Worker {
         case .closing:
             if connection.lingerAfterFlush { lingerAfterSession(connection) } else { closeCaller(connection) }
         case .multiplexed:
+            if !connection.wire.inbound.isEmpty || connection.wire.canRead { readyAgain.append(connection.slot) }
             if session.isFinished, connection.streamCount == 0, !unsent { closeCaller(connection) }
         case .handshaking, .reading, .exchange, .lingering, .closed:
             break
@@ -291,9 +307,21 @@ extension Worker {
         if connection.streamCount == 0 { setWait(connection, .keepAlive, after: 1000) }
     }
 
+    /// Nothing has been asked for a moment: memory goes back.
+    func sessionRests(_ connection: CallerConnection) {
+        connection.session?.trim()
+        setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+    }
+
     /// Nothing has been asked for long enough.
     func endIdleSession(_ connection: CallerConnection) {
-        connection.session?.end(code: HTTP2Code.noError)
-        closeAfterFlush(connection, linger: false)
+        guard let session = connection.session else { return }
+        session.end(code: HTTP2Code.noError)
+        guard session.openStreams <= connection.streamCount else {
+            // Answers are still on their way: as long as the caller takes something of them, it has time.
+            touch(connection)
+            return
+        }
+        closeAfterFlush(connection, linger: true)
     }
 }

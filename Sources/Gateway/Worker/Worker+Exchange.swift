@@ -33,6 +33,7 @@ extension Worker {
         exchange.configuration = configuration
         exchange.caller = connection
         exchange.startedAt = nowNanoseconds
+        if !exchange.trailers.fields.isEmpty { exchange.trailers.reset() }
         requestSerial &+= 1
         exchange.requestID = requestSerial
         activeExchanges += 1

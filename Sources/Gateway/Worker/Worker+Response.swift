@@ -42,7 +42,11 @@ extension Worker {
         switch exchange.stage {
         case .body:
             setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
-        case .none, .head, .tunnel, .complete:
+        case .tunnel:
+            if exchange.requestEnded {
+                setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
+            }
+        case .none, .head, .complete:
             break
         }
     }

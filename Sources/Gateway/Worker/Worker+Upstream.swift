@@ -105,7 +105,7 @@ extension Worker {
             runtime.pool.connectionClosed(-1)
         case .stream:
             runtime.streams.openFailed()
-            guard !runtime.streams.hasReady else { break }
+            guard !runtime.streams.hasReady, !runtime.streams.isOpening else { break }
             for id in runtime.streams.takeWaiting() {
                 let waiting = exchanges[id]
                 waiting.isWaitingForConnection = false
@@ -233,11 +233,15 @@ extension Worker {
             if let action = connect(exchange, runtime) { perform(exchange, action) }
             return
         }
-        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
-        if let exchange {
-            exchange.leasesStream = false
-            perform(exchange, exchange.machine.connectionFailed(error))
+        guard let exchange else {
+            // Its opener has left: who waits may try for itself, from the first address on.
+            runtime.streams.openFailed()
+            serveWaiting(runtime)
+            return
         }
+        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
+        exchange.leasesStream = false
+        perform(exchange, exchange.machine.connectionFailed(error))
         leaseEnded(runtime, connection.purpose, error)
     }
 

@@ -84,7 +84,9 @@ extension Worker {
         } else {
             streamLeft(connection)
         }
-        if connection.state == .multiplexed, connection.wire.canRead || !connection.wire.inbound.isEmpty {
+        if connection.state == .multiplexed,
+            connection.wire.canRead || connection.wire.inputEnded || !connection.wire.inbound.isEmpty
+        {
             readyAgain.append(connection.slot)
         }
         serveWaiting(runtime)
@@ -96,10 +98,16 @@ extension Worker {
     func writeHTTP2Head(_ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool) -> Bool {
         guard let route = exchange.route, let caller = exchange.caller, let session = connection.session,
             session.canRequest
-        else { return false }
+        else {
+            // Numbers that are used up do not come back.
+            if connection.session?.isSpent == true { retire(connection) }
+            return false
+        }
         exchange.responseTrailers.reset()
         connection.wire.outbound.acquire(from: buffers)
-        let ends = exchange.requestEnded && exchange.replay.received == 0 && !exchange.wantsUpgrade && !asks
+        let ends =
+            exchange.requestEnded && exchange.replay.received == 0 && !exchange.wantsUpgrade && !asks
+            && exchange.trailers.fields.isEmpty
         let method = exchange.wantsUpgrade ? Method.connect : exchange.request.method
         let stream = session.request(method: method, ends: ends, into: &connection.wire.outbound) { encoder, out in
             RequestTransform.writeHTTP2(
@@ -166,6 +174,7 @@ extension Worker {
     /// False when the connection is gone.
     private func takeFrames(_ connection: UpstreamConnection) -> Bool {
         guard let session = connection.session else { return false }
+        tellTime(session, &connection.sessionTime)
         while connection.state == .multiplexed, !connection.wire.inbound.isEmpty {
             let input = connection.wire.inbound.readable
             let step = session.step(input)
@@ -175,6 +184,7 @@ extension Worker {
             connection.wire.inbound.consume(step.consumed)
         }
         guard takeResets(connection, session) else { return false }
+        endLateStreams(connection, session)
         release(&connection.wire.inbound)
         if session.hasOutput { touch(connection) }
         if let failure = session.failure {
@@ -237,10 +247,18 @@ extension Worker {
             connection.hasSettings = true
             let waiting = connection.waitingForSettings
             connection.waitingForSettings = []
-            for id in waiting where exchanges[id].upstream === connection { sendRequest(exchanges[id]) }
+            for id in waiting {
+                // Whoever has left since, or is another exchange by now, does not wait here.
+                let exchange = exchanges[id]
+                guard exchange.upstream === connection, exchange.wantsUpgrade, exchange.upstreamStream == nil,
+                    exchange.machine.phase == .sending
+                else { continue }
+                sendRequest(exchange)
+            }
             serveWaiting(connection.runtime)
         case .goAway:
             retire(connection)
+            serveWaiting(connection.runtime)
         case .pong:
             if connection.streamCount > 0 { watchSilence(connection) }
         case .none:
@@ -286,7 +304,7 @@ extension Worker {
         release(&stream.inbound)
         if stream.isPeerDone {
             if exchange.stage == .tunnel { tunnelEnded(exchange) } else { responseEnded(exchange) }
-        } else if exchange.stage == .body, exchange.upstreamWait != .callerRoom {
+        } else if exchange.stage == .body || exchange.requestEnded, exchange.upstreamWait != .callerRoom {
             setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
         }
     }
@@ -332,6 +350,8 @@ extension Worker {
             }
             guard connection.wire.backlog == 0, session.hasOutput else { break }
         }
+        endLateStreams(connection, session)
+        guard connection.state == .multiplexed else { return }
         guard connection.wire.backlog == 0 else {
             if connection.wire.writeDeadline == .max {
                 connection.wire.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
@@ -358,25 +378,40 @@ extension Worker {
         exchange.leasesStream = false
         stream.owner = -1
         discard(&stream.inbound)
+        // What resets it has to leave first: until then its place is not free.
+        let isLate = !stream.isClosed && connection.state == .multiplexed
         connection.session?.release(stream)
-        streamReleased(exchange, connection)
+        if isLate { connection.lateStreams += 1 }
+        streamReleased(exchange, connection, endsPlace: !isLate)
+    }
+
+    /// Gives the places of streams back that the session has closed since.
+    func endLateStreams(_ connection: UpstreamConnection, _ session: HTTP2Session) {
+        guard connection.lateStreams > 0 else { return }
+        let still = max(0, session.openStreams - connection.streamCount)
+        guard still < connection.lateStreams else { return }
+        for _ in still..<connection.lateStreams {
+            _ = connection.runtime.streams.streamEnded(connection: connection.slot)
+        }
+        connection.lateStreams = still
+        serveWaiting(connection.runtime)
     }
 
     /// An attempt of the connection has ended, or could not begin.
-    func streamReleased(_ exchange: Exchange, _ connection: UpstreamConnection) {
+    func streamReleased(_ exchange: Exchange, _ connection: UpstreamConnection, endsPlace: Bool = true) {
         connection.streams.remove(exchange.id)
         guard connection.state != .closed else { return }
         if connection.streamCount == 0 {
             counters.upstreamConnectionsChanged(
                 upstream: connection.runtime.settings.metricIndex, active: -1, idle: 1)
         }
-        streamLeft(connection)
+        streamLeft(connection, endsPlace: endsPlace)
     }
 
-    private func streamLeft(_ connection: UpstreamConnection) {
+    private func streamLeft(_ connection: UpstreamConnection, endsPlace: Bool = true) {
         guard connection.state == .multiplexed else { return }
         let runtime = connection.runtime
-        _ = runtime.streams.streamEnded(connection: connection.slot)
+        if endsPlace { _ = runtime.streams.streamEnded(connection: connection.slot) }
         touch(connection)
         if connection.streamCount == 0 {
             if runtime.isRetired || isDraining { retire(connection) }

@@ -84,6 +84,8 @@ final class Worker {
     static let highWater = 32 * 1024
     /// Content of at least this size is written past the buffer.
     static let directWriteBytes = 4 * 1024
+    /// Above this much unwritten data an HTTP/2 caller's frames are not read.
+    static let unreadBytes = 256 * 1024
     /// What the windows of all HTTP/2 streams together may grow by.
     static let grownWindowBytes = 24 * 1024 * 1024
     /// What is gathered of HTTP/2 frames before it is written.

@@ -215,6 +215,9 @@ package final class HTTP2Session {
         return unsafe nghttp2_session_check_request_allowed(raw) != 0
     }
 
+    /// No number for another stream is left (clients; RFC 9113 5.1.1).
+    package var isSpent: Bool { unsafe nghttp2_session_get_next_stream_id(raw) > UInt32(Int32.max) }
+
     /// How many streams the peer allows at a time, of those whose numbers are left.
     package var maxPeerStreams: Int {
         let next = unsafe Int(nghttp2_session_get_next_stream_id(raw))

@@ -188,7 +188,7 @@ extension HTTP2Session {
             roomy.append(index)
         }
         // What a peer that reads this may answer with: WINDOW_UPDATE frames.
-        if count >= 1024 { budget.earn(4) } else if count >= 32 { budget.earn(2) }
+        budget.earn(count >= 1024 ? 4 : 2)
         return out.count >= limit
     }
 }
