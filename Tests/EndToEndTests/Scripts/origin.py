@@ -186,12 +186,7 @@ class FramedExchange(Exchange):
                     raise Gone("reset")
                 self.server.changed.wait(1)
             piece, cost = self.content.pop(0)
-            if not self.is_gone and not self.server.is_closed:
-                try:
-                    self.server.session.acknowledge_received_data(cost, self.stream)
-                except h2.exceptions.ProtocolError:
-                    pass
-                self.server.flush()
+            self.server.taken(self.stream, cost)
             return piece
 
     def _do(self, action):
@@ -266,6 +261,15 @@ class FramedServer:
         except OSError:
             pass
 
+    def taken(self, stream, cost):
+        """With the lock held: gives windows back, the connection's also for streams that are gone."""
+        if cost and not self.is_closed:
+            try:
+                self.session.acknowledge_received_data(cost, stream)
+            except h2.exceptions.ProtocolError:
+                pass
+            self.flush()
+
     def serve(self):
         self.connection.setblocking(False)
         self.bell.setblocking(False)
@@ -334,10 +338,11 @@ class FramedServer:
             exchange = FramedExchange(self, event.stream_id, [(n, v) for n, v in event.headers])
             self.exchanges[event.stream_id] = exchange
             start(self._run, exchange)
-        elif isinstance(event, h2.events.DataReceived) and exchange:
-            exchange.content.append((event.data, event.flow_controlled_length))
-            if not event.data:
-                exchange.content.pop()
+        elif isinstance(event, h2.events.DataReceived):
+            if exchange and event.data:
+                exchange.content.append((event.data, event.flow_controlled_length))
+            else:
+                self.taken(event.stream_id, event.flow_controlled_length)
         elif isinstance(event, h2.events.TrailersReceived) and exchange:
             exchange.trailers = [(n, v) for n, v in event.headers]
         elif isinstance(event, h2.events.StreamEnded) and exchange:
@@ -357,6 +362,8 @@ class FramedServer:
         finally:
             with self.changed:
                 self.exchanges.pop(exchange.stream, None)
+                for _, cost in exchange.content:
+                    self.taken(exchange.stream, cost)
 
 
 class Origin:
