@@ -27,8 +27,11 @@ package struct UpstreamPool: Sendable {
     }
 
     package var limits: Limits
-    /// The one that was used last is the last.
-    private var idle = NumberQueue()
+    /// The idle connection that was used last, -1: none. Most exchanges take this one and give it back: not to touch the
+    /// others' memory matters where there are many pools.
+    private var newest = -1
+    /// The other idle ones; of them, the one that was used last is the last.
+    private var older = NumberQueue()
     private var waiting = NumberQueue()
     /// Connections that are open or being opened, idle ones included.
     package private(set) var openCount = 0
@@ -37,18 +40,18 @@ package struct UpstreamPool: Sendable {
         self.limits = limits
     }
 
-    package var idleCount: Int { idle.count }
+    package var idleCount: Int { older.count + (newest < 0 ? 0 : 1) }
     package var waitingCount: Int { waiting.count }
 
     /// - Parameter newConnection: do not take an idle one as long as another may be opened. At the limit an idle one is
     ///   better than to wait beside it: nothing would end that wait.
     package mutating func lease(exchange: Int, newConnection: Bool) -> Lease {
-        if !newConnection, let connection = idle.popLast() { return .reuse(connection: connection) }
+        if !newConnection, let connection = takeNewest() { return .reuse(connection: connection) }
         if openCount < limits.connections {
             openCount += 1
             return .open
         }
-        if let connection = idle.popLast() { return .reuse(connection: connection) }
+        if let connection = takeNewest() { return .reuse(connection: connection) }
         guard waitingCount < limits.waiting else { return .refuse }
         waiting.append(exchange)
         return .wait
@@ -58,28 +61,29 @@ package struct UpstreamPool: Sendable {
     ///
     /// - Returns: false when it is one too many and must be closed (and then counted by ``connectionClosed(_:)``).
     package mutating func connectionFreed(_ connection: Int) -> Bool {
-        guard idle.count < limits.idle, openCount <= limits.connections else { return false }
-        idle.append(connection)
+        guard idleCount < limits.idle, openCount <= limits.connections else { return false }
+        add(connection)
         return true
     }
 
     /// Takes in an idle connection that was not opened under a lease of this pool; false where there is no place for it.
     package mutating func adopt(_ connection: Int) -> Bool {
-        guard openCount < limits.connections, idle.count < limits.idle else { return false }
+        guard openCount < limits.connections, idleCount < limits.idle else { return false }
         openCount += 1
-        idle.append(connection)
+        add(connection)
         return true
     }
 
     /// A connection is gone, or could not be made.
     package mutating func connectionClosed(_ connection: Int) {
         openCount -= 1
-        idle.remove(connection)
+        guard connection >= 0 else { return }
+        if connection == newest { newest = -1 } else { older.remove(connection) }
     }
 
     /// The exchange that has waited longest, if there is something for it now; lease for it again.
     package mutating func nextWaiting() -> Int? {
-        guard !waiting.isEmpty, !idle.isEmpty || openCount < limits.connections else { return nil }
+        guard !waiting.isEmpty, idleCount > 0 || openCount < limits.connections else { return nil }
         return waiting.popFirst()
     }
 
@@ -90,6 +94,19 @@ package struct UpstreamPool: Sendable {
 
     /// Takes all idle connections out; the driver closes them.
     package mutating func takeIdle() -> [Int] {
-        idle.removeAll()
+        let last = newest < 0 ? [] : [newest]
+        newest = -1
+        return older.removeAll() + last
+    }
+
+    private mutating func add(_ connection: Int) {
+        if newest >= 0 { older.append(newest) }
+        newest = connection
+    }
+
+    private mutating func takeNewest() -> Int? {
+        guard newest >= 0 else { return older.popLast() }
+        defer { newest = -1 }
+        return newest
     }
 }
