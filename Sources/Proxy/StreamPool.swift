@@ -38,6 +38,8 @@ package struct StreamPool: Sendable {
         var streams: Int
         /// Takes no new streams.
         var isDraining = false
+        /// What it takes has not been said yet.
+        var isProvisional = false
 
         var hasRoom: Bool { !isDraining && streams < capacity }
     }
@@ -112,10 +114,13 @@ package struct StreamPool: Sendable {
     /// Connections that only finish their streams do not count against the limit, or one long stream on them would shut
     /// the upstream; but there is an end to their number too.
     private func wouldOpen(before: Int) -> Bool {
-        let room = opening * max(likelyCapacity - 1, 0)
-        guard before >= room else { return false }
+        var coming = opening
         var usable = opening
-        for index in connections.indices where !connections[index].isDraining { usable += 1 }
+        for index in connections.indices where !connections[index].isDraining {
+            usable += 1
+            if connections[index].isProvisional { coming += 1 }
+        }
+        guard before >= coming * max(likelyCapacity - 1, 0) else { return false }
         return usable < limits.connections && openCount < limits.connections * 2
     }
 
@@ -123,10 +128,15 @@ package struct StreamPool: Sendable {
 
     /// The connection that ``Lease/open`` promised is ready. Its opener's stream counts.
     ///
-    /// - Parameter capacity: streams that the peer allows.
-    package mutating func opened(connection: Int, capacity: Int) {
+    /// - Parameter capacity: streams that the peer allows; nil: it has not said yet, and gets the opener's stream only
+    ///   until ``capacityChanged(connection:to:)`` tells.
+    package mutating func opened(connection: Int, capacity: Int?) {
         guard opening > 0 else { return }
         opening -= 1
+        guard let capacity else {
+            connections.append(Connection(number: connection, capacity: 1, streams: 1, isProvisional: true))
+            return
+        }
         likelyCapacity = bounded(capacity)
         connections.append(Connection(number: connection, capacity: likelyCapacity, streams: 1))
     }
@@ -140,6 +150,7 @@ package struct StreamPool: Sendable {
     package mutating func capacityChanged(connection: Int, to capacity: Int) {
         guard let index = index(of: connection) else { return }
         connections[index].capacity = bounded(capacity)
+        connections[index].isProvisional = false
         likelyCapacity = bounded(capacity)
     }
 

@@ -18,7 +18,7 @@ extension Worker {
         connection.session = session
         connection.mode = .multiplexed
         counters.sessionOpened()
-        setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+        setWait(connection, .head, after: configuration.timeouts.head)
         touch(connection)
         if isDraining { drainSession(connection) }
         readSession(connection)
@@ -68,6 +68,11 @@ extension Worker {
             guard connection.mode != .closed else { return false }
         }
         release(&connection.wire.inbound)
+        if session.isInHead, connection.waitingFor != .head {
+            setWait(connection, .head, after: configuration.timeouts.head)
+        } else if !session.isInHead, connection.waitingFor == .head, connection.streamCount > 0 {
+            setWait(connection, .nothing)
+        }
         if session.hasOutput { touch(connection) }
         if let failure = session.failure, connection.mode == .multiplexed {
             sessionFailed(connection, failure)
@@ -93,30 +98,44 @@ extension Worker {
         case .head(let stream, let ends, let rejection):
             startExchange(connection, stream, ends: ends, rejection)
         case .content(let stream, let offset, let length, let ends):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onCaller: stream) else { return }
             let content = UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)])
             contentReceived(exchange, session, stream, content, ends: ends)
         case .trailers(let stream):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onCaller: stream) else { return }
             swap(&exchange.trailers, &stream.head)
             let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
             contentReceived(exchange, session, stream, nothing, ends: true)
         case .reset(let stream, let code, _, let isLocal):
-            guard let exchange = exchange(of: stream) else {
+            guard let exchange = exchange(onCaller: stream) else {
                 session.release(stream)
                 return
             }
             streamBroke(exchange, code: code, isLocal: isLocal)
         case .pong:
             if isDraining { session.end(code: HTTP2Code.noError) }
-        case .goAway, .settings, .none:
+        case .settings:
+            // The preface is whole (RFC 9113 3.4); from now on patience is as with any connection that is kept.
+            if connection.waitingFor == .head, connection.streamCount == 0 {
+                setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+            }
+        case .goAway, .none:
             break
         }
     }
 
-    /// The exchange of a stream, on either side.
-    func exchange(of stream: HTTP2Stream) -> Exchange? {
-        exchanges.indices.contains(stream.owner) ? exchanges[stream.owner] : nil
+    /// The exchange whose caller is on the stream.
+    private func exchange(onCaller stream: HTTP2Stream) -> Exchange? {
+        guard exchanges.indices.contains(stream.owner) else { return nil }
+        let exchange = exchanges[stream.owner]
+        return exchange.callerStream === stream ? exchange : nil
+    }
+
+    /// The exchange whose attempt is on the stream.
+    func exchange(onUpstream stream: HTTP2Stream) -> Exchange? {
+        guard exchanges.indices.contains(stream.owner) else { return nil }
+        let exchange = exchanges[stream.owner]
+        return exchange.upstreamStream === stream ? exchange : nil
     }
 
     private func streamBroke(_ exchange: Exchange, code: UInt32, isLocal: Bool) {
@@ -253,7 +272,7 @@ extension Worker {
     /// gone.
     private func afterCollect(_ connection: CallerConnection, _ session: HTTP2Session) -> Bool {
         while let stream = session.takeRoomy() {
-            guard let exchange = exchange(of: stream) else { continue }
+            guard let exchange = exchange(onCaller: stream) else { continue }
             if exchange.upstreamWait == .callerRoom { stopUpstreamWait(exchange) }
             exchange.isHeldUp = false
             queue(exchange)
@@ -305,6 +324,13 @@ extension Worker {
         session.ping()
         touch(connection)
         if connection.streamCount == 0 { setWait(connection, .keepAlive, after: 1000) }
+    }
+
+    /// The preface, or a field block, has not come to its end in time.
+    func endLateSession(_ connection: CallerConnection) {
+        connection.session?.end(code: HTTP2Code.enhanceYourCalm)
+        abandonStreams(connection)
+        closeAfterFlush(connection, linger: true)
     }
 
     /// Nothing has been asked for a moment: memory goes back.

@@ -64,6 +64,8 @@ extension Worker {
         let wait = connection.waitingFor
         setWait(connection, .nothing)
         switch wait {
+        case .head where connection.mode == .multiplexed:
+            endLateSession(connection)
         case .head:
             if connection.wire.inbound.isEmpty {
                 closeCaller(connection)

@@ -73,8 +73,8 @@ extension Worker {
         connection.exchange = nil
         connection.session = session
         connection.state = .multiplexed
-        runtime.streams.opened(
-            connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
+        // Streams above what its SETTINGS will allow would be refused: who waits, waits for those.
+        runtime.streams.opened(connection: connection.slot, capacity: nil)
         counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
         setWait(connection, .idle, after: runtime.settings.idleTimeout)
         touch(connection)
@@ -215,7 +215,7 @@ extension Worker {
     ) {
         switch event {
         case .head(let stream, _, let rejection):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onUpstream: stream) else { return }
             swap(&exchange.response, &stream.head)
             responseTouched(exchange)
             if let rejection {
@@ -227,16 +227,16 @@ extension Worker {
                 upstreamBroken(exchange, .malformed("there is a second response head"))
             }
         case .content(let stream, let offset, let length, _):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onUpstream: stream) else { return }
             let content = UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)])
             contentReceived(exchange, session, stream, content)
         case .trailers(let stream):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onUpstream: stream) else { return }
             swap(&exchange.responseTrailers, &stream.head)
             ResponseTransform.filter(&exchange.responseTrailers)
             pumpResponseStream(exchange, stream)
         case .reset(let stream, let code, let isRefused, let isLocal):
-            guard let exchange = exchange(of: stream) else {
+            guard let exchange = exchange(onUpstream: stream) else {
                 session.release(stream)
                 return
             }
@@ -337,7 +337,7 @@ extension Worker {
                 connection.wire.outbound.acquire(from: records)
                 session.collect(into: &connection.wire.outbound, limit: Self.frameBytes)
                 while let stream = session.takeRoomy() {
-                    guard let exchange = exchange(of: stream) else { continue }
+                    guard let exchange = exchange(onUpstream: stream) else { continue }
                     if exchange.upstreamWait == .room { stopUpstreamWait(exchange) }
                     queue(exchange)
                 }

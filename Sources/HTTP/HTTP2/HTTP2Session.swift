@@ -215,6 +215,11 @@ package final class HTTP2Session {
         return unsafe nghttp2_session_check_request_allowed(raw) != 0
     }
 
+    /// A head has begun to come and is not whole: the preface, or a field block.
+    package var isInHead: Bool {
+        prefaceLeft > 0 || isInFieldBlock || frameLeft > 0 && frameType == HTTP2Frame.headers
+    }
+
     /// No number for another stream is left (clients; RFC 9113 5.1.1).
     package var isSpent: Bool { unsafe nghttp2_session_get_next_stream_id(raw) > UInt32(Int32.max) }
 
