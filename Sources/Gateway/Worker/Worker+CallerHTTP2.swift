@@ -63,7 +63,7 @@ extension Worker {
             guard connection.mode != .closed else { return false }
         }
         release(&connection.wire.inbound)
-        if session.hasOutput { touch(connection) }
+        if !connection.isDirty, session.hasOutput { touch(connection) }
         if let failure = session.failure, connection.mode == .multiplexed {
             sessionFailed(connection, failure)
             return false
@@ -190,7 +190,7 @@ extension Worker {
             stream.inbound.consume(piece.count)
             session.consume(piece.count, on: stream)
         }
-        if session.hasOutput { touch(caller) }
+        if !caller.isDirty, session.hasOutput { touch(caller) }
         guard stream.inbound.isEmpty, !exchange.requestEnded else { return }
         release(&stream.inbound)
         if stream.isPeerDone {

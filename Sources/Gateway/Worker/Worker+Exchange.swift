@@ -105,8 +105,8 @@ extension Worker {
     }
 
     private func isAllowed(_ peer: SocketAddress, _ route: WorkerConfiguration.Route) -> Bool {
+        if route.rule.allowsEveryone { return true }
         let allowed = route.rule.allowFrom
-        if allowed.isEmpty { return true }
         switch peer {
         case .unix: return true
         case .ipv4(let address, _):
@@ -177,15 +177,15 @@ extension Worker {
     /// The next action when the answer is known here; nil while control is asked.
     private func getCredential(_ exchange: Exchange, rejected: UInt64?) -> ExchangeMachine.Action? {
         guard let route = exchange.route, let grant = route.grantName else { return nil }
-        let index = exchange.configuration === configuration ? route.rule.grant : nil
-        let state = index.map { credentials[$0] } ?? credentialsByName[grant] ?? .unknown
-        switch state {
-        case .ready(let credential) where now < credential.expiry && credential.generation != rejected:
-            exchange.credential = credential
-            return exchange.machine.credentialReady(generation: credential.generation)
+        switch credential(of: route, grant, exchange) {
+        case .ready(let credential):
+            if now < credential.expiry, credential.generation != rejected {
+                exchange.credential = credential
+                return exchange.machine.credentialReady(generation: credential.generation)
+            }
         case .refused(let refusal):
             return exchange.machine.credentialUnavailable(refusal)
-        case .ready, .unknown:
+        case .unknown:
             break
         }
         let serial = nextSerial
@@ -199,13 +199,19 @@ extension Worker {
         return nil
     }
 
+    private func credential(
+        of route: WorkerConfiguration.Route, _ grant: String, _ exchange: Exchange
+    ) -> CredentialState {
+        // By name where the numbers are another configuration's.
+        if exchange.configuration === configuration, let index = route.rule.grant { return credentials[index] }
+        return credentialsByName[grant] ?? .unknown
+    }
+
     /// The grant was revoked, or has ended, while the exchange waited for its connection.
     private func withdrawal(_ exchange: Exchange) -> CredentialRefusal? {
-        guard exchange.credential != nil, let route = exchange.route, let grant = route.grantName else { return nil }
-        let index = exchange.configuration === configuration ? route.rule.grant : nil
-        guard case .refused(let refusal) = index.map({ credentials[$0] }) ?? credentialsByName[grant] ?? .unknown else {
-            return nil
-        }
+        guard refusedGrants > 0, exchange.credential != nil, let route = exchange.route, let grant = route.grantName,
+            case .refused(let refusal) = credential(of: route, grant, exchange)
+        else { return nil }
         return refusal
     }
 

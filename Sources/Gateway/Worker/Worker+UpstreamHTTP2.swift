@@ -73,7 +73,8 @@ extension Worker {
         connection.exchange = nil
         connection.session = session
         connection.state = .multiplexed
-        runtime.streams.opened(connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
+        runtime.streams.opened(
+            connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
         counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
         setWait(connection, .idle, after: runtime.settings.idleTimeout)
         touch(connection)
@@ -258,7 +259,7 @@ extension Worker {
             stream.inbound.consume(piece.count)
             session?.consume(piece.count, on: stream)
         }
-        if session?.hasOutput == true { touch(connection) }
+        if !connection.isDirty, session?.hasOutput == true { touch(connection) }
         guard stream.inbound.isEmpty else { return }
         release(&stream.inbound)
         if stream.isPeerDone {
@@ -272,8 +273,10 @@ extension Worker {
         _ exchange: Exchange, _ stream: HTTP2Stream, code: UInt32, isRefused: Bool, isLocal: Bool
     ) {
         if exchange.stage == .tunnel {
-            perform(exchange, exchange.machine.upstreamLost(
-                .upstreamProtocol, untouched: false, replayable: false, refused: false))
+            perform(
+                exchange,
+                exchange.machine.upstreamLost(
+                    .upstreamProtocol, untouched: false, replayable: false, refused: false))
             return
         }
         exchange.errorReason =
