@@ -39,7 +39,8 @@ func say(_ text: String) {
 
 let arguments = Arguments(CommandLine.arguments)
 let chosen = [
-    codecBenchmarks(), transformBenchmarks(), machineBenchmarks(), tlsBenchmarks(), telemetryBenchmarks(),
+    codecBenchmarks(), http2Benchmarks(), transformBenchmarks(), machineBenchmarks(), tlsBenchmarks(),
+    telemetryBenchmarks(),
 ].joined().filter { arguments.filter.isEmpty || $0.name.contains(arguments.filter) }
 
 if arguments.isList {

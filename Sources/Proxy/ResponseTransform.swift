@@ -35,8 +35,12 @@ package enum ResponseTransform {
     }
 
     /// Drops what concerns the upstream's connection only; the framing is written anew.
-    package static func filter(_ head: inout MessageHead) {
+    ///
+    /// - Returns: whether there is a Location field, which ``rewriteLocation(_:rule:upstream:)`` is to look at.
+    @discardableResult
+    package static func filter(_ head: inout MessageHead) -> Bool {
         let hasContentInfo = head.framing == .none
+        var hasLocation = false
         for index in head.fields.indices {
             switch head.fields[index].id {
             case .connection, .keepAlive, .proxyAuthenticate, .proxyAuthenticationInfo, .proxyAuthorization,
@@ -47,12 +51,15 @@ package enum ResponseTransform {
                 if !hasContentInfo || head.status < 200 || head.status == 204 { head.fields[index].isDropped = true }
             case .other:
                 if isRetryField(head.bytes(head.fields[index].name)) { head.fields[index].isDropped = true }
-            case .authorization, .contentType, .cookie, .date, .expect, .forwarded, .host, .location,
-                .maxForwards, .retryAfter, .secWebSocketKey, .server, .setCookie, .via, .wwwAuthenticate,
-                .xForwardedFor, .xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestID:
+            case .location:
+                hasLocation = true
+            case .authorization, .contentType, .cookie, .date, .expect, .forwarded, .host, .maxForwards,
+                .retryAfter, .secWebSocketKey, .server, .setCookie, .via, .wwwAuthenticate, .xForwardedFor,
+                .xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestID:
                 break
             }
         }
+        return hasLocation
     }
 
     /// What ``writeHTTP1(_:framing:callerMinorVersion:keepAlive:date:retrySkipped:to:)`` says itself, nobody else may say.

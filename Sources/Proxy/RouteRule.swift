@@ -108,6 +108,8 @@ package struct RouteRule: Sendable {
         get { box.members.retryStatuses }
         set { change { $0.retryStatuses = newValue } }
     }
+    /// Whether a response with this status is a rejection of the credential.
+    package func retries(_ status: UInt16) -> Bool { box.members.retryStatuses.contains(status) }
     package var retryBodyLimit: Int {
         get { box.members.retryBodyLimit }
         set { change { $0.retryBodyLimit = newValue } }
@@ -124,6 +126,8 @@ package struct RouteRule: Sendable {
         get { box.members.allowFrom }
         set { change { $0.allowFrom = newValue } }
     }
+    /// ``allowFrom`` is empty.
+    package var allowsEveryone: Bool { box.members.allowFrom.isEmpty }
     package var allowWebSocket: Bool {
         get { box.members.allowWebSocket }
         set { change { $0.allowWebSocket = newValue } }

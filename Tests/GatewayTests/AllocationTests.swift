@@ -1,147 +1,87 @@
 import Foundation
-import OpenSSLKit
-import Reactor
 import Testing
 
-@testable import Gateway
-
-/// The release build's budget of heap allocations, counted by a library that is preloaded into the real program.
+/// The release build's budget of heap allocations and system calls, counted by a library that is preloaded into the
+/// real program.
+///
+/// Requests run in lock-step: the program is stopped while all callers ask, and again while the upstream answers all of
+/// them, so that it finds everything there at once. The numbers are therefore the same on any machine.
 @Suite(.serialized) struct AllocationTests {
-    /// The release build: `script/test` makes it and names it here.
-    static var program: String {
-        ProcessInfo.processInfo.environment["TOKEN_GATEWAY_BINARY"] ?? "\(root)/.build/release/token-gateway"
-    }
-    static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().path(percentEncoded: false)
-
-    @Test(arguments: [true, false])
-    func `a proxied keep-alive request allocates nothing on the worker's thread`(isTLS: Bool) throws {
-        try #require(
-            FileManager.default.isExecutableFile(atPath: Self.program),
-            "there is no release build at \(Self.program): run script/test")
-        let counted = try CountedGateway(program: Self.program, isTLS: isTLS)
+    @Test(arguments: Pairing.all)
+    func `a proxied request allocates nothing on the worker's thread and makes no needless system call`(
+        pairing: Pairing
+    ) throws {
+        let counted = try CountedGateway(pairing)
         defer { counted.stop() }
-        let caller = try counted.connect()
-        for _ in 0..<200 { try counted.exchange(caller) }
-        let before = try counted.workerAllocations()
-        try #require(before > 0, "the counter does not count")
-        for _ in 0..<500 { try counted.exchange(caller) }
-        #expect(try counted.workerAllocations() - before == 0)
+        try counted.connect()
+        for _ in 0..<20 { try counted.batch() }
+        let before = try counted.workerCounts()
+        try #require(before.allocations > 0 && before.receives > 0, "the counter does not count")
+        try counted.traceAllocations()
+        let batches = 20
+        for _ in 0..<batches { try counted.batch() }
+        let spent = try counted.workerCounts() - before
+        #expect(spent.allocations == 0, "\(spent)")
+        #expect(spent.receives <= batches * pairing.receives, "\(spent)")
+        #expect(spent.sends <= batches * pairing.sends, "\(spent)")
+        // Both times it goes on: once for the interruption, once for the events, once to sleep. The rest is for timers.
+        #expect(spent.waits <= batches * 8, "\(spent)")
+        #expect(spent.registrations == 0, "\(spent)")
+        #expect(spent.others == 0, "\(spent)")
+    }
+
+    @Test func `a caller's connection costs six system calls beside its request's`() throws {
+        let counted = try CountedGateway(Pairing(callers: .http1, upstream: .http1, isTLS: true, connections: 16))
+        defer { counted.stop() }
+        try counted.connect()
+        for _ in 0..<10 { try counted.renewedBatch() }
+        let before = try counted.workerCounts()
+        let batches = 20
+        for _ in 0..<batches { try counted.renewedBatch() }
+        let spent = try counted.workerCounts() - before
+        let connections = batches * counted.pairing.connections
+        #expect(spent.registrations == connections, "\(spent)")
+        // accept4 and close for each, and one accept4 more that finds nobody.
+        #expect(spent.others <= 2 * connections + 2 * batches, "\(spent)")
+        // What the request needs, and the end of the caller's stream.
+        #expect(spent.receives <= 3 * connections, "\(spent)")
+        #expect(spent.sends <= 2 * connections, "\(spent)")
     }
 }
 
-/// The program with the counter inside, in front of an upstream of the test's own.
-private final class CountedGateway {
-    private let process = Process()
-    private let folder: String
-    private let upstream: ScriptedUpstream
-    private let port: UInt16
-
-    init(program: String, isTLS: Bool) throws {
-        folder = NSTemporaryDirectory() + "tg-allocations-\(SystemRandom.uint64())"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        upstream = try ScriptedUpstream()
-        let probe = try Socket.listen(on: .loopback(port: 0))
-        port = try #require(Socket.localAddress(of: probe)?.port)
-        probe.close()
-        try writeFiles(isTLS: isTLS)
-        try compileCounter()
-        answer(isTLS: isTLS)
-        process.executableURL = URL(filePath: program)
-        process.arguments = ["run", "--config", folder + "/gateway.conf"]
-        process.environment = ["LD_PRELOAD": folder + "/counting.so", "ALLOCATION_COUNT_FILE": folder + "/counts"]
-        process.standardError = FileHandle(forWritingAtPath: "/dev/null")
-        try process.run()
+/// What callers and the upstream speak, how many ask at a time, and what that may cost.
+struct Pairing: CustomTestStringConvertible, Sendable {
+    enum Version: Int, Sendable {
+        case http1 = 1
+        case http2
     }
 
-    private func writeFiles(isTLS: Bool) throws {
-        let text = """
-            workers = 1
-            [listener.internal]
-            address = "127.0.0.1:\(port)"
-            [grant.fixed]
-            token_file = "\(folder)/token"
-            [upstream.api]
-            url = "\(isTLS ? "https://localhost" : "http://127.0.0.1"):\(upstream.port)"
-            \(isTLS ? "ca_file = \"\(folder)/ca.pem\"" : "allow_plaintext = true")
-            [route.all]
-            path = "/*"
-            upstream = "api"
-            grant = "fixed"
-            """
-        try write(text, "gateway.conf")
-        try write("token-of-the-test", "token")
-        try write(PlaneCertificates.authority.certificatePEM, "ca.pem")
-        try write(String(repeating: "\0", count: 64 * 16), "counts")
-    }
+    var callers: Version
+    var upstream: Version
+    var isTLS = true
+    /// Of callers.
+    var connections = 64
+    /// Requests at a time on each.
+    var streams = 1
 
-    private func write(_ text: String, _ name: String) throws {
-        let done = FileManager.default.createFile(
-            atPath: "\(folder)/\(name)", contents: Data(text.utf8), attributes: [.posixPermissions: 0o600])
-        try #require(done)
-    }
+    static let all = [
+        Pairing(callers: .http1, upstream: .http1, isTLS: false),
+        Pairing(callers: .http1, upstream: .http1),
+        Pairing(callers: .http1, upstream: .http2),
+        Pairing(callers: .http2, upstream: .http1, connections: 4, streams: 16),
+        Pairing(callers: .http2, upstream: .http2, connections: 4, streams: 16),
+    ]
 
-    private func compileCounter() throws {
-        let compiler = Process()
-        compiler.executableURL = URL(filePath: "/usr/bin/env")
-        compiler.arguments = [
-            "clang", "-shared", "-fPIC", "-O1", "-o", folder + "/counting.so",
-            AllocationTests.root + "/Tests/CAllocationCounter/preload/counting.c",
-        ]
-        try compiler.run()
-        compiler.waitUntilExit()
-        try #require(compiler.terminationStatus == 0, "the counter could not be compiled")
-    }
+    /// Requests in a batch.
+    var requests: Int { connections * streams }
+    /// Over HTTP/2 one connection carries all.
+    var upstreamConnections: Int { upstream == .http1 ? requests : 1 }
+    /// For a batch: one on each connection for what came in one piece.
+    var receives: Int { connections + upstreamConnections }
+    /// For a batch: one on each connection, however many messages leave on it.
+    var sends: Int { connections + upstreamConnections }
 
-    /// Answers every request of one connection, on a thread that ends with the connection.
-    private func answer(isTLS: Bool) {
-        let upstream = upstream
-        Thread.detachNewThread {
-            let certificate = try? PlaneCertificates.authority.issue(
-                LeafRequest(dnsNames: ["localhost"], validity: Certificates.validity))
-            guard let certificate, let end = try? isTLS ? upstream.acceptTLS(certificate) : upstream.accept() else {
-                return
-            }
-            while !end.read(until: "\r\n\r\n").isEmpty {
-                end.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            }
-        }
-    }
-
-    /// Waits until the gateway listens.
-    func connect() throws -> WireEnd {
-        let deadline = MonotonicClock.milliseconds() + 20_000
-        while true {
-            if let end = try? WireEnd(connectingTo: .loopback(port: port)) { return end }
-            try #require(MonotonicClock.milliseconds() < deadline && process.isRunning, "the gateway does not listen")
-            _ = pause(5)
-        }
-    }
-
-    func exchange(_ caller: WireEnd) throws {
-        caller.write("GET /a HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n")
-        let response = caller.readMessage()
-        try #require(response.status == 200, "\(response)")
-    }
-
-    /// What the only worker's thread has allocated so far.
-    func workerAllocations() throws -> Int {
-        let table = try Data(contentsOf: URL(filePath: folder + "/counts"))
-        for slot in 0..<64 {
-            let entry = table.dropFirst(slot * 16).prefix(16)
-            let numbers = entry.withUnsafeBytes {
-                ($0.loadUnaligned(as: Int.self), $0.loadUnaligned(fromByteOffset: 8, as: Int.self))
-            }
-            let path = "/proc/\(process.processIdentifier)/task/\(numbers.0)/comm"
-            guard numbers.0 != 0, let name = try? String(contentsOfFile: path, encoding: .utf8) else { continue }
-            if name.hasPrefix("worker-0") { return numbers.1 }
-        }
-        throw Errno.noSuchFile
-    }
-
-    func stop() {
-        process.terminate()
-        process.waitUntilExit()
-        try? FileManager.default.removeItem(atPath: folder)
+    var testDescription: String {
+        "h\(callers.rawValue) to \(isTLS ? "TLS " : "")h\(upstream.rawValue), \(connections) x \(streams)"
     }
 }

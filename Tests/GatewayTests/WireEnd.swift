@@ -219,11 +219,11 @@ final class WireEnd {
     // MARK: TLS
 
     /// The server's side of a handshake. False when the client does not want it.
-    func acceptTLS(_ certificate: IssuedCertificate) -> Bool {
+    func acceptTLS(_ certificate: IssuedCertificate, alpn: [String] = ["http/1.1"]) -> Bool {
         guard
             let context = try? TLSServerContext(
                 certificateChainPEM: certificate.certificatePEM, privateKeyPEM: certificate.privateKeyPEM.exposed(),
-                alpn: ["http/1.1"])
+                alpn: alpn)
         else { return false }
         let engine = TLSEngine(server: context)
         while true {

@@ -63,10 +63,25 @@ final class CallerConnection {
         self.listener = listener
         let isTLS = engine != nil
         switch peer {
-        case .ipv4: identity = CallerIdentity(address: Array(peer.ipText.utf8), isIPv6: false, isTLS: isTLS)
+        case .ipv4(let address, _):
+            identity = CallerIdentity(address: Self.text(address), isIPv6: false, isTLS: isTLS)
         case .ipv6: identity = CallerIdentity(address: Array(peer.ipText.utf8), isIPv6: true, isTLS: isTLS)
         case .unix: identity = CallerIdentity(address: [], isIPv6: false, isTLS: isTLS)
         }
+    }
+
+    /// An IPv4 address in dotted form; by hand, because the C library does it with a format string.
+    private static func text(_ address: UInt32) -> [UInt8] {
+        var text: [UInt8] = []
+        text.reserveCapacity(15)
+        for place in 0..<4 {
+            if place > 0 { text.append(0x2E) }
+            let number = UInt8(truncatingIfNeeded: address >> UInt32(24 - 8 * place))
+            if number >= 100 { text.append(0x30 + number / 100) }
+            if number >= 10 { text.append(0x30 + number / 10 % 10) }
+            text.append(0x30 + number % 10)
+        }
+        return text
     }
 }
 

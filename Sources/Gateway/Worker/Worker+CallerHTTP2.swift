@@ -73,7 +73,7 @@ extension Worker {
         } else if !session.isInHead, connection.waitingFor == .head, connection.streamCount > 0 {
             setWait(connection, .nothing)
         }
-        if session.hasOutput { touch(connection) }
+        if !connection.isDirty, session.hasOutput { touch(connection) }
         if let failure = session.failure, connection.mode == .multiplexed {
             sessionFailed(connection, failure)
             return false
@@ -223,7 +223,7 @@ extension Worker {
             stream.inbound.consume(piece.count)
             session.consume(piece.count, on: stream)
         }
-        if session.hasOutput { touch(caller) }
+        if !caller.isDirty, session.hasOutput { touch(caller) }
         guard stream.inbound.isEmpty, !exchange.requestEnded else { return }
         release(&stream.inbound)
         if stream.isPeerDone {

@@ -106,8 +106,8 @@ extension Worker {
     }
 
     private func isAllowed(_ peer: SocketAddress, _ route: WorkerConfiguration.Route) -> Bool {
+        if route.rule.allowsEveryone { return true }
         let allowed = route.rule.allowFrom
-        if allowed.isEmpty { return true }
         switch peer {
         case .unix: return true
         case .ipv4(let address, _):
@@ -178,14 +178,15 @@ extension Worker {
     /// The next action when the answer is known here; nil while control is asked.
     private func getCredential(_ exchange: Exchange, rejected: UInt64?) -> ExchangeMachine.Action? {
         guard let route = exchange.route, let grant = route.grantName else { return nil }
-        let state = credentialState(exchange, route, grant)
-        switch state {
-        case .ready(let credential) where now < credential.expiry && credential.generation != rejected:
-            exchange.credential = credential
-            return exchange.machine.credentialReady(generation: credential.generation)
+        switch credentialState(exchange, route, grant) {
+        case .ready(let credential):
+            if now < credential.expiry, credential.generation != rejected {
+                exchange.credential = credential
+                return exchange.machine.credentialReady(generation: credential.generation)
+            }
         case .refused(let refusal):
             return exchange.machine.credentialUnavailable(refusal)
-        case .ready, .unknown:
+        case .unknown:
             break
         }
         let serial = nextSerial
@@ -216,7 +217,7 @@ extension Worker {
 
     /// The grant was revoked, or has ended, while the exchange waited for its connection.
     private func withdrawal(_ exchange: Exchange) -> CredentialRefusal? {
-        guard exchange.credential != nil, let route = exchange.route, let grant = route.grantName,
+        guard refusedGrants > 0, exchange.credential != nil, let route = exchange.route, let grant = route.grantName,
             case .refused(let refusal) = credentialState(exchange, route, grant), refusal != .unchanged
         else { return nil }
         return refusal

@@ -31,7 +31,8 @@ extension Worker {
                 exchange, upstream: .continuation, after: min(1000, connection.runtime.settings.firstByteTimeout))
         } else {
             feedUpstream(exchange)
-            pumpRequest(exchange)
+            // Of a stream that has ended nothing is left to take, and no buffer to give back.
+            if exchange.callerStream == nil || !exchange.requestEnded { pumpRequest(exchange) }
         }
     }
 

@@ -132,7 +132,7 @@ extension Worker {
         }
         exchange.waitsForContinue = false
         let flags = exchange.response.flags
-        let isRejection = route.rule.retryStatuses.contains(exchange.response.status)
+        let isRejection = route.rule.retries(exchange.response.status)
         perform(
             exchange,
             exchange.machine.responseHeadReceived(
@@ -159,8 +159,10 @@ extension Worker {
         if exchange.framing == .untilClose { exchange.keepCaller = false }
         exchange.status = exchange.response.status
         exchange.headSent = true
-        ResponseTransform.filter(&exchange.response)
-        ResponseTransform.rewriteLocation(&exchange.response, rule: route.rule, upstream: runtime.settings.identity)
+        if ResponseTransform.filter(&exchange.response) {
+            ResponseTransform.rewriteLocation(
+                &exchange.response, rule: route.rule, upstream: runtime.settings.identity)
+        }
         exchange.stage = .body
         let ended: Bool
         if let stream = exchange.upstreamStream {

@@ -299,7 +299,7 @@ extension Worker {
             stream.inbound.consume(piece.count)
             session?.consume(piece.count, on: stream)
         }
-        if session?.hasOutput == true { touch(connection) }
+        if !connection.isDirty, session?.hasOutput == true { touch(connection) }
         guard stream.inbound.isEmpty else { return }
         release(&stream.inbound)
         if stream.isPeerDone {

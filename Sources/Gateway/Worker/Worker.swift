@@ -29,7 +29,8 @@ final class Worker {
     /// Monotonic milliseconds and nanoseconds at the start of this tick.
     var now: UInt64
     var nowNanoseconds: UInt64
-    let buffers = BufferPool(blockBytes: Worker.blockBytes, limit: 64)
+    /// What 64 connections need that are read and written in one tick, without a call of malloc: 4 MiB.
+    let buffers = BufferPool(blockBytes: Worker.blockBytes, limit: 128)
     /// For plaintext of TLS: one read's worth of records.
     let records = BufferPool(blockBytes: Worker.readBytes + 20 * 1024, limit: 16)
     /// For streams whose content goes on as fast as it comes.
@@ -51,7 +52,11 @@ final class Worker {
     var lookups: [UInt64: UpstreamRuntime] = [:]
     var nextLookup: UInt64 = 0
     var credentials: [CredentialState] = []
-    var credentialsByName: [String: CredentialState] = [:]
+    var credentialsByName: [String: CredentialState] = [:] {
+        didSet { refusedGrants = credentialsByName.values.count { $0.isRefused } }
+    }
+    /// Grants without a credential, as `credentialsByName` has them: as a rule there are none to look for.
+    private(set) var refusedGrants = 0
     /// Exchanges that wait for control, by serial.
     var waiters: [UInt64: Int] = [:]
     var nextSerial: UInt64 = 1
@@ -224,10 +229,11 @@ final class Worker {
 
     func takeExchange() -> Exchange {
         if let id = freeExchanges.popLast() {
+            let exchange = exchanges[id]
             // Not when it ended: whoever ended it still looks at how.
-            exchanges[id].machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
-            exchanges[id].replay = ReplayPlan(limit: 0, expected: 0)
-            return exchanges[id]
+            exchange.machine = ExchangeMachine(needsCredential: false, isIdempotent: false)
+            exchange.replay = ReplayPlan(limit: 0, expected: 0)
+            return exchange
         }
         let exchange = Exchange(id: exchanges.count, slot: allocateSlot(.free))
         slots[exchange.slot] = .exchange(exchange)

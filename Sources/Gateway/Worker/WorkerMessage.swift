@@ -16,6 +16,13 @@ enum CredentialState: Sendable {
     case refused(CredentialRefusal)
     /// Ask control.
     case unknown
+
+    var isRefused: Bool {
+        switch self {
+        case .refused: true
+        case .ready, .unknown: false
+        }
+    }
 }
 
 /// What a worker is told. Only Sendable values cross.

@@ -95,7 +95,7 @@ package struct HPACKEncoder: ~Copyable {
     }
 
     package mutating func authority(_ value: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
-        unsafe remembered(.authority, HPACKOctets.bytes(":authority"), value, to: &out)
+        unsafe remembered(.authority, HPACKOctets.bytes(":authority"), value, isLowered: true, to: &out)
     }
 
     /// `:protocol` of an extended CONNECT (RFC 8441 4).
@@ -109,22 +109,23 @@ package struct HPACKEncoder: ~Copyable {
     ///   - id: of `name`; `.other` where it has none.
     ///   - name: in any case; it is sent in lower case.
     ///   - isSensitive: it came as a never-indexed literal and must go on as one (RFC 7541 6.2.3).
+    ///   - isLowered: the name is in lower case.
     package mutating func field(
         _ id: FieldID, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, isSensitive: Bool = false,
-        to out: inout ByteBuffer
+        isLowered: Bool = false, to out: inout ByteBuffer
     ) {
         if isSensitive {
             unsafe write(HPACKName.find(id, name).sensitive, name, value, to: &out)
         } else if id != .other, HPACKName.known(id).policy != .remembered {
             unsafe write(HPACKName.known(id), name, value, to: &out)
         } else {
-            unsafe remembered(id == .other ? nil : HPACKName.known(id), name, value, to: &out)
+            unsafe remembered(id == .other ? nil : HPACKName.known(id), name, value, isLowered: isLowered, to: &out)
         }
     }
 
     package mutating func field(_ name: StaticString, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
         // Its number is not looked for: the table has it most times.
-        unsafe remembered(nil, HPACKOctets.bytes(name), value, to: &out)
+        unsafe remembered(nil, HPACKOctets.bytes(name), value, isLowered: true, to: &out)
     }
 
     package mutating func field(_ name: StaticString, _ value: StaticString, to out: inout ByteBuffer) {
@@ -166,11 +167,14 @@ package struct HPACKEncoder: ~Copyable {
     package mutating func fields(
         of head: borrowing MessageHead, except: StaticString? = nil, to out: inout ByteBuffer
     ) {
+        // Otherwise it would not have been taken (RFC 9113 8.2.1).
+        let isLowered = head.flags.contains(.http2)
         for index in 0..<head.fields.count {
             let field = head.fields[index]
             if field.isDropped || Self.isForeign(field.id) { continue }
             if let except, unsafe Octet.equal(head.bytes(field.name), ignoringCase: except) { continue }
-            unsafe self.field(field.id, name: head.bytes(field.name), value: head.bytes(field.value), to: &out)
+            unsafe self.field(
+                field.id, name: head.bytes(field.name), value: head.bytes(field.value), isLowered: isLowered, to: &out)
         }
     }
 
@@ -226,15 +230,16 @@ package struct HPACKEncoder: ~Copyable {
     /// - Parameter known: nil where the name has not been looked for in the static table; that is done when the field is
     ///   not in the dynamic one. Names with another policy than ``HPACKName/Policy/remembered`` never are.
     private mutating func remembered(
-        _ known: HPACKName?, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to out: inout ByteBuffer
+        _ known: HPACKName?, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, isLowered: Bool = false,
+        to out: inout ByteBuffer
     ) {
         // A larger one would push out too much of what is there.
         guard name.count + value.count + HPACKEncoderTable.overhead <= table.limit / 2 else {
             unsafe write(known ?? HPACKName.find(name), name, value, to: &out)
             return
         }
-        let hash = unsafe HPACKOctets.hash(name: name, value: value)
-        let index = unsafe table.find(hash, name, value)
+        let hash = unsafe HPACKOctets.hash(name: name, value: value, isLowered: isLowered)
+        let index = unsafe table.find(hash, name, value, isLowered: isLowered)
         if index > 0 {
             indexed(index, to: &out)
         } else {

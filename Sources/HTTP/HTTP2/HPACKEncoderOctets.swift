@@ -66,9 +66,15 @@ enum HPACKOctets {
     private static var second: UInt64 { 0xE703_7ED1_A0B4_28DB }
 
     /// Of a field, its name in lower case.
+    ///
+    /// - Parameter isLowered: the name is so already.
     @inline(__always)
-    static func hash(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) -> UInt64 {
-        unsafe hash(value, seed: hashLowered(name), lowering: false)
+    static func hash(
+        name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, isLowered: Bool
+    ) -> UInt64 {
+        // Two loops, so that neither asks for each word.
+        let seed = unsafe isLowered ? hash(name, seed: 0, lowering: false) : hashLowered(name)
+        return unsafe hash(value, seed: seed, lowering: false)
     }
 
     /// Of a name in lower case.
@@ -84,9 +90,13 @@ enum HPACKOctets {
     }
 
     /// Whether `name`, in lower case, is what stands at `stored`.
+    ///
+    /// - Parameter isLowered: the name is so already.
     @inline(__always)
-    static func equalLowered(_ name: UnsafeRawBufferPointer, _ stored: UnsafeRawPointer) -> Bool {
-        unsafe equal(name, stored, lowering: true)
+    static func equalLowered(
+        _ name: UnsafeRawBufferPointer, _ stored: UnsafeRawPointer, isLowered: Bool
+    ) -> Bool {
+        unsafe isLowered ? equal(name, stored, lowering: false) : equal(name, stored, lowering: true)
     }
 
     @inline(__always)

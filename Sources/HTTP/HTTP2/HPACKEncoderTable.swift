@@ -90,11 +90,15 @@ struct HPACKEncoderTable: ~Copyable {
     // MARK: Finding
 
     /// The index of the field for the wire; 0 when it is not in the table.
-    func find(_ hash: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Int {
+    ///
+    /// - Parameter isLowered: the name is in lower case.
+    func find(
+        _ hash: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, isLowered: Bool = false
+    ) -> Int {
         var age = unsafe newest &- buckets[Self.bucket(hash)]
         while age < count {
             let entry = unsafe entries[Self.slot(newest &- age)]
-            if entry.hash == hash, !entry.isCredential, unsafe holds(entry, name, value) {
+            if entry.hash == hash, !entry.isCredential, unsafe holds(entry, name, value, isLowered) {
                 return Self.staticCount + 1 + Int(age)
             }
             let next = newest &- entry.next
@@ -117,12 +121,14 @@ struct HPACKEncoderTable: ~Copyable {
         return 0
     }
 
-    private func holds(_ entry: Entry, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+    private func holds(
+        _ entry: borrowing Entry, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ isLowered: Bool
+    ) -> Bool {
         guard Int(entry.nameLength) == name.count, Int(entry.valueLength) == value.count else { return false }
         let start = Int(entry.offset)
         if start + name.count + value.count <= Self.maximumSize {
             return unsafe HPACKOctets.equal(value, octets + start + name.count)
-                && HPACKOctets.equalLowered(name, octets + start)
+                && HPACKOctets.equalLowered(name, octets + start, isLowered: isLowered)
         }
         for index in 0..<name.count {
             guard unsafe octet(start + index) == Octet.lowercased(name[index]) else { return false }

@@ -68,6 +68,8 @@ package final class HTTP2Session {
     var strayContent = 0
     /// Servers: the highest stream that the peer has opened.
     var highestStream: Int32 = 0
+    /// What ``find(_:)`` found last.
+    var foundIndex = 0
 
     // MARK: Output
     var encoder = HPACKEncoder()
@@ -148,13 +150,20 @@ package final class HTTP2Session {
         free.append(stream.index)
     }
 
-    /// The stream of that number that the driver has not released.
-    func find(_ id: Int32) -> HTTP2Stream? {
-        guard id > 0, let user = unsafe nghttp2_session_get_stream_user_data(raw, id) else { return nil }
+    /// Where the stream of that number stands in the pool: one that nghttp2 has and that the driver has not released.
+    /// -1: none.
+    ///
+    /// A place and not the stream, so that no reference is counted where one member is looked at. Frames and callbacks
+    /// of one stream follow one another: nghttp2 is asked for the first of them only.
+    func find(_ id: Int32) -> Int {
+        guard id > 0 else { return -1 }
+        let last = foundIndex
+        if last < streams.count, streams[last].id == id, streams[last].isUsed, !streams[last].isClosed { return last }
+        guard let user = unsafe nghttp2_session_get_stream_user_data(raw, id) else { return -1 }
         let index = Int(bitPattern: user) - 1
-        guard index >= 0, index < streams.count else { return nil }
-        let stream = streams[index]
-        return stream.isUsed && stream.id == id ? stream : nil
+        guard index >= 0, index < streams.count, streams[index].id == id, streams[index].isUsed else { return -1 }
+        foundIndex = index
+        return index
     }
 
     static func mark(_ index: Int) -> UnsafeMutableRawPointer? {

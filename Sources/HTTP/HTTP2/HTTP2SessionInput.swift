@@ -62,7 +62,7 @@ extension HTTP2Session {
         frameContent = 0
         if type > HTTP2Frame.headers || isInFieldBlock {
             guard unsafe judge(input, length: length) else { return false }
-        } else if find(frameStream) == nil {
+        } else if find(frameStream) < 0 {
             guard judgeClosed() else { return false }
         }
         if type == HTTP2Frame.headers || type == HTTP2Frame.continuation {
@@ -234,12 +234,15 @@ extension HTTP2Session {
                 return
             }
             reading = stream.index
+            foundIndex = stream.index
             reader.begin(.request, limits: settings.head, into: &stream.head)
-        } else if let stream = find(id), !stream.isLocalReset {
-            reading = stream.index
+        } else {
+            let index = find(id)
+            guard index >= 0, !streams[index].isLocalReset else { return }
+            reading = index
             reader.begin(
-                role == .client && !stream.hasFinalHead ? .response : .trailers, limits: settings.head,
-                into: &stream.head)
+                role == .client && !streams[index].hasFinalHead ? .response : .trailers, limits: settings.head,
+                into: &streams[index].head)
         }
     }
 
@@ -253,13 +256,14 @@ extension HTTP2Session {
 
     func contentCame(_ id: Int32, _ data: UnsafeRawPointer?, _ count: Int) {
         frameContent += count
-        guard let data = unsafe data, let input = unsafe input, let stream = find(id), !stream.isLocalReset else {
+        let index = find(id)
+        guard let data = unsafe data, let input = unsafe input, index >= 0, !streams[index].isLocalReset else {
             strayContent += count
             return
         }
-        stream.unconsumed += count
-        stream.received += count
-        happened = unsafe .content(index: stream.index, offset: data - input, length: count, ends: false)
+        streams[index].unconsumed += count
+        streams[index].received += count
+        happened = unsafe .content(index: index, offset: data - input, length: count, ends: false)
     }
 
     func frameCame(_ frame: UnsafePointer<nghttp2_frame>) {
@@ -295,12 +299,13 @@ extension HTTP2Session {
     }
 
     private func contentEnded(_ id: Int32) {
-        guard let stream = find(id), !stream.isLocalReset else { return }
-        stream.isPeerDone = true
+        let index = find(id)
+        guard index >= 0, !streams[index].isLocalReset else { return }
+        streams[index].isPeerDone = true
         if case .content(let index, let offset, let length, _) = happened {
             happened = .content(index: index, offset: offset, length: length, ends: true)
         } else {
-            happened = .content(index: stream.index, offset: 0, length: 0, ends: true)
+            happened = .content(index: index, offset: 0, length: 0, ends: true)
         }
     }
 
@@ -329,10 +334,12 @@ extension HTTP2Session {
     }
 
     private func resetCame(_ id: Int32, _ code: UInt32) {
-        guard let stream = find(id) else {
+        let index = find(id)
+        guard index >= 0 else {
             budget.spend(1)
             return
         }
+        let stream = streams[index]
         if role == .server && !stream.isLocalDone { budget.spendReset(provoked: false) }
         stream.isPeerDone = true
         if stream.isLocalReset || stream.isTold { return }
@@ -358,10 +365,12 @@ extension HTTP2Session {
 
     func streamClosed(_ id: Int32, _ code: UInt32) {
         openStreams -= 1
-        guard let stream = find(id) else {
+        let index = find(id)
+        guard index >= 0 else {
             closed.closed(id, byPeer: false)
             return
         }
+        let stream = streams[index]
         closed.closed(id, byPeer: stream.isPeerDone)
         stream.isClosed = true
         deactivate(stream)

@@ -109,6 +109,7 @@ extension HTTP2Session {
         }
         stream.id = id
         stream.method = method
+        foundIndex = stream.index
         openStreams += 1
         // Until it has come out the driver does not know the stream.
         stream.isTold = true
@@ -145,6 +146,7 @@ extension HTTP2Session {
     ) {
         guard canSend(on: stream), check(unsafe tg_nghttp2_submit_headers(raw, stream.id, ends)) else { return }
         if ends { stream.isFinishing = true }
+        foundIndex = stream.index
         _ = writeHead(stream.id, into: &output, write)
     }
 
@@ -219,15 +221,15 @@ extension HTTP2Session {
     func frameWent(_ frame: UnsafePointer<nghttp2_frame>) {
         switch unsafe frame.pointee.hd.type {
         case HTTP2Frame.headers:
-            sentIndex = -1
-            guard let stream = unsafe find(frame.pointee.hd.stream_id) else { return }
-            sentIndex = stream.index
-            if unsafe frame.pointee.hd.flags & HTTP2Frame.endStream != 0 {
-                stream.isLocalDone = true
-                detachedEnded(stream)
+            sentIndex = unsafe find(frame.pointee.hd.stream_id)
+            if sentIndex >= 0, unsafe frame.pointee.hd.flags & HTTP2Frame.endStream != 0 {
+                streams[sentIndex].isLocalDone = true
+                detachedEnded(streams[sentIndex])
             }
         case HTTP2Frame.reset:
-            guard let stream = unsafe find(frame.pointee.hd.stream_id) else { return }
+            let index = unsafe find(frame.pointee.hd.stream_id)
+            guard index >= 0 else { return }
+            let stream = streams[index]
             stream.isLocalDone = true
             if stream.isLocalReset { return }
             if !stream.isTold {

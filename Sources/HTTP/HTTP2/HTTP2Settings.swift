@@ -88,16 +88,13 @@ enum HTTP2Frame {
     static func header(
         _ type: UInt8, flags: UInt8, stream: Int32, length: Int, to out: inout ByteBuffer
     ) {
-        out.reserve(headerBytes)
-        out.append(UInt8(truncatingIfNeeded: length >> 16))
-        out.append(UInt8(truncatingIfNeeded: length >> 8))
-        out.append(UInt8(truncatingIfNeeded: length))
-        out.append(type)
-        out.append(flags)
-        out.append(UInt8(truncatingIfNeeded: stream >> 24))
-        out.append(UInt8(truncatingIfNeeded: stream >> 16))
-        out.append(UInt8(truncatingIfNeeded: stream >> 8))
-        out.append(UInt8(truncatingIfNeeded: stream))
+        let at = unsafe out.writable(minimum: headerBytes).baseAddress!
+        // Length, type, flags, and then the stream's number from the sixth octet on.
+        let first = UInt64(truncatingIfNeeded: length) << 16 | UInt64(type) << 8 | UInt64(flags)
+        let all = first << 24 | UInt64(UInt32(bitPattern: stream) >> 8)
+        unsafe at.storeBytes(of: all.bigEndian, as: UInt64.self)
+        unsafe at.storeBytes(of: UInt8(truncatingIfNeeded: stream), toByteOffset: 8, as: UInt8.self)
+        out.commit(headerBytes)
     }
 }
 
