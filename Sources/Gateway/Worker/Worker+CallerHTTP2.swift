@@ -149,7 +149,6 @@ extension Worker {
         connection.streamCount += 1
         setWait(connection, .nothing)
         swap(&exchange.request, &stream.head)
-        exchange.trailers.reset()
         exchange.requestEnded = ends
         exchange.keepCaller = true
         if let rejection {

@@ -33,6 +33,7 @@ extension Worker {
         exchange.configuration = configuration
         exchange.caller = connection
         exchange.startedAt = nowNanoseconds
+        exchange.trailers.reset()
         requestSerial &+= 1
         exchange.requestID = requestSerial
         activeExchanges += 1

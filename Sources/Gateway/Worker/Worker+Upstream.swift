@@ -321,7 +321,8 @@ extension Worker {
     private func speaksHTTP1(_ connection: UpstreamConnection) {
         let runtime = connection.runtime
         guard runtime.settings.protocolChoice == .automatic else {
-            note(runtime, "TLS to the upstream failed", "it does not speak HTTP/2, and `protocol` asks for nothing else")
+            note(
+                runtime, "TLS to the upstream failed", "it does not speak HTTP/2, and `protocol` asks for nothing else")
             connectFailed(connection, .upstreamTLS)
             return
         }

@@ -73,7 +73,8 @@ extension Worker {
         connection.exchange = nil
         connection.session = session
         connection.state = .multiplexed
-        runtime.streams.opened(connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
+        runtime.streams.opened(
+            connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
         counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
         setWait(connection, .idle, after: runtime.settings.idleTimeout)
         touch(connection)
@@ -98,7 +99,8 @@ extension Worker {
         else { return false }
         exchange.responseTrailers.reset()
         connection.wire.outbound.acquire(from: buffers)
-        let ends = exchange.requestEnded && exchange.replay.received == 0 && !exchange.wantsUpgrade && !asks
+        let isEmpty = exchange.requestEnded && exchange.replay.received == 0 && exchange.trailers.fields.isEmpty
+        let ends = isEmpty && !exchange.wantsUpgrade && !asks
         let method = exchange.wantsUpgrade ? Method.connect : exchange.request.method
         let stream = session.request(method: method, ends: ends, into: &connection.wire.outbound) { encoder, out in
             RequestTransform.writeHTTP2(
@@ -272,8 +274,10 @@ extension Worker {
         _ exchange: Exchange, _ stream: HTTP2Stream, code: UInt32, isRefused: Bool, isLocal: Bool
     ) {
         if exchange.stage == .tunnel {
-            perform(exchange, exchange.machine.upstreamLost(
-                .upstreamProtocol, untouched: false, replayable: false, refused: false))
+            perform(
+                exchange,
+                exchange.machine.upstreamLost(
+                    .upstreamProtocol, untouched: false, replayable: false, refused: false))
             return
         }
         exchange.errorReason =

@@ -182,6 +182,8 @@ final class Worker {
     private func resume(_ exchange: Exchange) {
         exchange.isQueued = false
         guard exchange.caller != nil else { return }
+        // Kept content first: what is behind it in the caller's buffers waits for that.
+        feedUpstream(exchange)
         pumpRequest(exchange)
         guard exchange.caller != nil else { return }
         pumpResponse(exchange)
