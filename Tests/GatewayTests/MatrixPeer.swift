@@ -1,3 +1,4 @@
+import Glibc
 import HTTP
 import OpenSSLKit
 import Reactor
@@ -60,7 +61,7 @@ struct PeerContent {
         while offset < octets.count, isPattern {
             let rest = UnsafeRawBufferPointer(rebasing: octets[offset...])
             offset += Pattern.with(count + offset, rest.count) { wanted in
-                isPattern = wanted.elementsEqual(rest.prefix(wanted.count))
+                isPattern = memcmp(wanted.baseAddress!, rest.baseAddress!, wanted.count) == 0
                 return wanted.count
             }
         }
