@@ -200,7 +200,8 @@ final class Plane {
     private let path: String?
 
     init(
-        _ setup: PlaneSetup = PlaneSetup(), unixPath: String? = nil, upstream: ScriptedUpstream? = nil,
+        _ setup: PlaneSetup = PlaneSetup(), unixPath: String? = nil, listener settings: ListenerSettings = .plain,
+        upstream: ScriptedUpstream? = nil,
         control rule: @escaping @Sendable (StubControl.Question) -> StubControl.Answer = {
             .generation(($0.rejected ?? 0) + 1)
         },
@@ -225,7 +226,7 @@ final class Plane {
         thread = try WorkerThread.start(name: "plane") {
             do {
                 let worker = try Worker(index: 0, configuration: configuration, services: services, mailbox: mailbox)
-                try worker.listen(listener, shared: unixPath != nil)
+                try worker.listen(listener, shared: unixPath != nil, settings: settings)
                 worker.run()
                 box.set(PlaneEnd(worker))
             } catch {
@@ -315,7 +316,7 @@ final class PlaneBox<Value: Sendable>: Sendable {
 /// An upstream that the test itself plays, connection by connection.
 final class ScriptedUpstream: Sendable {
     let port: UInt16
-    private let listener: Descriptor
+    let listener: Descriptor
 
     init(backlog: Int32 = 1024) throws {
         listener = try Socket.listen(on: .loopback(port: 0), backlog: backlog)

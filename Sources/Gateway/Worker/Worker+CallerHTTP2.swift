@@ -182,7 +182,6 @@ extension Worker {
         connection.streams.append(exchange.id)
         setWait(connection, .nothing)
         swap(&exchange.request, &stream.head)
-        exchange.trailers.reset()
         exchange.requestEnded = ends
         exchange.keepCaller = true
         if let rejection {

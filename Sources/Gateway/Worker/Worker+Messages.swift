@@ -19,6 +19,8 @@ extension Worker {
             certificatesChanged(name, settings)
         case .collectCounters(let reply):
             reply(counters.snapshot())
+        case .inspect(let look):
+            look(self)
         case .drain(let milliseconds):
             startDraining(within: milliseconds)
         }

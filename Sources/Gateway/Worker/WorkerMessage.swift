@@ -35,6 +35,8 @@ enum WorkerMessage: Sendable {
     case resolved(lookup: UInt64, Result<[SocketAddress], ResolveError>)
     /// Answer with the counters.
     case collectCounters(@Sendable (CounterSnapshot) -> Void)
+    /// Call this on the worker's thread; tests look at what it holds.
+    case inspect(@Sendable (Worker) -> Void)
     /// Stop accepting; end when all exchanges have ended, at the latest after so many milliseconds.
     case drain(milliseconds: UInt64)
 }
