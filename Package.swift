@@ -75,7 +75,7 @@ let package = Package(
         .executableTarget(
             name: "TokenGateway",
             dependencies: [
-                "Configuration", "Console", "DemoServices", "Gateway", "OpenSSLKit", "Reactor", "Telemetry",
+                "Configuration", "Console", "DemoServices", "Gateway", "HTTP", "OpenSSLKit", "Reactor", "Telemetry",
                 "TokenStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

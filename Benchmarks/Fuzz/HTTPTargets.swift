@@ -10,16 +10,17 @@ public func fuzzOneInput(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     case .response: fuzzResponse(takeCut(&bytes), bytes)
     case .chunked: fuzzChunked(takeCut(&bytes), bytes)
     case .path: fuzzPath(bytes)
+    case .session: fuzzSession(takeCut(&bytes), bytes)
     }
     return 0
 }
 
 private enum FuzzTarget: String {
-    case request, response, chunked, path
+    case request, response, chunked, path, session
 
     static let chosen: FuzzTarget = {
         guard let name = unsafe getenv("FUZZ_TARGET"), let target = unsafe FuzzTarget(rawValue: String(cString: name))
-        else { fatalError("FUZZ_TARGET is not request, response, chunked or path") }
+        else { fatalError("FUZZ_TARGET is not request, response, chunked, path or session") }
         return target
     }()
 }
@@ -126,4 +127,57 @@ private func fuzzPath(_ bytes: [UInt8]) {
         precondition(!segment.isEmpty || index == segments.count - 1, "an empty segment")
         precondition(!segment.contains(0x5C), "a backslash")
     }
+}
+
+/// The first octet says which role the session has; the rest are frames after the opening of the connection.
+private func fuzzSession(_ cuts: [Int], _ bytes: [UInt8]) {
+    guard let first = bytes.first else { return }
+    let blocks = HTTP2Session.libraryBlocks
+    do {
+        let whole = fuzzPeer(isServer: first & 1 == 0)
+        whole.receive(Array(bytes.dropFirst()))
+        let cut = fuzzPeer(isServer: first & 1 == 0)
+        cut.receive(Array(bytes.dropFirst()), chunk: max(1, (cuts.first ?? 0) % 40))
+        precondition(whole.session.failure?.code == cut.session.failure?.code, "a cut changes the failure")
+        if whole.session.failure == nil {
+            precondition(fuzzTold(whole) == fuzzTold(cut), "a cut changes what is told")
+        }
+        fuzzAnswer(whole)
+        fuzzAnswer(cut)
+        precondition(RawFrame.all(in: whole.collect()).count < 3000, "the session does not come to rest")
+    }
+    precondition(HTTP2Session.libraryBlocks == blocks, "the session leaves memory behind")
+}
+
+private func fuzzPeer(isServer: Bool) -> Peer {
+    var settings = HTTP2Settings()
+    settings.head = limits
+    settings.allowsConnectProtocol = true
+    settings.streamWindow = 1000
+    if isServer { return serverWithRawClient(settings) }
+    let client = clientWithRawServer([], settings)
+    for _ in 0..<4 { _ = client.request(.get, ends: false) }
+    _ = client.collect()
+    return client
+}
+
+/// What was told, without the content of messages that turned out malformed: how much of it is told before depends on
+/// where it is cut.
+private func fuzzTold(_ peer: Peer) -> [Told] {
+    var malformed: Set<Int32> = []
+    for case .reset(let id, _, _, true) in peer.told { malformed.insert(id) }
+    return peer.told.filter {
+        if case .content(let id, _, _) = $0 { return !malformed.contains(id) }
+        return true
+    }
+}
+
+private func fuzzAnswer(_ peer: Peer) {
+    let ids = peer.streams.keys.sorted()
+    for id in ids where id % 4 == 1 && peer.session.role == .server { peer.respond(id, ends: id % 8 == 1) }
+    for id in ids { peer.send("hello", on: id) }
+    _ = peer.collect(limit: 100)
+    for id in ids where id % 3 == 1 { peer.finish(id) }
+    for id in ids where id % 3 == 2 { peer.release(id) }
+    _ = peer.collect()
 }

@@ -12,7 +12,10 @@ func machineBenchmarks() -> [Benchmark] {
         all.append(pool("upstream pool: lease and free, \(size) connections", size))
         all.append(close("upstream pool: open, idle and close, \(size) connections", size))
     }
-    for size in [1, 1000] { all.append(waiting("upstream pool: wait and be served, \(size) waiting", size)) }
+    for size in [1, 1000] {
+        all.append(waiting("upstream pool: wait and be served, \(size) waiting", size))
+        all.append(leaving("upstream pool: wait and leave, \(size) waiting", size))
+    }
     return all
 }
 
@@ -96,6 +99,20 @@ private func waiting(_ name: String, _ size: Int) -> Benchmark {
             expect(pool.connectionFreed(0), "the connection is kept")
             expect(pool.nextWaiting() == index, "the longest waiting is served")
             expect(pool.lease(exchange: index, newConnection: false) == .reuse(connection: 0), "on that connection")
+        }
+    }
+}
+
+/// Who leaves came in the middle of the queue.
+private func leaving(_ name: String, _ size: Int) -> Benchmark {
+    Benchmark(name) { count in
+        var pool = UpstreamPool(limits: UpstreamPool.Limits(connections: 1, idle: 1, waiting: size + 1))
+        keep(pool.lease(exchange: -1, newConnection: false))
+        for exchange in 0..<size { keep(pool.lease(exchange: exchange, newConnection: false)) }
+        for index in 0..<count {
+            expect(pool.lease(exchange: size + index, newConnection: false) == .wait, "it waits")
+            pool.stopWaiting(size / 2 + index)
+            expect(pool.waitingCount == size, "one has left")
         }
     }
 }

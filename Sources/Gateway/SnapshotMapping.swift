@@ -28,8 +28,26 @@ extension WorkerConfiguration {
                     upstream, clientIdentity: clientIdentities[upstream.name],
                     metricIndex: extended.upstreamIndex(of: upstream.name) ?? 0)
             },
-            grants: grants, timeouts: CallerTimeouts(snapshot.timeouts), limits: CallerLimits(snapshot.limits),
+            grants: grants, grantSources: snapshot.grantSources, timeouts: CallerTimeouts(snapshot.timeouts),
+            limits: CallerLimits(snapshot.limits),
             names: extended)
+    }
+}
+
+extension Snapshot {
+    /// For each grant what makes its tokens these and no others.
+    fileprivate var grantSources: [String: String] {
+        var sources: [String: String] = [:]
+        for grant in grants {
+            switch grant.source {
+            case .tokenFile(let path): sources[grant.name] = "file \(path)"
+            case .provider(let name, _, _):
+                guard let provider = providers.first(where: { $0.name == name }) else { continue }
+                let endpoint = provider.tokenURL.map { "\($0)" } ?? provider.issuer ?? ""
+                sources[grant.name] = "provider \(endpoint) \(provider.clientID)"
+            }
+        }
+        return sources
     }
 }
 

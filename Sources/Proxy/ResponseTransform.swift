@@ -1,12 +1,22 @@
 package import HTTP
 
 /// How the response's content goes to the caller.
+@usableFromInline
 package enum CallerFraming: Sendable, Equatable {
     case none
     case length(UInt64)
     case chunked
     /// The end of the connection ends the content (callers of HTTP/1.0).
     case untilClose
+
+    @inlinable
+    package static func == (one: CallerFraming, other: CallerFraming) -> Bool {
+        switch (one, other) {
+        case (.none, .none), (.chunked, .chunked), (.untilClose, .untilClose): true
+        case (.length(let length), .length(let otherLength)): length == otherLength
+        case (.none, _), (.length, _), (.chunked, _), (.untilClose, _): false
+        }
+    }
 }
 
 /// Makes of an upstream's response what goes to the caller.

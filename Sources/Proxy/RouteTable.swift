@@ -11,12 +11,13 @@ package struct RouteTable: Sendable {
     }
 
     package let rules: [RouteRule]
-    /// Indexes into `rules`, the most specific first.
-    private let order: [Int]
+    private let index: RouteIndex
 
     package init(_ rules: [RouteRule]) {
         self.rules = rules
-        order = rules.indices.sorted { Self.isMoreSpecific(rules[$0], rules[$1]) }
+        // Of two that are as specific the first stays the first.
+        let order = rules.indices.sorted { Self.isMoreSpecific(rules[$0], rules[$1]) }
+        index = RouteIndex(rules, order: order)
     }
 
     private static func isMoreSpecific(_ one: RouteRule, _ other: RouteRule) -> Bool {
@@ -32,35 +33,15 @@ package struct RouteTable: Sendable {
     package func match(_ head: borrowing MessageHead, scratch: inout ByteBuffer) -> Match {
         let host = Authority.host(head.bytes(head.authority))
         let method = head.bytes(head.methodText)
-        let found = find(head.bytes(head.path), host: host, method: method)
+        let found = index.find(head.bytes(head.path), host: host, method: method, in: rules)
         switch CanonicalPath.decode(head.bytes(head.path), into: &scratch) {
         case .plain: break
         case .refused: return .refused
         case .decoded:
-            guard find(scratch.readable, host: host, method: method) == found else { return .refused }
+            guard index.find(scratch.readable, host: host, method: method, in: rules) == found else { return .refused }
         }
         guard let found else { return .noRoute }
         return .route(found)
-    }
-
-    private func find(_ path: UnsafeRawBufferPointer, host: UnsafeRawBufferPointer, method: UnsafeRawBufferPointer)
-        -> Int?
-    {
-        for index in order {
-            guard rules[index].path.covers(path), Self.matches(rules[index].host, host) else { continue }
-            if rules[index].methods.isEmpty { return index }
-            if Self.contains(rules[index].methods, method) { return index }
-        }
-        return nil
-    }
-
-    private static func matches(_ wanted: [UInt8]?, _ host: UnsafeRawBufferPointer) -> Bool {
-        guard let wanted else { return true }
-        return wanted.withUnsafeBytes { Octet.equal(host, ignoringCase: $0) }
-    }
-
-    private static func contains(_ methods: [[UInt8]], _ method: UnsafeRawBufferPointer) -> Bool {
-        methods.contains { $0.withUnsafeBytes { Octet.equal($0, method) } }
     }
 }
 
@@ -69,16 +50,6 @@ extension RouteRule.Path {
         switch self {
         case .exact(let path): path.count * 2 + 1_000_000
         case .prefix(let path): path.count * 2
-        }
-    }
-
-    fileprivate func covers(_ path: UnsafeRawBufferPointer) -> Bool {
-        switch self {
-        case .exact(let wanted):
-            return wanted.withUnsafeBytes { Octet.equal($0, path) }
-        case .prefix(let wanted):
-            guard path.count >= wanted.count else { return false }
-            return wanted.withUnsafeBytes { Octet.equal($0, UnsafeRawBufferPointer(rebasing: path[..<wanted.count])) }
         }
     }
 }

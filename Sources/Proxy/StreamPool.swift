@@ -38,6 +38,8 @@ package struct StreamPool: Sendable {
         var streams: Int
         /// Takes no new streams.
         var isDraining = false
+        /// What it takes has not been said yet.
+        var isProvisional = false
 
         var hasRoom: Bool { !isDraining && streams < capacity }
     }
@@ -45,8 +47,7 @@ package struct StreamPool: Sendable {
     package var limits: Limits
     private var connections: [Connection] = []
     private var opening = 0
-    private var waiting: [Int] = []
-    private var waitingHead = 0
+    private var waiting = NumberQueue()
     /// What a connection to this upstream is likely to take, to judge how many are needed for those that wait.
     private var likelyCapacity: Int
     /// ``drainAll()`` was called: whoever still leases is served, and connections that become idle are to be closed.
@@ -64,9 +65,11 @@ package struct StreamPool: Sendable {
     package var openCount: Int { connections.count + opening }
     /// Streams on connections that are open; those of openers are not among them.
     package var activeStreams: Int { connections.reduce(0) { $0 + $1.streams } }
-    package var waitingCount: Int { waiting.count - waitingHead }
+    package var waitingCount: Int { waiting.count }
     /// Neither connections nor anybody who waits.
     package var isEmpty: Bool { openCount == 0 && waitingCount == 0 }
+    /// A connection is being opened.
+    package var isOpening: Bool { opening > 0 }
     /// A connection is open that takes new streams, though perhaps not at the moment.
     package var hasReady: Bool { connections.contains { !$0.isDraining } }
 
@@ -111,10 +114,13 @@ package struct StreamPool: Sendable {
     /// Connections that only finish their streams do not count against the limit, or one long stream on them would shut
     /// the upstream; but there is an end to their number too.
     private func wouldOpen(before: Int) -> Bool {
-        let room = opening * max(likelyCapacity - 1, 0)
-        guard before >= room else { return false }
+        var coming = opening
         var usable = opening
-        for index in connections.indices where !connections[index].isDraining { usable += 1 }
+        for index in connections.indices where !connections[index].isDraining {
+            usable += 1
+            if connections[index].isProvisional { coming += 1 }
+        }
+        guard before >= coming * max(likelyCapacity - 1, 0) else { return false }
         return usable < limits.connections && openCount < limits.connections * 2
     }
 
@@ -122,10 +128,15 @@ package struct StreamPool: Sendable {
 
     /// The connection that ``Lease/open`` promised is ready. Its opener's stream counts.
     ///
-    /// - Parameter capacity: streams that the peer allows.
-    package mutating func opened(connection: Int, capacity: Int) {
+    /// - Parameter capacity: streams that the peer allows; nil: it has not said yet, and gets the opener's stream only
+    ///   until ``capacityChanged(connection:to:)`` tells.
+    package mutating func opened(connection: Int, capacity: Int?) {
         guard opening > 0 else { return }
         opening -= 1
+        guard let capacity else {
+            connections.append(Connection(number: connection, capacity: 1, streams: 1, isProvisional: true))
+            return
+        }
         likelyCapacity = bounded(capacity)
         connections.append(Connection(number: connection, capacity: likelyCapacity, streams: 1))
     }
@@ -139,6 +150,7 @@ package struct StreamPool: Sendable {
     package mutating func capacityChanged(connection: Int, to capacity: Int) {
         guard let index = index(of: connection) else { return }
         connections[index].capacity = bounded(capacity)
+        connections[index].isProvisional = false
         likelyCapacity = bounded(capacity)
     }
 
@@ -180,36 +192,17 @@ package struct StreamPool: Sendable {
     /// now; lease for it again. To be called until it returns nil after whatever makes room: a stream or a connection
     /// that ended, one that opened or could not be opened, a higher capacity.
     package mutating func nextWaiting() -> Int? {
-        guard waitingHead < waiting.count, fullestWithRoom() != nil || wouldOpen(before: waitingCount - 1) else {
-            return nil
-        }
-        let exchange = waiting[waitingHead]
-        waitingHead += 1
-        dropServed()
-        return exchange
+        guard !waiting.isEmpty, fullestWithRoom() != nil || wouldOpen(before: waitingCount - 1) else { return nil }
+        return waiting.popFirst()
     }
 
     /// An exchange does not wait any more.
     package mutating func stopWaiting(_ exchange: Int) {
-        guard let index = waiting[waitingHead...].firstIndex(of: exchange) else { return }
-        waiting.remove(at: index)
-        dropServed()
+        waiting.remove(exchange)
     }
 
     /// Takes all that wait, the longest first: the connection could not be made, or the upstream speaks HTTP/1.
     package mutating func takeWaiting() -> [Int] {
-        defer {
-            waiting.removeAll(keepingCapacity: true)
-            waitingHead = 0
-        }
-        return Array(waiting[waitingHead...])
-    }
-
-    /// Removes the entries before the head once they are as many as those behind it: a queue that never becomes empty
-    /// must not grow, and moving all entries for each one would cost too much.
-    private mutating func dropServed() {
-        guard waitingHead > 0, waitingHead * 2 >= waiting.count else { return }
-        waiting.removeSubrange(..<waitingHead)
-        waitingHead = 0
+        waiting.removeAll()
     }
 }

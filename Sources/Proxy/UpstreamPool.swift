@@ -27,9 +27,12 @@ package struct UpstreamPool: Sendable {
     }
 
     package var limits: Limits
-    private var idle: [Int] = []
-    private var waiting: [Int] = []
-    private var waitingHead = 0
+    /// The idle connection that was used last, -1: none. Most exchanges take this one and give it back: not to touch the
+    /// others' memory matters where there are many pools.
+    private var newest = -1
+    /// The other idle ones; of them, the one that was used last is the last.
+    private var older = NumberQueue()
+    private var waiting = NumberQueue()
     /// Connections that are open or being opened, idle ones included.
     package private(set) var openCount = 0
 
@@ -37,18 +40,18 @@ package struct UpstreamPool: Sendable {
         self.limits = limits
     }
 
-    package var idleCount: Int { idle.count }
-    package var waitingCount: Int { waiting.count - waitingHead }
+    package var idleCount: Int { older.count + (newest < 0 ? 0 : 1) }
+    package var waitingCount: Int { waiting.count }
 
     /// - Parameter newConnection: do not take an idle one as long as another may be opened. At the limit an idle one is
     ///   better than to wait beside it: nothing would end that wait.
     package mutating func lease(exchange: Int, newConnection: Bool) -> Lease {
-        if !newConnection, let connection = idle.popLast() { return .reuse(connection: connection) }
+        if !newConnection, let connection = takeNewest() { return .reuse(connection: connection) }
         if openCount < limits.connections {
             openCount += 1
             return .open
         }
-        if let connection = idle.popLast() { return .reuse(connection: connection) }
+        if let connection = takeNewest() { return .reuse(connection: connection) }
         guard waitingCount < limits.waiting else { return .refuse }
         waiting.append(exchange)
         return .wait
@@ -58,52 +61,52 @@ package struct UpstreamPool: Sendable {
     ///
     /// - Returns: false when it is one too many and must be closed (and then counted by ``connectionClosed(_:)``).
     package mutating func connectionFreed(_ connection: Int) -> Bool {
-        guard idle.count < limits.idle, openCount <= limits.connections else { return false }
-        idle.append(connection)
+        guard idleCount < limits.idle, openCount <= limits.connections else { return false }
+        add(connection)
         return true
     }
 
     /// Takes in an idle connection that was not opened under a lease of this pool; false where there is no place for it.
     package mutating func adopt(_ connection: Int) -> Bool {
-        guard openCount < limits.connections, idle.count < limits.idle else { return false }
+        guard openCount < limits.connections, idleCount < limits.idle else { return false }
         openCount += 1
-        idle.append(connection)
+        add(connection)
         return true
     }
 
     /// A connection is gone, or could not be made.
     package mutating func connectionClosed(_ connection: Int) {
         openCount -= 1
-        if let index = idle.lastIndex(of: connection) { idle.remove(at: index) }
+        guard connection >= 0 else { return }
+        if connection == newest { newest = -1 } else { older.remove(connection) }
     }
 
     /// The exchange that has waited longest, if there is something for it now; lease for it again.
     package mutating func nextWaiting() -> Int? {
-        guard waitingHead < waiting.count, !idle.isEmpty || openCount < limits.connections else { return nil }
-        let exchange = waiting[waitingHead]
-        waitingHead += 1
-        dropServed()
-        return exchange
+        guard !waiting.isEmpty, idleCount > 0 || openCount < limits.connections else { return nil }
+        return waiting.popFirst()
     }
 
     /// An exchange does not wait any more.
     package mutating func stopWaiting(_ exchange: Int) {
-        guard let index = waiting[waitingHead...].firstIndex(of: exchange) else { return }
-        waiting.remove(at: index)
-        dropServed()
-    }
-
-    /// Removes the entries before the head once they are as many as those behind it: a queue that never becomes empty
-    /// must not grow, and moving all entries for each one would cost too much.
-    private mutating func dropServed() {
-        guard waitingHead > 0, waitingHead * 2 >= waiting.count else { return }
-        waiting.removeSubrange(..<waitingHead)
-        waitingHead = 0
+        waiting.remove(exchange)
     }
 
     /// Takes all idle connections out; the driver closes them.
     package mutating func takeIdle() -> [Int] {
-        defer { idle.removeAll() }
-        return idle
+        let last = newest < 0 ? [] : [newest]
+        newest = -1
+        return older.removeAll() + last
+    }
+
+    private mutating func add(_ connection: Int) {
+        if newest >= 0 { older.append(newest) }
+        newest = connection
+    }
+
+    private mutating func takeNewest() -> Int? {
+        guard newest >= 0 else { return older.popLast() }
+        defer { newest = -1 }
+        return newest
     }
 }

@@ -107,7 +107,8 @@ struct DocumentationTests {
     }()
 
     private static var page: String {
-        let names = MetricNames(routes: ["r"], upstreams: ["u"], errorCodes: ["no_route"], sessionFailures: ["ping_flood"])
+        let names = MetricNames(
+            routes: ["r"], upstreams: ["u"], errorCodes: ["no_route"], sessionFailures: ["ping_flood"])
         let accumulator = Accumulator()
         let totals = accumulator.totals(of: [WorkerCounters(names: names).snapshot()])
         var control = ControlCounters()

@@ -31,6 +31,12 @@ extension EndToEnd {
             try await stage.end()
         }
 
+        @Test func `exchanges of every kind at random do not disturb each other`() async throws {
+            let stage = try await Stage.start("chaos", workers: 2)
+            try await stage.run("chaos.py", atLeast: 2)
+            try await stage.end()
+        }
+
         @Test func `gRPC works with grpcio on both ends`() async throws {
             let stage = try await Stage.start("rpc", workers: 2)
             try await stage.run("rpc.py", atLeast: 26)

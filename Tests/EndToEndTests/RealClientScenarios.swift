@@ -82,8 +82,10 @@ extension EndToEnd {
                 expect(down, pair, "download of \(name)", status: 200)
                 #expect(down.body == content, "\(pair.name): \(name) has \(down.body.count) octets")
 
-                let framings = [[], ["-H", "Content-Length:", "-H", "Transfer-Encoding: chunked"]]
-                for options in pair.caller.version == "1.1" ? framings : [[]] {
+                // curl itself never ends the chunks of an empty file.
+                let hasChunks = pair.caller.version == "1.1" && !content.isEmpty
+                let chunks = ["-H", "Content-Length:", "-H", "Transfer-Encoding: chunked"]
+                for options in hasChunks ? [[], chunks] : [[]] {
                     let up = try await pair.curl.call(
                         "\(pair.base)/files/\(name)", options, upload: content, put: true)
                     expect(up, pair, "upload of \(name)", status: 201)
@@ -103,10 +105,11 @@ extension EndToEnd {
             try await many(pair, api)
         }
 
-        /// Many transfers at once, as many as can on one connection.
+        /// Many transfers at once, over TLS as many as can on one connection. Without TLS each has its own: curl 7.88
+        /// breaks off when it uses an HTTP/2 connection again that it has by prior knowledge, with any server.
         private func many(_ pair: Pair, _ api: StaticAPI) async throws {
             let urls = (0..<60).map { "\(pair.base)/static/some?many\($0)" }
-            let outcomes = try await pair.curl.parallel(urls, maximum: 30)
+            let outcomes = try await pair.curl.parallel(urls, maximum: pair.caller == .h2c ? 60 : 30)
             #expect(outcomes == ["200": 60], "\(pair.name): \(outcomes)")
             let version = pair.upstream == "h1" ? "HTTP/1.1" : "HTTP/2.0"
             #expect(try api.calls(by: version, containing: "?many") >= 60, "\(pair.name)")

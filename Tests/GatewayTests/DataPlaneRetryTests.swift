@@ -114,6 +114,34 @@ import Testing
         #expect(try plane.stop() == PlaneEnd())
     }
 
+    @Test func `tokens that a new configuration means by a grant's name do not go to the old upstream`() throws {
+        let plane = try Plane()
+        let caller = try plane.connect()
+        caller.write(get("/"))
+        let api = try plane.upstream.accept()
+        _ = api.readMessage()
+        try plane.reconfigure(PlaneSetup(tokenFile: "/k/other"))
+        try plane.seen()
+        api.write(unauthorized)
+        #expect(caller.readMessage().status == 401)
+        #expect(plane.control.questions.count == 1)
+        #expect(try !plane.upstream.hasConnection())
+        #expect(try plane.stop() == PlaneEnd())
+    }
+
+    @Test func `a credential that was asked for under another meaning of the grant's name is not used`() throws {
+        let plane = try Plane { _ in .silence }
+        let caller = try plane.connect()
+        caller.write(get("/"))
+        let question = try plane.control.waitForQuestions(1)[0]
+        try plane.reconfigure(PlaneSetup(tokenFile: "/k/other"))
+        try plane.seen()
+        plane.control.answer(question.waiter, .generation(3))
+        #expect(caller.readMessage().field("token-gateway-error") == "token_unavailable")
+        #expect(try !plane.upstream.hasConnection())
+        #expect(try plane.stop() == PlaneEnd())
+    }
+
     @Test func `the second rejection goes to the caller and nobody is asked again`() throws {
         let plane = try Plane()
         let caller = try plane.connect()

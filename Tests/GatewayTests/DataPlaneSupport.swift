@@ -20,6 +20,7 @@ struct PlaneSetup: Sendable {
     var more = ""
     var hasGrant = true
     var isTLS = false
+    var tokenFile = "/k/token"
     /// A name to be resolved, instead of the address.
     var host: String?
 
@@ -33,7 +34,7 @@ struct PlaneSetup: Sendable {
             [listener.internal]
             address = "127.0.0.1:8080"
             [grant.fixed]
-            token_file = "/k/token"
+            token_file = "\(tokenFile)"
             [timeouts]
             \(timeouts)
             [limits]
@@ -56,7 +57,7 @@ struct PlaneSetup: Sendable {
         let environment = ConfigurationEnvironment(
             variable: { _ in nil },
             readFile: { path, limit in
-                guard path == "/k/token" else { return ConfigurationEnvironment.system.readFile(path, limit) }
+                guard path.hasPrefix("/k/") else { return ConfigurationEnvironment.system.readFile(path, limit) }
                 return .success(FileContents(bytes: Array("unused".utf8), mode: 0o600, owner: 0))
             },
             isDirectory: { _ in true }, processorCount: 1)

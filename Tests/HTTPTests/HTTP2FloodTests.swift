@@ -184,6 +184,15 @@ import Testing
         #expect(server.session.failure == nil)
     }
 
+    @Test func `informational responses do not go on for ever`() {
+        let client = clientWithRawServer()
+        _ = client.request()
+        for _ in 0..<1100 where client.session.failure == nil {
+            client.receive(RawFrame.headers(1, [(":status", "103")], ends: false))
+        }
+        #expect(client.session.failure?.code == HTTP2Code.enhanceYourCalm)
+    }
+
     @Test func `a server that floods its client is left`() {
         for frame in [RawFrame.ping, RawFrame.settings(), RawFrame.windowUpdate(0, 1), RawFrame(type: 99)] {
             let client = clientWithRawServer()

@@ -174,6 +174,7 @@ import Testing
         Case("a frame size above 2^24-1", .connection(1), RawFrame.settings([(5, 1 << 24)])),
         Case("ENABLE_CONNECT_PROTOCOL that is 2", .connection(1), RawFrame.settings([(8, 2)])),
         Case("an unknown setting", .fine, RawFrame.settings([(200, 2)])),
+        Case("more settings than anyone needs", .connection(11), RawFrame.settings((0..<40).map { ($0 + 100, 1) })),
         Case("SETTINGS of 5 octets", .connection(6), RawFrame(type: 4, payload: [0, 1, 0, 0, 0])),
         Case("SETTINGS ACK with octets", .connection(6), RawFrame(type: 4, flags: 1, payload: [0, 1, 0, 0, 0, 0])),
         Case("SETTINGS ACK for nothing", .connection(1), RawFrame.settingsAcknowledged),

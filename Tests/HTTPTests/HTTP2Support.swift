@@ -206,7 +206,7 @@ struct RawFrame: Equatable {
     static let preface = Array(HTTP2Session.preface.description.utf8)
 
     static func data(_ stream: Int32, _ text: String, ends: Bool = false) -> RawFrame {
-        RawFrame(type: 0, flags: ends ? 1 : 0, stream: stream, payload: HTTPTests.octets(text))
+        RawFrame(type: 0, flags: ends ? 1 : 0, stream: stream, payload: payloadOctets(text))
     }
 
     /// HEADERS with literal fields that are never indexed.
@@ -299,3 +299,6 @@ extension Peer {
         frames.last { $0.type == 7 }?.number(at: 4)
     }
 }
+
+/// ``octets(_:)`` where a property has that name.
+private func payloadOctets(_ text: String) -> [UInt8] { octets(text) }

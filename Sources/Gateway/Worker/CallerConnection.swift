@@ -31,8 +31,11 @@ final class CallerConnection {
     /// HTTP/1 only: over HTTP/2 each stream has its own.
     var exchange: Exchange?
     var session: HTTP2Session?
-    /// Exchanges on streams of `session`.
-    var streamCount = 0
+    /// The ids of the exchanges on streams of `session`.
+    var streams = NumberQueue()
+    var streamCount: Int { streams.count }
+    /// Until when the session knows of time; monotonic milliseconds.
+    var sessionTime: UInt64 = 0
     var mode: Mode = .reading
     /// No request has come yet: what comes may be the preface of HTTP/2.
     var isFresh = true
@@ -47,6 +50,8 @@ final class CallerConnection {
 
     enum Wait: UInt8 {
         case handshake, head, keepAlive, lingering, nothing
+        /// HTTP/2: idle, but not for long; memory is given back first.
+        case rest
     }
 
     init(descriptor: Descriptor, slot: Int, peer: SocketAddress, listener: Listener, engine: TLSEngine?) {

@@ -84,6 +84,8 @@ final class Exchange {
     var upstreamDeadline: UInt64 = .max
     var callerWait: CallerWait = .nothing
     var upstreamWait: UpstreamWait = .nothing
+    /// What waited for room when that wait began; less of it is progress.
+    var roomBacklog = 0
     /// It is in `readyAgain`.
     var isQueued = false
     var connectTries = 0

@@ -27,12 +27,20 @@ final class UpstreamConnection {
     /// HTTP/1: the exchange that it carries. Before it is established: the exchange that opened it.
     var exchange: Exchange?
     var session: HTTP2Session?
-    /// Exchanges on streams of `session`.
-    var streamCount = 0
+    /// The ids of the exchanges on streams of `session`.
+    var streams = NumberQueue()
+    var streamCount: Int { streams.count }
+    /// Until when the session knows of time; monotonic milliseconds.
+    var sessionTime: UInt64 = 0
+    /// Streams that their attempts have let go of and that the session has not closed: their places are still taken.
+    var lateStreams = 0
     var state: State = .connecting
     var isDirty = false
     /// Has carried an exchange before.
     var wasReused = false
+    /// HTTP/2: exchanges whose upgrade waits for the upstream to say whether it takes extended CONNECT.
+    var waitingForSettings: [Int] = []
+    var hasSettings = false
     /// HTTP/2: takes no new streams; closed when the last one has ended.
     var isRetiring = false
     let openedAt: UInt64
@@ -93,7 +101,7 @@ final class UpstreamRuntime {
     /// Leases are being given out: who gets one here does not start to give out others.
     var isServing = false
     /// Exchanges that hold a lease to open a connection and wait for the addresses.
-    var waitingForAddress: [Int] = []
+    var waitingForAddress = NumberQueue()
     /// Where the next connection starts in `addresses`.
     var nextAddress = 0
     /// The configuration does not have it any more: connections are closed when they become idle.

@@ -247,6 +247,8 @@ extension Worker {
             if !tlsOutput.isEmpty { _ = Socket.write(wire.descriptor, tlsOutput.bytes) }
             tlsOutput.removeAll()
         }
+        wire.canRead = false
+        wire.canWrite = false
         wire.descriptor.close()
         discard(&wire.inbound)
         discard(&wire.outbound)

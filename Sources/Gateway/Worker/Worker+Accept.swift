@@ -66,7 +66,7 @@ extension Worker {
     private func pauseListeners() {
         guard !listenersPaused else { return }
         listenersPaused = true
-        for slot in slots.indices {
+        for slot in listenerSlots {
             if case .listener(let listener) = slots[slot] {
                 poller.remove(listener.descriptor)
                 arm(slot: slot, at: now + 1000)
@@ -81,7 +81,7 @@ extension Worker {
     func resumeListeners() {
         guard listenersPaused, !isDraining else { return }
         listenersPaused = false
-        for slot in slots.indices {
+        for slot in listenerSlots {
             if case .listener(let listener) = slots[slot] {
                 try? poller.addListener(listener.descriptor, token: token(slot), shared: listener.isShared)
             }

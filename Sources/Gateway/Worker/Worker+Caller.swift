@@ -59,7 +59,10 @@ extension Worker {
     }
 
     /// One read into the inbound buffer; false when nothing came, or when the connection broke and is gone.
-    func receive(_ connection: CallerConnection) -> Bool {
+    ///
+    /// - Parameter contentOfExchange: much may come at once.
+    func receive(_ connection: CallerConnection, contentOfExchange: Bool = false) -> Bool {
+        if contentOfExchange { connection.wire.inbound.acquire(from: records) }
         switch fill(&connection.wire) {
         case .bytes:
             return true

@@ -11,22 +11,24 @@ extension Worker {
         settings.maxConcurrentStreams = limits.http2Streams
         settings.head = limits.head
         settings.allowsConnectProtocol = true
-        guard let session = HTTP2Session(role: .server, settings: settings) else {
+        guard let session = HTTP2Session(role: .server, settings: settings, windowBudget: windowBudget) else {
             closeCaller(connection)
             return
         }
         connection.session = session
         connection.mode = .multiplexed
         counters.sessionOpened()
-        setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+        setWait(connection, .head, after: configuration.timeouts.head)
         touch(connection)
+        if isDraining { drainSession(connection) }
         readSession(connection)
     }
 
     /// Takes what has come, frame by frame, and reads more.
     func readSession(_ connection: CallerConnection) {
         for _ in 0..<Self.readsPerTick {
-            guard takeFrames(connection) else { return }
+            // Answers without content pass every window: whoever does not read them is not asked what else he wants.
+            guard connection.wire.backlog < Self.unreadBytes, takeFrames(connection) else { return }
             switch fill(&connection.wire) {
             case .bytes:
                 continue
@@ -49,7 +51,10 @@ extension Worker {
     /// False when the connection takes no more input.
     private func takeFrames(_ connection: CallerConnection) -> Bool {
         guard let session = connection.session else { return false }
-        while connection.mode == .multiplexed, !connection.wire.inbound.isEmpty {
+        tellTime(session, &connection.sessionTime)
+        while connection.mode == .multiplexed, !connection.wire.inbound.isEmpty,
+            connection.wire.backlog < Self.unreadBytes
+        {
             let input = connection.wire.inbound.readable
             let step = session.step(input)
             guard step.consumed > 0 else { break }
@@ -63,12 +68,27 @@ extension Worker {
             guard connection.mode != .closed else { return false }
         }
         release(&connection.wire.inbound)
+        if session.isInHead, connection.waitingFor != .head {
+            setWait(connection, .head, after: configuration.timeouts.head)
+        } else if !session.isInHead, connection.waitingFor == .head, connection.streamCount > 0 {
+            setWait(connection, .nothing)
+        }
         if !connection.isDirty, session.hasOutput { touch(connection) }
         if let failure = session.failure, connection.mode == .multiplexed {
             sessionFailed(connection, failure)
             return false
         }
         return connection.mode == .multiplexed
+    }
+
+    /// What a peer does without use is forgiven as time passes: one that only asks now and then whether we live, for
+    /// days, does no harm.
+    func tellTime(_ session: HTTP2Session, _ told: inout UInt64) {
+        if told == 0 { told = now }
+        let seconds = (now &- told) / 1000
+        guard seconds > 0 else { return }
+        told += seconds * 1000
+        session.timePassed(seconds: Int(min(seconds, 3600)))
     }
 
     private func receive(
@@ -78,30 +98,44 @@ extension Worker {
         case .head(let stream, let ends, let rejection):
             startExchange(connection, stream, ends: ends, rejection)
         case .content(let stream, let offset, let length, let ends):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onCaller: stream) else { return }
             let content = UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)])
             contentReceived(exchange, session, stream, content, ends: ends)
         case .trailers(let stream):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onCaller: stream) else { return }
             swap(&exchange.trailers, &stream.head)
             let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
             contentReceived(exchange, session, stream, nothing, ends: true)
         case .reset(let stream, let code, _, let isLocal):
-            guard let exchange = exchange(of: stream) else {
+            guard let exchange = exchange(onCaller: stream) else {
                 session.release(stream)
                 return
             }
             streamBroke(exchange, code: code, isLocal: isLocal)
         case .pong:
             if isDraining { session.end(code: HTTP2Code.noError) }
-        case .goAway, .settings, .none:
+        case .settings:
+            // The preface is whole (RFC 9113 3.4); from now on patience is as with any connection that is kept.
+            if connection.waitingFor == .head, connection.streamCount == 0 {
+                setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+            }
+        case .goAway, .none:
             break
         }
     }
 
-    /// The exchange of a stream, on either side.
-    func exchange(of stream: HTTP2Stream) -> Exchange? {
-        exchanges.indices.contains(stream.owner) ? exchanges[stream.owner] : nil
+    /// The exchange whose caller is on the stream.
+    private func exchange(onCaller stream: HTTP2Stream) -> Exchange? {
+        guard exchanges.indices.contains(stream.owner) else { return nil }
+        let exchange = exchanges[stream.owner]
+        return exchange.callerStream === stream ? exchange : nil
+    }
+
+    /// The exchange whose attempt is on the stream.
+    func exchange(onUpstream stream: HTTP2Stream) -> Exchange? {
+        guard exchanges.indices.contains(stream.owner) else { return nil }
+        let exchange = exchanges[stream.owner]
+        return exchange.upstreamStream === stream ? exchange : nil
     }
 
     private func streamBroke(_ exchange: Exchange, code: UInt32, isLocal: Bool) {
@@ -132,9 +166,8 @@ extension Worker {
 
     /// Gives up all exchanges of a connection that is going.
     func abandonStreams(_ connection: CallerConnection) {
-        guard connection.streamCount > 0 else { return }
-        for index in exchanges.indices where exchanges[index].caller === connection {
-            perform(exchanges[index], exchanges[index].machine.callerLeft())
+        for id in connection.streams.numbers where exchanges[id].caller === connection {
+            perform(exchanges[id], exchanges[id].machine.callerLeft())
         }
     }
 
@@ -146,7 +179,7 @@ extension Worker {
         let exchange = begin(connection)
         exchange.callerStream = stream
         stream.owner = exchange.id
-        connection.streamCount += 1
+        connection.streams.append(exchange.id)
         setWait(connection, .nothing)
         swap(&exchange.request, &stream.head)
         exchange.trailers.reset()
@@ -168,7 +201,7 @@ extension Worker {
     ) {
         if !content.isEmpty {
             stopWait(exchange, caller: .body)
-            if stream.inbound.isEmpty, canTake(exchange) {
+            if stream.inbound.isEmpty, !exchange.requestEnded, canTake(exchange) {
                 takeFromCaller(exchange, content)
                 guard exchange.callerStream === stream else { return }
                 session.consume(content.count, on: stream)
@@ -208,11 +241,11 @@ extension Worker {
         stream.owner = -1
         discard(&stream.inbound)
         caller.session?.release(stream)
-        caller.streamCount -= 1
+        caller.streams.remove(exchange.id)
         guard caller.mode == .multiplexed else { return }
         touch(caller)
         if caller.streamCount == 0 {
-            setWait(caller, .keepAlive, after: isDraining ? 1000 : configuration.timeouts.keepAlive)
+            if isDraining { setWait(caller, .keepAlive, after: 1000) } else { setWait(caller, .rest, after: 1000) }
         }
     }
 
@@ -239,7 +272,7 @@ extension Worker {
     /// gone.
     private func afterCollect(_ connection: CallerConnection, _ session: HTTP2Session) -> Bool {
         while let stream = session.takeRoomy() {
-            guard let exchange = exchange(of: stream) else { continue }
+            guard let exchange = exchange(onCaller: stream) else { continue }
             if exchange.upstreamWait == .callerRoom { stopUpstreamWait(exchange) }
             exchange.isHeldUp = false
             queue(exchange)
@@ -268,6 +301,7 @@ extension Worker {
         case .closing:
             if connection.lingerAfterFlush { lingerAfterSession(connection) } else { closeCaller(connection) }
         case .multiplexed:
+            if !connection.wire.inbound.isEmpty || connection.wire.canRead { readyAgain.append(connection.slot) }
             if session.isFinished, connection.streamCount == 0, !unsent { closeCaller(connection) }
         case .handshaking, .reading, .exchange, .lingering, .closed:
             break
@@ -292,9 +326,28 @@ extension Worker {
         if connection.streamCount == 0 { setWait(connection, .keepAlive, after: 1000) }
     }
 
+    /// The preface, or a field block, has not come to its end in time.
+    func endLateSession(_ connection: CallerConnection) {
+        connection.session?.end(code: HTTP2Code.enhanceYourCalm)
+        abandonStreams(connection)
+        closeAfterFlush(connection, linger: true)
+    }
+
+    /// Nothing has been asked for a moment: memory goes back.
+    func sessionRests(_ connection: CallerConnection) {
+        connection.session?.trim()
+        setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+    }
+
     /// Nothing has been asked for long enough.
     func endIdleSession(_ connection: CallerConnection) {
-        connection.session?.end(code: HTTP2Code.noError)
-        closeAfterFlush(connection, linger: false)
+        guard let session = connection.session else { return }
+        session.end(code: HTTP2Code.noError)
+        guard session.openStreams <= connection.streamCount else {
+            // Answers are still on their way: as long as the caller takes something of them, it has time.
+            touch(connection)
+            return
+        }
+        closeAfterFlush(connection, linger: true)
     }
 }

@@ -33,6 +33,7 @@ extension Worker {
         exchange.configuration = configuration
         exchange.caller = connection
         exchange.startedAt = nowNanoseconds
+        if !exchange.trailers.fields.isEmpty { exchange.trailers.reset() }
         requestSerial &+= 1
         exchange.requestID = requestSerial
         activeExchanges += 1
@@ -177,7 +178,7 @@ extension Worker {
     /// The next action when the answer is known here; nil while control is asked.
     private func getCredential(_ exchange: Exchange, rejected: UInt64?) -> ExchangeMachine.Action? {
         guard let route = exchange.route, let grant = route.grantName else { return nil }
-        switch credential(of: route, grant, exchange) {
+        switch credentialState(exchange, route, grant) {
         case .ready(let credential):
             if now < credential.expiry, credential.generation != rejected {
                 exchange.credential = credential
@@ -199,18 +200,25 @@ extension Worker {
         return nil
     }
 
-    private func credential(
-        of route: WorkerConfiguration.Route, _ grant: String, _ exchange: Exchange
+    /// The one place where an exchange's grant becomes a credential. A configuration that came since it began may mean
+    /// other tokens by the grant's name: those are not for this exchange's upstream.
+    func credentialState(
+        _ exchange: Exchange, _ route: WorkerConfiguration.Route, _ grant: String
     ) -> CredentialState {
-        // By name where the numbers are another configuration's.
-        if exchange.configuration === configuration, let index = route.rule.grant { return credentials[index] }
+        if exchange.configuration === configuration { return route.rule.grant.map { credentials[$0] } ?? .unknown }
+        guard isSameGrant(grant, exchange.configuration) else { return .refused(.unchanged) }
         return credentialsByName[grant] ?? .unknown
+    }
+
+    func isSameGrant(_ grant: String, _ old: WorkerConfiguration) -> Bool {
+        guard old !== configuration, let source = configuration.grantSources[grant] else { return true }
+        return source == old.grantSources[grant]
     }
 
     /// The grant was revoked, or has ended, while the exchange waited for its connection.
     private func withdrawal(_ exchange: Exchange) -> CredentialRefusal? {
         guard refusedGrants > 0, exchange.credential != nil, let route = exchange.route, let grant = route.grantName,
-            case .refused(let refusal) = credential(of: route, grant, exchange)
+            case .refused(let refusal) = credentialState(exchange, route, grant), refusal != .unchanged
         else { return nil }
         return refusal
     }
@@ -297,7 +305,7 @@ extension Worker {
     func finish(_ exchange: Exchange) {
         stopWaitingForCredential(exchange)
         if let runtime = exchange.runtime { stopWaitingForConnection(exchange, runtime) }
-        exchange.runtime?.waitingForAddress.removeAll { $0 == exchange.id }
+        exchange.runtime?.waitingForAddress.remove(exchange.id)
         let route = exchange.route?.metricIndex ?? MetricNames.unrouted
         let duration = MonotonicClock.nanoseconds() &- exchange.startedAt
         counters.requestEnded(route: route, status: Int(exchange.status), nanoseconds: duration)

@@ -26,16 +26,19 @@ extension Worker {
 
     /// Takes a configuration over. What fails leaves the old one as it is.
     func adopt(_ new: WorkerConfiguration) throws {
-        var kept = runtimes
+        var kept: [String: UpstreamRuntime] = [:]
+        for runtime in runtimes { kept[runtime.settings.name] = runtime }
         var next: [UpstreamRuntime] = []
+        next.reserveCapacity(new.upstreams.count)
         for settings in new.upstreams {
-            if let index = kept.firstIndex(where: { $0.settings == settings }) {
-                next.append(kept.remove(at: index))
+            if let runtime = kept[settings.name], runtime.settings == settings {
+                next.append(runtime)
+                kept[settings.name] = nil
             } else {
                 next.append(try UpstreamRuntime(settings: settings))
             }
         }
-        for runtime in kept {
+        for runtime in kept.values {
             runtime.isRetired = true
             for slot in runtime.pool.takeIdle() + runtime.streams.drainAll() {
                 if case .upstream(let connection) = slots[slot] { closeUpstream(connection) }
@@ -61,10 +64,10 @@ extension Worker {
     }
 
     private func credentialChanged(_ grant: String, _ state: CredentialState) {
-        credentialsByName[grant] = state
-        for index in configuration.grants.indices where configuration.grants[index] == grant {
-            credentials[index] = state
-        }
+        let old = credentialsByName.updateValue(state, forKey: grant)
+        if let old, old.isRefused { refusedGrants -= 1 }
+        if state.isRefused { refusedGrants += 1 }
+        if let index = configuration.grantIndexes[grant] { credentials[index] = state }
     }
 
     private func credentialAnswered(_ waiter: CredentialWaiter, _ result: Result<Credential, CredentialUnavailable>) {
@@ -75,6 +78,8 @@ extension Worker {
         exchange.credentialWait += MonotonicClock.nanoseconds() - exchange.credentialAskedAt
         stopWait(exchange, caller: .credential)
         switch result {
+        case .success where !isSameGrant(exchange.route?.grantName ?? "", exchange.configuration):
+            perform(exchange, exchange.machine.credentialUnavailable(.unchanged))
         case .success(let credential):
             exchange.credential = credential
             perform(exchange, exchange.machine.credentialReady(generation: credential.generation))
@@ -85,7 +90,7 @@ extension Worker {
 
     /// Callers that connect from now on are shown the new certificates.
     private func certificatesChanged(_ name: String, _ settings: TLSServerSettings) {
-        for slot in slots.indices {
+        for slot in listenerSlots {
             guard case .listener(let listener) = slots[slot], listener.settings.name == name else { continue }
             do {
                 listener.context = try TLSServerContext(settings)
@@ -109,6 +114,7 @@ extension Worker {
         }
         isDraining = true
         drainDeadline = now + milliseconds
+        listenerSlots.removeAll()
         for slot in slots.indices {
             switch slots[slot] {
             case .listener(let listener):

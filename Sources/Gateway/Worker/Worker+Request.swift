@@ -6,7 +6,7 @@ import Reactor
 extension Worker {
     /// Writes the head, and what is there of the content, to the attempt's connection.
     func sendRequest(_ exchange: Exchange) {
-        guard let connection = exchange.upstream else { return }
+        guard let connection = exchange.upstream, mayConnect(exchange, connection) else { return }
         exchange.attempts += 1
         exchange.requestSent = false
         exchange.stage = .head
@@ -77,7 +77,7 @@ extension Worker {
                     return
                 }
                 reads += 1
-                guard receive(caller) else {
+                guard receive(caller, contentOfExchange: true) else {
                     waitForContent(exchange, caller)
                     return
                 }
@@ -122,6 +122,7 @@ extension Worker {
         guard stream.backlog >= Self.highWater else { return true }
         stream.wantsRoom = true
         if exchange.upstreamWait == .nothing {
+            exchange.roomBacklog = stream.backlog
             setWait(exchange, upstream: .room, after: connection.runtime.settings.writeIdleTimeout)
         }
         return false
@@ -129,7 +130,7 @@ extension Worker {
 
     private func isSendable(_ exchange: Exchange) -> Bool {
         guard let connection = exchange.upstream, !exchange.waitsForContinue,
-            connection.state == .active || exchange.upstreamStream != nil
+            connection.state == .active || exchange.upstreamStream != nil && connection.session != nil
         else { return false }
         return exchange.machine.phase == .sending || exchange.machine.phase == .responding
     }
@@ -292,7 +293,13 @@ extension Worker {
     /// Writes content in the request's framing; in a tunnel there is none.
     func writeContent(_ exchange: Exchange, toUpstream content: UnsafeRawBufferPointer) {
         guard let connection = exchange.upstream else { return }
-        if let stream = exchange.upstreamStream, let session = connection.session {
+        if let stream = exchange.upstreamStream {
+            // A whole response may outlive its connection; what the request still had is not wanted any more.
+            guard let session = connection.session else { return }
+            // What is gathered leaves before it is more than one write's worth: it would be copied again.
+            if connection.wire.outbound.count >= Self.frameBytes, !flush(&connection.wire) {
+                readyAgain.append(connection.slot)
+            }
             if content.count >= Self.directWriteBytes, connection.wire.outbound.count < Self.frameBytes {
                 connection.wire.outbound.acquire(from: records)
                 session.sendDirectly(content, on: stream, into: &connection.wire.outbound)

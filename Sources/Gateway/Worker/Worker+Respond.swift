@@ -13,6 +13,7 @@ extension Worker {
             exchange.isHeldUp = true
             // What the caller has not granted room for is not the upstream's fault.
             if exchange.upstreamWait != .callerRoom {
+                exchange.roomBacklog = stream.backlog
                 setWait(exchange, upstream: .callerRoom, after: configuration.timeouts.writeIdle)
             }
             return false
@@ -83,6 +84,9 @@ extension Worker {
     func writeContent(_ exchange: Exchange, _ content: UnsafeRawBufferPointer) {
         guard let caller = exchange.caller else { return }
         if let stream = exchange.callerStream, let session = caller.session {
+            // What is gathered leaves before it is more than one write's worth: it would be copied again. That the
+            // caller takes no more is told by an event.
+            if caller.wire.outbound.count >= Self.frameBytes { _ = flush(&caller.wire) }
             if content.count >= Self.directWriteBytes, caller.wire.outbound.count < Self.frameBytes {
                 caller.wire.outbound.acquire(from: records)
                 session.sendDirectly(content, on: stream, into: &caller.wire.outbound)

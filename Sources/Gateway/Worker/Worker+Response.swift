@@ -42,7 +42,11 @@ extension Worker {
         switch exchange.stage {
         case .body:
             setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
-        case .none, .head, .tunnel, .complete:
+        case .tunnel:
+            if exchange.requestEnded {
+                setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
+            }
+        case .none, .head, .complete:
             break
         }
     }
@@ -148,6 +152,7 @@ extension Worker {
         guard exchange.caller != nil, let route = exchange.route, let runtime = exchange.runtime else { return }
         // Answered without the content: what the caller may still send is not read as a request.
         if isDraining || exchange.owesContinue { exchange.keepCaller = false }
+        if endsWithHead(exchange) { exchange.response.framing = .length(0) }
         exchange.framing = ResponseTransform.framing(
             exchange.response, requestMethod: exchange.request.method,
             callerMinorVersion: exchange.request.minorVersion)
@@ -180,6 +185,16 @@ extension Worker {
         } else {
             waitForUpstream(exchange, connection)
         }
+    }
+
+    /// Over HTTP/2 a response may end with its head and say nothing about a length; over HTTP/1 content up to the end
+    /// of the connection would be expected then (RFC 9112 6.3).
+    private func endsWithHead(_ exchange: Exchange) -> Bool {
+        guard exchange.upstreamStream != nil, exchange.callerStream == nil, exchange.response.framing == .none else {
+            return false
+        }
+        let status = exchange.response.status
+        return exchange.request.method != .head && status != 204 && status != 304
     }
 
     private func parseBody(_ exchange: Exchange, _ connection: UpstreamConnection) -> Bool {

@@ -64,6 +64,8 @@ extension Worker {
         let wait = connection.waitingFor
         setWait(connection, .nothing)
         switch wait {
+        case .head where connection.mode == .multiplexed:
+            endLateSession(connection)
         case .head:
             if connection.wire.inbound.isEmpty {
                 closeCaller(connection)
@@ -72,6 +74,8 @@ extension Worker {
             }
         case .keepAlive where connection.mode == .multiplexed:
             endIdleSession(connection)
+        case .rest:
+            sessionRests(connection)
         case .handshake, .keepAlive, .lingering:
             closeCaller(connection)
         case .nothing:
@@ -105,10 +109,23 @@ extension Worker {
         switch wait {
         case .continuation:
             continueRequest(exchange)
-        case .firstByte, .response, .room:
+        case .firstByte, .response:
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+        case .room:
+            if let stream = exchange.upstreamStream, stream.backlog < exchange.roomBacklog {
+                exchange.roomBacklog = stream.backlog
+                let patience = exchange.runtime?.settings.writeIdleTimeout ?? 0
+                setWait(exchange, upstream: .room, after: patience)
+            } else {
+                perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+            }
         case .callerRoom:
-            perform(exchange, exchange.machine.callerLeft())
+            if let stream = exchange.callerStream, stream.backlog < exchange.roomBacklog {
+                exchange.roomBacklog = stream.backlog
+                setWait(exchange, upstream: .callerRoom, after: configuration.timeouts.writeIdle)
+            } else {
+                perform(exchange, exchange.machine.callerLeft())
+            }
         case .nothing:
             break
         }

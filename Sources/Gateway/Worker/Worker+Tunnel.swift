@@ -94,6 +94,10 @@ extension Worker {
         exchange.responseBytes += UInt64(bytes.count)
         writeContent(exchange, bytes)
         if exchange.upstream === connection { connection.wire.inbound.removeAll() }
+        // Half closed: the upstream's patience starts anew with what it says.
+        if exchange.requestEnded, exchange.upstreamWait != .callerRoom {
+            setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
+        }
         return true
     }
 

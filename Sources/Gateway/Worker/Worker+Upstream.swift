@@ -105,7 +105,7 @@ extension Worker {
             runtime.pool.connectionClosed(-1)
         case .stream:
             runtime.streams.openFailed()
-            guard !runtime.streams.hasReady else { break }
+            guard !runtime.streams.hasReady, !runtime.streams.isOpening else { break }
             for id in runtime.streams.takeWaiting() {
                 let waiting = exchanges[id]
                 waiting.isWaitingForConnection = false
@@ -169,9 +169,7 @@ extension Worker {
         case .failure(let error):
             note(runtime, "the upstream's name did not resolve", "\(error)")
         }
-        let waiting = runtime.waitingForAddress
-        runtime.waitingForAddress.removeAll()
-        for id in waiting {
+        for id in runtime.waitingForAddress.removeAll() {
             let exchange = exchanges[id]
             guard exchange.machine.phase == .waitingForConnection, exchange.runtime === runtime else { continue }
             stopWait(exchange, caller: .connection)
@@ -235,11 +233,15 @@ extension Worker {
             if let action = connect(exchange, runtime) { perform(exchange, action) }
             return
         }
-        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
-        if let exchange {
-            exchange.leasesStream = false
-            perform(exchange, exchange.machine.connectionFailed(error))
+        guard let exchange else {
+            // Its opener has left: who waits may try for itself, from the first address on.
+            runtime.streams.openFailed()
+            serveWaiting(runtime)
+            return
         }
+        counters.attemptEnded(upstream: runtime.settings.metricIndex, outcome: AttemptOutcome(error))
+        exchange.leasesStream = false
+        perform(exchange, exchange.machine.connectionFailed(error))
         leaseEnded(runtime, connection.purpose, error)
     }
 
@@ -321,7 +323,7 @@ extension Worker {
     private func speaksHTTP1(_ connection: UpstreamConnection) {
         let runtime = connection.runtime
         guard runtime.settings.protocolChoice == .automatic else {
-            note(runtime, "TLS to the upstream failed", "it does not speak HTTP/2, and `protocol` asks for nothing else")
+            note(runtime, "TLS to the upstream failed", "it does not speak HTTP/2, as `protocol` demands")
             connectFailed(connection, .upstreamTLS)
             return
         }
@@ -472,7 +474,7 @@ extension Worker {
         if connection.session != nil {
             // Its stream could not be opened.
             exchange.leasesStream = false
-            streamReleased(connection)
+            streamReleased(exchange, connection)
             return
         }
         connection.exchange = nil
@@ -485,8 +487,7 @@ extension Worker {
     private func giveWaitUp(_ exchange: Exchange) {
         guard let runtime = exchange.runtime else { return }
         stopWaitingForConnection(exchange, runtime)
-        if let index = runtime.waitingForAddress.firstIndex(of: exchange.id) {
-            runtime.waitingForAddress.remove(at: index)
+        if runtime.waitingForAddress.remove(exchange.id) {
             if exchange.leasesStream { runtime.streams.openFailed() } else { runtime.pool.connectionClosed(-1) }
             serveWaiting(runtime)
         }

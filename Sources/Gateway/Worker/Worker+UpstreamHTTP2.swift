@@ -50,7 +50,7 @@ extension Worker {
     private func attachStream(_ exchange: Exchange, _ connection: UpstreamConnection) {
         exchange.upstream = connection
         exchange.leasesStream = true
-        connection.streamCount += 1
+        connection.streams.append(exchange.id)
         connection.wasReused = true
         if connection.streamCount == 1 {
             counters.upstreamConnectionsChanged(
@@ -65,7 +65,7 @@ extension Worker {
         var settings = HTTP2Settings()
         settings.maxConcurrentStreams = 0
         settings.head = configuration.limits.head
-        guard let session = HTTP2Session(role: .client, settings: settings) else {
+        guard let session = HTTP2Session(role: .client, settings: settings, windowBudget: windowBudget) else {
             connectFailed(connection, .overloaded)
             return
         }
@@ -73,8 +73,8 @@ extension Worker {
         connection.exchange = nil
         connection.session = session
         connection.state = .multiplexed
-        runtime.streams.opened(
-            connection: connection.slot, capacity: min(session.maxPeerStreams, runtime.settings.maxStreams))
+        // Streams above what its SETTINGS will allow would be refused: who waits, waits for those.
+        runtime.streams.opened(connection: connection.slot, capacity: nil)
         counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: -1, idle: 1)
         setWait(connection, .idle, after: runtime.settings.idleTimeout)
         touch(connection)
@@ -84,7 +84,9 @@ extension Worker {
         } else {
             streamLeft(connection)
         }
-        if connection.state == .multiplexed, connection.wire.canRead || !connection.wire.inbound.isEmpty {
+        if connection.state == .multiplexed,
+            connection.wire.canRead || connection.wire.inputEnded || !connection.wire.inbound.isEmpty
+        {
             readyAgain.append(connection.slot)
         }
         serveWaiting(runtime)
@@ -96,10 +98,16 @@ extension Worker {
     func writeHTTP2Head(_ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool) -> Bool {
         guard let route = exchange.route, let caller = exchange.caller, let session = connection.session,
             session.canRequest
-        else { return false }
+        else {
+            // Numbers that are used up do not come back.
+            if connection.session?.isSpent == true { retire(connection) }
+            return false
+        }
         exchange.responseTrailers.reset()
         connection.wire.outbound.acquire(from: buffers)
-        let ends = exchange.requestEnded && exchange.replay.received == 0 && !exchange.wantsUpgrade && !asks
+        let ends =
+            exchange.requestEnded && exchange.replay.received == 0 && !exchange.wantsUpgrade && !asks
+            && exchange.trailers.fields.isEmpty
         let method = exchange.wantsUpgrade ? Method.connect : exchange.request.method
         let stream = session.request(method: method, ends: ends, into: &connection.wire.outbound) { encoder, out in
             RequestTransform.writeHTTP2(
@@ -118,6 +126,24 @@ extension Worker {
         exchange.errorReason = "the upstream refused the stream"
         return exchange.machine.upstreamLost(
             .upstreamProtocol, untouched: true, replayable: exchange.replay.isReplayable, refused: true)
+    }
+
+    /// Whether an upgrade may go out as an extended CONNECT now; if not, it waits for the upstream's SETTINGS, or has
+    /// failed (RFC 8441 3: it must not be sent to a peer that has not allowed it).
+    func mayConnect(_ exchange: Exchange, _ connection: UpstreamConnection) -> Bool {
+        guard exchange.wantsUpgrade, let session = connection.session, !session.peerAllowsConnectProtocol else {
+            return true
+        }
+        guard connection.hasSettings else {
+            connection.waitingForSettings.append(exchange.id)
+            setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
+            return false
+        }
+        exchange.errorReason = "the upstream speaks HTTP/2 and takes no WebSocket over it"
+        perform(
+            exchange,
+            exchange.machine.upstreamLost(.upstreamProtocol, untouched: false, replayable: false, refused: false))
+        return false
     }
 
     // MARK: Receiving
@@ -148,6 +174,7 @@ extension Worker {
     /// False when the connection is gone.
     private func takeFrames(_ connection: UpstreamConnection) -> Bool {
         guard let session = connection.session else { return false }
+        tellTime(session, &connection.sessionTime)
         while connection.state == .multiplexed, !connection.wire.inbound.isEmpty {
             let input = connection.wire.inbound.readable
             let step = session.step(input)
@@ -157,6 +184,7 @@ extension Worker {
             connection.wire.inbound.consume(step.consumed)
         }
         guard takeResets(connection, session) else { return false }
+        endLateStreams(connection, session)
         release(&connection.wire.inbound)
         if session.hasOutput { touch(connection) }
         if let failure = session.failure {
@@ -187,7 +215,7 @@ extension Worker {
     ) {
         switch event {
         case .head(let stream, _, let rejection):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onUpstream: stream) else { return }
             swap(&exchange.response, &stream.head)
             responseTouched(exchange)
             if let rejection {
@@ -199,16 +227,16 @@ extension Worker {
                 upstreamBroken(exchange, .malformed("there is a second response head"))
             }
         case .content(let stream, let offset, let length, _):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onUpstream: stream) else { return }
             let content = UnsafeRawBufferPointer(rebasing: input[offset..<(offset + length)])
             contentReceived(exchange, session, stream, content)
         case .trailers(let stream):
-            guard let exchange = exchange(of: stream) else { return }
+            guard let exchange = exchange(onUpstream: stream) else { return }
             swap(&exchange.responseTrailers, &stream.head)
             ResponseTransform.filter(&exchange.responseTrailers)
             pumpResponseStream(exchange, stream)
         case .reset(let stream, let code, let isRefused, let isLocal):
-            guard let exchange = exchange(of: stream) else {
+            guard let exchange = exchange(onUpstream: stream) else {
                 session.release(stream)
                 return
             }
@@ -216,9 +244,21 @@ extension Worker {
         case .settings:
             connection.runtime.streams.capacityChanged(
                 connection: connection.slot, to: min(session.maxPeerStreams, connection.runtime.settings.maxStreams))
+            connection.hasSettings = true
+            let waiting = connection.waitingForSettings
+            connection.waitingForSettings = []
+            for id in waiting {
+                // Whoever has left since, or is another exchange by now, does not wait here.
+                let exchange = exchanges[id]
+                guard exchange.upstream === connection, exchange.wantsUpgrade, exchange.upstreamStream == nil,
+                    exchange.machine.phase == .sending
+                else { continue }
+                sendRequest(exchange)
+            }
             serveWaiting(connection.runtime)
         case .goAway:
             retire(connection)
+            serveWaiting(connection.runtime)
         case .pong:
             if connection.streamCount > 0 { watchSilence(connection) }
         case .none:
@@ -264,7 +304,7 @@ extension Worker {
         release(&stream.inbound)
         if stream.isPeerDone {
             if exchange.stage == .tunnel { tunnelEnded(exchange) } else { responseEnded(exchange) }
-        } else if exchange.stage == .body, exchange.upstreamWait != .callerRoom {
+        } else if exchange.stage == .body || exchange.requestEnded, exchange.upstreamWait != .callerRoom {
             setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
         }
     }
@@ -297,7 +337,7 @@ extension Worker {
                 connection.wire.outbound.acquire(from: records)
                 session.collect(into: &connection.wire.outbound, limit: Self.frameBytes)
                 while let stream = session.takeRoomy() {
-                    guard let exchange = exchange(of: stream) else { continue }
+                    guard let exchange = exchange(onUpstream: stream) else { continue }
                     if exchange.upstreamWait == .room { stopUpstreamWait(exchange) }
                     queue(exchange)
                 }
@@ -310,6 +350,8 @@ extension Worker {
             }
             guard connection.wire.backlog == 0, session.hasOutput else { break }
         }
+        endLateStreams(connection, session)
+        guard connection.state == .multiplexed else { return }
         guard connection.wire.backlog == 0 else {
             if connection.wire.writeDeadline == .max {
                 connection.wire.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
@@ -336,25 +378,40 @@ extension Worker {
         exchange.leasesStream = false
         stream.owner = -1
         discard(&stream.inbound)
+        // What resets it has to leave first: until then its place is not free.
+        let isLate = !stream.isClosed && connection.state == .multiplexed
         connection.session?.release(stream)
-        streamReleased(connection)
+        if isLate { connection.lateStreams += 1 }
+        streamReleased(exchange, connection, endsPlace: !isLate)
+    }
+
+    /// Gives the places of streams back that the session has closed since.
+    func endLateStreams(_ connection: UpstreamConnection, _ session: HTTP2Session) {
+        guard connection.lateStreams > 0 else { return }
+        let still = max(0, session.openStreams - connection.streamCount)
+        guard still < connection.lateStreams else { return }
+        for _ in still..<connection.lateStreams {
+            _ = connection.runtime.streams.streamEnded(connection: connection.slot)
+        }
+        connection.lateStreams = still
+        serveWaiting(connection.runtime)
     }
 
     /// An attempt of the connection has ended, or could not begin.
-    func streamReleased(_ connection: UpstreamConnection) {
-        connection.streamCount -= 1
+    func streamReleased(_ exchange: Exchange, _ connection: UpstreamConnection, endsPlace: Bool = true) {
+        connection.streams.remove(exchange.id)
         guard connection.state != .closed else { return }
         if connection.streamCount == 0 {
             counters.upstreamConnectionsChanged(
                 upstream: connection.runtime.settings.metricIndex, active: -1, idle: 1)
         }
-        streamLeft(connection)
+        streamLeft(connection, endsPlace: endsPlace)
     }
 
-    private func streamLeft(_ connection: UpstreamConnection) {
+    private func streamLeft(_ connection: UpstreamConnection, endsPlace: Bool = true) {
         guard connection.state == .multiplexed else { return }
         let runtime = connection.runtime
-        _ = runtime.streams.streamEnded(connection: connection.slot)
+        if endsPlace { _ = runtime.streams.streamEnded(connection: connection.slot) }
         touch(connection)
         if connection.streamCount == 0 {
             if runtime.isRetired || isDraining { retire(connection) }
@@ -378,8 +435,9 @@ extension Worker {
         guard connection.state == .multiplexed else { return }
         retire(connection)
         connection.state = .closing
-        for index in exchanges.indices where exchanges[index].upstream === connection {
-            let exchange = exchanges[index]
+        for id in connection.streams.numbers {
+            let exchange = exchanges[id]
+            guard exchange.upstream === connection else { continue }
             exchange.errorReason = reason
             perform(
                 exchange,

@@ -33,6 +33,8 @@ final class Worker {
     let buffers = BufferPool(blockBytes: Worker.blockBytes, limit: 128)
     /// For plaintext of TLS: one read's worth of records.
     let records = BufferPool(blockBytes: Worker.readBytes + 20 * 1024, limit: 16)
+    /// For streams whose content goes on as fast as it comes.
+    let windowBudget = HTTP2WindowBudget(octets: Worker.grownWindowBytes)
     let tlsOutput = TLSOutputBuffer()
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Worker.readBytes, alignment: 16)
     var pathScratch = ByteBuffer(capacity: 1024)
@@ -41,6 +43,7 @@ final class Worker {
     /// When the wheel will next look at the slot.
     var slotTimers: [UInt64] = []
     var freeSlots: [Int] = []
+    var listenerSlots: [Int] = []
     var exchanges: [Exchange] = []
     var freeExchanges: [Int] = []
     var runtimes: [UpstreamRuntime] = []
@@ -49,11 +52,9 @@ final class Worker {
     var lookups: [UInt64: UpstreamRuntime] = [:]
     var nextLookup: UInt64 = 0
     var credentials: [CredentialState] = []
-    var credentialsByName: [String: CredentialState] = [:] {
-        didSet { refusedGrants = credentialsByName.values.count { $0.isRefused } }
-    }
+    var credentialsByName: [String: CredentialState] = [:]
     /// Grants without a credential, as `credentialsByName` has them: as a rule there are none to look for.
-    private(set) var refusedGrants = 0
+    var refusedGrants = 0
     /// Exchanges that wait for control, by serial.
     var waiters: [UInt64: Int] = [:]
     var nextSerial: UInt64 = 1
@@ -86,6 +87,10 @@ final class Worker {
     static let highWater = 32 * 1024
     /// Content of at least this size is written past the buffer.
     static let directWriteBytes = 4 * 1024
+    /// Above this much unwritten data an HTTP/2 caller's frames are not read.
+    static let unreadBytes = 256 * 1024
+    /// What the windows of all HTTP/2 streams together may grow by.
+    static let grownWindowBytes = 24 * 1024 * 1024
     /// What is gathered of HTTP/2 frames before it is written.
     static let frameBytes = 64 * 1024
     /// Reads of one connection per tick, so that none starves the others.
@@ -119,6 +124,7 @@ final class Worker {
     func listen(_ descriptor: Descriptor, shared: Bool, settings: ListenerSettings = .plain) throws {
         let listener = try Listener(descriptor: descriptor, isShared: shared, settings: settings)
         let slot = allocateSlot(.listener(listener))
+        listenerSlots.append(slot)
         try poller.addListener(descriptor, token: token(slot), shared: shared)
     }
 
@@ -187,6 +193,7 @@ final class Worker {
     private func resume(_ exchange: Exchange) {
         exchange.isQueued = false
         guard exchange.caller != nil else { return }
+        if exchange.upstreamStream != nil { feedUpstream(exchange) }
         pumpRequest(exchange)
         guard exchange.caller != nil else { return }
         pumpResponse(exchange)

@@ -10,23 +10,30 @@ final class WorkerConfiguration: Sendable {
     let upstreams: [UpstreamSettings]
     /// Grant names by the index that routes use.
     let grants: [String]
+    /// And back.
+    let grantIndexes: [String: Int]
+    /// Where the tokens of each grant come from, by name: under one name another configuration may mean other tokens.
+    let grantSources: [String: String]
     let timeouts: CallerTimeouts
     let limits: CallerLimits
     let names: MetricNames
 
     init(
-        table: RouteTable, upstreams: [UpstreamSettings], grants: [String], timeouts: CallerTimeouts,
-        limits: CallerLimits, names: MetricNames
+        table: RouteTable, upstreams: [UpstreamSettings], grants: [String], grantSources: [String: String] = [:],
+        timeouts: CallerTimeouts, limits: CallerLimits, names: MetricNames
     ) {
         self.table = table
         self.upstreams = upstreams
         self.grants = grants
+        grantIndexes = Dictionary(zip(grants, grants.indices)) { first, _ in first }
+        self.grantSources = grantSources
         self.timeouts = timeouts
         self.limits = limits
         self.names = names
+        let metricIndexes = Dictionary(zip(names.routes, names.routes.indices).dropFirst()) { first, _ in first }
         routes = table.rules.map { rule in
             Route(
-                rule: rule, metricIndex: names.routeIndex(of: rule.name) ?? MetricNames.unrouted,
+                rule: rule, metricIndex: metricIndexes[rule.name] ?? MetricNames.unrouted,
                 grantName: rule.grant.map { grants[$0] }, upstreamName: upstreams[rule.upstream].name)
         }
     }

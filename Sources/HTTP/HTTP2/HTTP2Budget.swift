@@ -2,7 +2,7 @@
 /// up, and the driver may say that time has passed.
 struct HTTP2Budget {
     static let frameLimit = 1000
-    static let resetLimit = 200
+    static let resetLimit = 500
 
     /// Frames without use for a message.
     private(set) var frames = Self.frameLimit
@@ -34,7 +34,7 @@ struct HTTP2Budget {
 
     mutating func passed(seconds: Int) {
         let gain = 10 * min(max(seconds, 0), Self.frameLimit)
-        resets = min(resets + gain, Self.resetLimit)
+        resets = min(resets + 3 * gain, Self.resetLimit)
         earn(gain)
     }
 

@@ -30,6 +30,7 @@ package final class HTTP2Session {
 
     let role: Role
     let settings: HTTP2Settings
+    let windowBudget: HTTP2WindowBudget?
     var raw: OpaquePointer!
     package internal(set) var failure: HTTP2Failure?
 
@@ -100,9 +101,12 @@ package final class HTTP2Session {
     var isEnding = false
 
     /// Frames that open the connection wait in the output from the start. Nil when there is no memory.
-    package init?(role: Role, settings: HTTP2Settings) {
+    ///
+    /// - Parameter windowBudget: of what streams' windows grow; nil: no bound but each stream's own.
+    package init?(role: Role, settings: HTTP2Settings, windowBudget: HTTP2WindowBudget? = nil) {
         self.role = role
         self.settings = settings
+        self.windowBudget = windowBudget
         prefaceLeft = role == .server ? Self.preface.utf8CodeUnitCount : 0
         var offered = tg_nghttp2_settings()
         offered.max_concurrent_streams = settings.maxConcurrentStreams
@@ -118,6 +122,7 @@ package final class HTTP2Session {
     }
 
     deinit {
+        if let windowBudget { for stream in streams { windowBudget.give(back: stream.grownBy) } }
         if let session = unsafe raw { unsafe nghttp2_session_del(session) }
     }
 
@@ -137,6 +142,8 @@ package final class HTTP2Session {
 
     func give(back stream: HTTP2Stream) {
         deactivate(stream)
+        windowBudget?.give(back: stream.grownBy)
+        stream.grownBy = 0
         if reading == stream.index { reading = -1 }
         // A few streams keep what content needs, the others what heads need.
         stream.end(keeping: free.count < 8 ? 32 * 1024 : 2 * 1024)
@@ -216,6 +223,14 @@ package final class HTTP2Session {
         guard role == .client, failure == nil, !isEnding, openStreams < peerStreamLimit else { return false }
         return unsafe nghttp2_session_check_request_allowed(raw) != 0
     }
+
+    /// A head has begun to come and is not whole: the preface, or a field block.
+    package var isInHead: Bool {
+        prefaceLeft > 0 || isInFieldBlock || frameLeft > 0 && frameType == HTTP2Frame.headers
+    }
+
+    /// No number for another stream is left (clients; RFC 9113 5.1.1).
+    package var isSpent: Bool { unsafe nghttp2_session_get_next_stream_id(raw) > UInt32(Int32.max) }
 
     /// How many streams the peer allows at a time, of those whose numbers are left.
     package var maxPeerStreams: Int {

@@ -20,8 +20,7 @@ extension HTTP2Session {
     package func step(_ input: UnsafeRawBufferPointer) -> HTTP2Step {
         guard failure == nil, input.count > 0 else { return HTTP2Step(consumed: 0, event: .none) }
         if prefaceLeft > 0 { return unsafe takePreface(input) }
-        let isFirst = frameLeft == 0
-        if isFirst, unsafe !beginFrame(input) { return HTTP2Step(consumed: 0, event: .none) }
+        if frameLeft == 0, unsafe !beginFrame(input) { return HTTP2Step(consumed: 0, event: .none) }
         let count = min(frameLeft, input.count)
         frameLeft -= count
         happened = .nothing
@@ -29,7 +28,12 @@ extension HTTP2Session {
         guard unsafe feed(UnsafeRawBufferPointer(rebasing: input[..<count])) else {
             return HTTP2Step(consumed: 0, event: .none)
         }
-        if frameLeft == 0 { endFrame() } else if isFirst && frameType != HTTP2Frame.data { settle() }
+        if frameLeft == 0 {
+            endFrame()
+        } else if case .nothing = happened {
+            // What is wrong with a frame may be found before its end, which may never come.
+            settle()
+        }
         if !detached.isEmpty { reapDetached() }
         if budget.isExceeded { fail(budget.failure(type: frameType)) }
         if failure != nil { return HTTP2Step(consumed: 0, event: .none) }
@@ -96,6 +100,8 @@ extension HTTP2Session {
     /// Judges DATA or HEADERS on a stream that is not open (RFC 9113 5.1).
     private func judgeClosed() -> Bool {
         guard frameStream & 1 == 1, !isEnding else { return true }
+        // Released, and what resets it has not left yet.
+        if unsafe nghttp2_session_find_stream(raw, frameStream) != nil { return true }
         if role == .server {
             let isNew = frameStream > highestStream
             if isNew {
@@ -310,10 +316,11 @@ extension HTTP2Session {
         if ends { stream.isPeerDone = true }
         let isHead = !stream.hasFinalHead
         let rejection = reader.finish(ends: ends, answering: stream.method, &stream.head)
-        budget.earn(8)
         if isHead {
-            stream.hasFinalHead = role == .server || !(100..<200).contains(stream.head.status)
+            stream.hasFinalHead = role == .server || stream.head.status < 100 || stream.head.status >= 200
             happened = .head(index: stream.index, ends: ends, rejection: rejection)
+            // Informational ones may come in any number.
+            if stream.hasFinalHead { budget.earn(8) } else { budget.spend(1) }
         } else if rejection == nil {
             happened = .trailers(index: stream.index)
         } else {

@@ -3,8 +3,9 @@ package struct HTTP2Settings: Sendable {
     /// Streams that the peer may have open (servers), those counted that were reset but not yet released.
     package var maxConcurrentStreams: UInt32 = 100
     /// Octets of content that the peer may send on a stream before any of it is consumed.
-    package var streamWindow: Int32 = 256 * 1024
-    /// What the window of a stream grows to, doubling, while its content is consumed at once.
+    package var streamWindow: Int32 = 64 * 1024
+    /// What the window of a stream grows to, doubling, while its content is consumed at once and the driver's
+    /// ``HTTP2WindowBudget`` allows it.
     package var maximumStreamWindow: Int32 = 1 << 20
     /// Octets of content on all streams together; given back on receipt.
     package var connectionWindow: Int32 = 16 << 20
@@ -14,6 +15,27 @@ package struct HTTP2Settings: Sendable {
     package var allowsConnectProtocol = false
 
     package init() {}
+}
+
+/// What the windows of all streams of one driver may grow by, in octets. A window cannot be taken back, so that each
+/// octet of it is memory that a peer can fill while the other side does not read: the first window of each stream is
+/// small, and what streams get beyond it is bounded for all of them together. Thread-confined.
+package final class HTTP2WindowBudget {
+    private var left: Int
+
+    package init(octets: Int) {
+        left = octets
+    }
+
+    func take(_ octets: Int) -> Bool {
+        guard octets <= left else { return false }
+        left -= octets
+        return true
+    }
+
+    func give(back octets: Int) {
+        left += octets
+    }
 }
 
 /// Error codes (RFC 9113 7).

@@ -31,6 +31,8 @@ package final class HTTP2Stream {
     // MARK: Receiving
     /// What the peer may send without a WINDOW_UPDATE.
     var window: Int32 = 0
+    /// What the window has grown by.
+    var grownBy = 0
     /// Octets received since the window has grown.
     var received = 0
 

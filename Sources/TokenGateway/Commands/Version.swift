@@ -1,6 +1,7 @@
 import ArgumentParser
 import Console
 import Gateway
+import HTTP
 import OpenSSLKit
 import TokenStore
 
@@ -15,18 +16,21 @@ struct Version: ParsableCommand {
         var version: String
         var swift: String
         var openssl: String
+        var nghttp2: String
         var sqlite: String
     }
 
     func run() {
         let report = Report(
-            version: gatewayVersion, swift: Self.swift, openssl: OpenSSLVersion.text, sqlite: SQLiteVersion.text)
+            version: gatewayVersion, swift: Self.swift, openssl: OpenSSLVersion.text,
+            nghttp2: HTTP2Session.libraryVersion, sqlite: SQLiteVersion.text)
         guard !json else {
             return Terminal.output.write(String(decoding: ConsoleJSON.encode(report), as: UTF8.self))
         }
         let library = report.openssl.hasPrefix("OpenSSL") ? report.openssl : "OpenSSL \(report.openssl)"
         Terminal.output.line("token-gateway \(report.version)")
-        Terminal.output.line("Swift \(report.swift), \(library), SQLite \(report.sqlite)")
+        Terminal.output.line(
+            "Swift \(report.swift), \(library), nghttp2 \(report.nghttp2), SQLite \(report.sqlite)")
     }
 
     /// The compiler tells its version in conditions only.

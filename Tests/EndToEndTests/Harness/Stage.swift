@@ -165,9 +165,13 @@ private struct StageFile {
         let upgrade = #"allow_upgrade = ["websocket"]"#
         let both = [("h1", apiPorts.h1), ("h2", apiPorts.h2)].map { name, port in
             upstream(name, port) + route(name, to: name, more: upgrade) + route("closed-\(name)", to: name)
+                + route("open-\(name)", to: name, grant: nil)
                 + route("expiring-\(name)", to: name, grant: "expiring", more: #"retry_body_limit = "1MiB""#)
         }
-        return both.joined() + upstream("fresh-h2", apiPorts.h2) + route("fresh-h2", to: "fresh-h2", more: upgrade)
+        return both.joined()
+            + ["forced-h2", "fresh-h2"].map { name in
+                upstream(name, apiPorts.h2, more: #"protocol = "http2""#) + route(name, to: name, more: upgrade)
+            }.joined()
             + route("cookies", to: "h1", more: "forward_cookies = true")
                 + """
 
@@ -183,24 +187,25 @@ private struct StageFile {
         upstream("bad\(number)", port) + route("bad\(number)", to: "bad\(number)")
     }
 
-    private func upstream(_ name: String, _ port: UInt16) -> String {
+    private func upstream(_ name: String, _ port: UInt16, more: String = "") -> String {
         """
 
         [upstream.\(name)]
         url = "https://localhost:\(port)"
         ca_file = "\(certificates.authority)"
+        \(more)
 
         """
     }
 
-    private func route(_ name: String, to upstream: String, grant: String = "file", more: String = "") -> String {
+    private func route(_ name: String, to upstream: String, grant: String? = "file", more: String = "") -> String {
         """
 
         [route.\(name)]
         path = "/\(name)/*"
         strip_prefix = "/\(name)"
         upstream = "\(upstream)"
-        grant = "\(grant)"
+        \(grant.map { "grant = \"\($0)\"" } ?? "")
         \(more)
 
         """

@@ -54,6 +54,8 @@ class PlainCall:
         self.is_ended = False
 
     def send(self, content):
+        if not content:             # an empty chunk would be the last
+            return
         try:
             self.connection.sendall(plain.chunk(content) if self.is_chunked else content)
         except OSError as error:

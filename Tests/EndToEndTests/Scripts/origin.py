@@ -46,10 +46,7 @@ class Exchange:
         self.connection = connection     # a number
         self.trailers = []
         self.is_complete = False         # the request has come to its end
-        parts = target.split("?")[0].strip("/").split("/")
-        if parts and parts[0] in origin.prefixes:
-            parts = parts[1:]            # a stand-in for the gateway may not take them off
-        self.words = parts
+        self.words = target.split("?")[0].strip("/").split("/")
 
     def field(self, name):
         values = [v for n, v in self.fields if n == name]
@@ -110,7 +107,8 @@ class PlainExchange(Exchange):
         self._write(plain.head_octets(f"HTTP/1.1 {status} Fine", fields))
 
     def send(self, content):
-        self._write(plain.chunk(content) if self.is_chunked else content)
+        if content:                 # an empty chunk would be the last
+            self._write(plain.chunk(content) if self.is_chunked else content)
 
     def finish(self, trailers=None):
         if self.is_chunked:
@@ -188,12 +186,7 @@ class FramedExchange(Exchange):
                     raise Gone("reset")
                 self.server.changed.wait(1)
             piece, cost = self.content.pop(0)
-            if not self.is_gone and not self.server.is_closed:
-                try:
-                    self.server.session.acknowledge_received_data(cost, self.stream)
-                except h2.exceptions.ProtocolError:
-                    pass
-                self.server.flush()
+            self.server.taken(self.stream, cost)
             return piece
 
     def _do(self, action):
@@ -268,6 +261,15 @@ class FramedServer:
         except OSError:
             pass
 
+    def taken(self, stream, cost):
+        """With the lock held: gives windows back, the connection's also for streams that are gone."""
+        if cost and not self.is_closed:
+            try:
+                self.session.acknowledge_received_data(cost, stream)
+            except h2.exceptions.ProtocolError:
+                pass
+            self.flush()
+
     def serve(self):
         self.connection.setblocking(False)
         self.bell.setblocking(False)
@@ -336,10 +338,11 @@ class FramedServer:
             exchange = FramedExchange(self, event.stream_id, [(n, v) for n, v in event.headers])
             self.exchanges[event.stream_id] = exchange
             start(self._run, exchange)
-        elif isinstance(event, h2.events.DataReceived) and exchange:
-            exchange.content.append((event.data, event.flow_controlled_length))
-            if not event.data:
-                exchange.content.pop()
+        elif isinstance(event, h2.events.DataReceived):
+            if exchange and event.data:
+                exchange.content.append((event.data, event.flow_controlled_length))
+            else:
+                self.taken(event.stream_id, event.flow_controlled_length)
         elif isinstance(event, h2.events.TrailersReceived) and exchange:
             exchange.trailers = [(n, v) for n, v in event.headers]
         elif isinstance(event, h2.events.StreamEnded) and exchange:
@@ -359,6 +362,8 @@ class FramedServer:
         finally:
             with self.changed:
                 self.exchanges.pop(exchange.stream, None)
+                for _, cost in exchange.content:
+                    self.taken(exchange.stream, cost)
 
 
 class Origin:
@@ -367,7 +372,6 @@ class Origin:
     def __init__(self, place, port, alpn, handlers=None, settings=None):
         self.place = place
         self.handlers = {**STANDARD, **(handlers or {})}
-        self.prefixes = set(place.values.get("prefixes", ["h1", "h2"]))
         self.settings = settings or {}
         self.requests = []        # every Exchange, in order
         self.complaints = []      # what was wrong with what the gateway sent

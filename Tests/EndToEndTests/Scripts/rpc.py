@@ -108,12 +108,10 @@ channels = {
     "TLS": grpc.secure_channel(
         f"localhost:{place.tls}", grpc.ssl_channel_credentials(read(place.authority)), OPTIONS),
 }
-PREFIX = place.values.get("rpc_prefix", "")
 
 
 def method(over, kind, name):
-    """gRPC has no place for a prefix: the route is for /test.Api/*."""
-    return getattr(channels[over], kind)(f"{PREFIX}/test.Api/{name}")
+    return getattr(channels[over], kind)(f"/test.Api/{name}")
 
 
 def case(name):

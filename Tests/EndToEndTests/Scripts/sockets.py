@@ -70,6 +70,7 @@ class FramedApi:
         try:
             connection.settimeout(PATIENCE)
             connection = self.identity.wrap_socket(connection, server_side=True)
+            check(connection.selected_alpn_protocol() == "h2", "ALPN did not choose h2")
             preface = b""
             while len(preface) < len(PREFACE):
                 preface += connection.recv(len(PREFACE) - len(preface))
@@ -246,6 +247,8 @@ def caller(over, path, **options):
     return UpgradeCaller(path, over, **options) if over.startswith("h1") else ConnectCaller(path, over, **options)
 
 
+# By itself the gateway asks for WebSocket over HTTP/1.1; this upstream is one that it knows to speak HTTP/2.
+ROUTE = {"h1": "/h1", "h2": "/forced-h2"}
 PAIRS = [(over, upstream) for over in ("h1", "h1 over TLS", "h2c", "h2") for upstream in ("h1", "h2")]
 
 
@@ -265,7 +268,7 @@ def case(name, pairs=PAIRS):
 
 @case("messages go both ways, texts and octets")
 def _(over, upstream):
-    made = caller(over, f"/{upstream}/ws/echo")
+    made = caller(over, f"{ROUTE[upstream]}/ws/echo")
     for message in ["hello", "", "grüße", b"\x00\x01\xff", "x" * 125, "x" * 126, "x" * 65535, b"x" * 65536]:
         made.send(message)
         got = made.receive()
@@ -276,7 +279,7 @@ def _(over, upstream):
 
 @case("messages of a mebibyte go both ways")
 def _(over, upstream):
-    made = caller(over, f"/{upstream}/ws/echo")
+    made = caller(over, f"{ROUTE[upstream]}/ws/echo")
     for size in [1 << 20, 1 << 20, 3]:
         message = bytes(range(256)) * (size // 256) + b"abc"
         made.send(message)
@@ -286,7 +289,7 @@ def _(over, upstream):
 
 @case("pings are answered from end to end")
 def _(over, upstream):
-    made = caller(over, f"/{upstream}/ws/ping")
+    made = caller(over, f"{ROUTE[upstream]}/ws/ping")
     made.ping()
     made.send("after")
     check(made.receive() == "after", "no echo")
@@ -296,7 +299,7 @@ def _(over, upstream):
 
 @case("the caller's close code reaches the API and comes back")
 def _(over, upstream):
-    made = caller(over, f"/{upstream}/ws/echo")
+    made = caller(over, f"{ROUTE[upstream]}/ws/echo")
     made.send("a")
     made.receive()
     made.close(4321)
@@ -305,7 +308,7 @@ def _(over, upstream):
 
 @case("the API's close code reaches the caller")
 def _(over, upstream):
-    made = caller(over, f"/{upstream}/ws/close/4001")
+    made = caller(over, f"{ROUTE[upstream]}/ws/close/4001")
     made.send("a")
     check(made.receive() is None, "a message")
     check(made.close_code == 4001, f"{made.close_code}")
@@ -315,11 +318,11 @@ def _(over, upstream):
 def _(over, upstream):
     mark = unique("mark")
     if over.startswith("h1"):
-        made = UpgradeCaller(f"/{upstream}/ws/{mark}?a=b", over, additional_headers={"x-custom": "1"},
+        made = UpgradeCaller(f"{ROUTE[upstream]}/ws/{mark}?a=b", over, additional_headers={"x-custom": "1"},
                              subprotocols=["chat"])
         check(made.connection.subprotocol == "chat", f"{made.connection.subprotocol}")
     else:
-        made = ConnectCaller(f"/{upstream}/ws/{mark}?a=b", over,
+        made = ConnectCaller(f"{ROUTE[upstream]}/ws/{mark}?a=b", over,
                              fields=[("x-custom", "1"), ("sec-websocket-protocol", "chat")])
         check(made.record.status == 200, made.wire.state(made.id))
         check(made.record.field("sec-websocket-protocol") == "chat", f"{made.record.head}")
@@ -336,7 +339,7 @@ def _(over, upstream):
 @case("the handshake at an HTTP/2 API is an extended CONNECT with the token", [p for p in PAIRS if p[1] == "h2"])
 def _(over, upstream):
     mark = unique("mark")
-    made = caller(over, f"/{upstream}/ws/{mark}?a=b")
+    made = caller(over, f"{ROUTE[upstream]}/ws/{mark}?a=b")
     made.close()
     head = [h for h in framed_api.requests if mark in dict(h)[":path"]][0]
     fields = dict(head)
@@ -351,17 +354,17 @@ def _(over, upstream):
 def _(over, upstream):
     if over.startswith("h1"):
         try:
-            caller(over, f"/{upstream}/ws/refuse")
+            caller(over, f"{ROUTE[upstream]}/ws/refuse")
         except websockets.exceptions.InvalidStatus as refusal:
             return check(refusal.response.status_code == 403, f"{refusal.response.status_code}")
         raise Failure("not refused")
-    made = caller(over, f"/{upstream}/ws/refuse")
+    made = caller(over, f"{ROUTE[upstream]}/ws/refuse")
     check(made.record.status == 403, made.wire.state(made.id))
 
 
 @case("an API that breaks off is noticed by the caller", [p for p in PAIRS if p[1] == "h1"])
 def _(over, upstream):
-    made = caller(over, f"/{upstream}/ws/abort")
+    made = caller(over, f"{ROUTE[upstream]}/ws/abort")
     made.send("a")
     if over.startswith("h1"):
         check(made.receive() is None and made.close_code == 1006, f"{made.close_code}")
@@ -372,7 +375,7 @@ def _(over, upstream):
 
 @case("a caller that leaves is noticed by the API")
 def _(over, upstream):
-    made = caller(over, f"/{upstream}/ws/echo")
+    made = caller(over, f"{ROUTE[upstream]}/ws/echo")
     made.send("a")
     check(made.receive() == "a", "no echo")
     if over.startswith("h1"):
@@ -381,7 +384,7 @@ def _(over, upstream):
         made.wire.rst(made.id)
         made.wire.round_trip()
     # It shows in that the next one is served as well.
-    again = caller(over, f"/{upstream}/ws/echo")
+    again = caller(over, f"{ROUTE[upstream]}/ws/echo")
     again.send("b")
     check(again.receive() == "b", "no echo")
     again.close()
@@ -390,7 +393,7 @@ def _(over, upstream):
 @case("ten conversations share one connection of the caller", [("h2c", "h1"), ("h2c", "h2")])
 def _(over, upstream):
     wire = place.ready_caller("h2c", (INITIAL_WINDOW_SIZE, 1 << 20))
-    made = [ConnectCaller(f"/{upstream}/ws/echo", over, wire=wire) for _ in range(10)]
+    made = [ConnectCaller(f"{ROUTE[upstream]}/ws/echo", over, wire=wire) for _ in range(10)]
     for turn in range(3):
         for number, one in enumerate(made):
             one.send(f"{turn} of {number}")
