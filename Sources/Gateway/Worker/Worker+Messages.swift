@@ -66,7 +66,9 @@ extension Worker {
     }
 
     private func credentialChanged(_ grant: String, _ state: CredentialState) {
-        credentialsByName[grant] = state
+        let old = credentialsByName.updateValue(state, forKey: grant)
+        if let old, old.isRefused { refusedGrants -= 1 }
+        if state.isRefused { refusedGrants += 1 }
         if let index = configuration.grantIndexes[grant] { credentials[index] = state }
     }
 

@@ -52,11 +52,9 @@ final class Worker {
     var lookups: [UInt64: UpstreamRuntime] = [:]
     var nextLookup: UInt64 = 0
     var credentials: [CredentialState] = []
-    var credentialsByName: [String: CredentialState] = [:] {
-        didSet { refusedGrants = credentialsByName.values.count { $0.isRefused } }
-    }
+    var credentialsByName: [String: CredentialState] = [:]
     /// Grants without a credential, as `credentialsByName` has them: as a rule there are none to look for.
-    private(set) var refusedGrants = 0
+    var refusedGrants = 0
     /// Exchanges that wait for control, by serial.
     var waiters: [UInt64: Int] = [:]
     var nextSerial: UInt64 = 1
