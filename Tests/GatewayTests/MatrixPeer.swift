@@ -144,7 +144,7 @@ final class PeerStream {
 
     /// Lets go of a stream of which nothing more is wanted.
     func releaseIfDone() {
-        guard let stream, !isReleased, isReset || isCut || isEnded && isSent else { return }
+        guard let stream, !isReleased, isReset || isCut || resetCode != nil || isEnded && isSent else { return }
         isReleased = true
         link.session?.release(stream)
         self.stream = nil

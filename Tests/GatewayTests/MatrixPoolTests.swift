@@ -101,7 +101,42 @@ import Testing
         try scene.end()
     }
 
+    @Test(arguments: PeerPair.toHTTP2)
+    func `a caller that leaves at the limit of streams makes room, and harms nobody who waits`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(upstream: "max_connections = 1"))
+        scene.upstreamSettings.maxConcurrentStreams = 2
+        try scene.check(on: scene.connect())
+        var calls = try (0..<6).map { try scene.connect().request("GET", "/\($0)", framing: .none) }
+        let first = try scene.served()
+        let second = try scene.served()
+        let leaving = try #require(first.head.flatMap { Int($0.target.dropFirst()) })
+        calls.remove(at: leaving).reset()
+        try scene.wait("the reset") { first.resetCode != nil }
+        for _ in 0..<4 { try scene.served().answer() }
+        second.answer()
+        try finish(calls, scene)
+        #expect(scene.upstreams.count == 1)
+        try scene.end()
+    }
+
     // MARK: Ends
+
+    @Test(arguments: PeerPair.toHTTP2)
+    func `a GOAWAY lets those who wait open another connection`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(upstream: "max_connections = 1"))
+        scene.upstreamSettings.maxConcurrentStreams = 1
+        try scene.check(on: scene.connect())
+        let calls = try (0..<2).map { try scene.connect().request("GET", "/\($0)", framing: .none) }
+        let first = try scene.served()
+        try scene.settle()
+        #expect(!scene.hasRequest)
+        scene.upstreams[0].write(frame: 7, PeerLink.big(UInt32(first.id)) + PeerLink.big(0))
+        try scene.served().answer()
+        #expect(scene.upstreams.count == 2)
+        first.answer()
+        try finish(calls, scene)
+        try scene.end()
+    }
 
     @Test(arguments: PeerPair.toHTTP2)
     func `after a GOAWAY streams finish and new ones go elsewhere`(pair: PeerPair) throws {

@@ -25,6 +25,22 @@ import Testing
         return pool
     }
 
+    @Test
+    func `until the upstream says what it takes a connection carries its opener only, and none is opened beside it`() {
+        var pool = StreamPool(limits: StreamPool.Limits(connections: 4, streams: 100, waiting: 50))
+        #expect(pool.lease(exchange: 1, newConnection: false) == .open)
+        pool.opened(connection: 7, capacity: nil)
+        for exchange in 2...40 { #expect(pool.lease(exchange: exchange, newConnection: false) == .wait) }
+        #expect(pool.nextWaiting() == nil && pool.openCount == 1)
+        pool.capacityChanged(connection: 7, to: 3)
+        #expect(pool.nextWaiting() == 2)
+        #expect(pool.lease(exchange: 2, newConnection: false) == .share(connection: 7))
+        #expect(pool.nextWaiting() == 3)
+        #expect(pool.lease(exchange: 3, newConnection: false) == .share(connection: 7))
+        #expect(pool.nextWaiting() == 4)
+        #expect(pool.lease(exchange: 4, newConnection: false) == .open)
+    }
+
     @Test func `a burst at the start makes one connection and shares it`() {
         var pool = Self.pool()
         #expect(pool.lease(exchange: 1, newConnection: false) == .open)
