@@ -36,8 +36,6 @@ final class UpstreamConnection {
     var lateStreams = 0
     var state: State = .connecting
     var isDirty = false
-    /// Has carried an exchange before.
-    var wasReused = false
     /// HTTP/2: exchanges whose upgrade waits for the upstream to say whether it takes extended CONNECT.
     var waitingForSettings: [Int] = []
     var hasSettings = false

@@ -22,7 +22,6 @@ extension Worker {
                     continue
                 }
                 connection.state = .active
-                connection.wasReused = true
                 counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: 1, idle: -1)
                 attach(exchange, connection)
                 return exchange.machine.connectionReady(reused: true)
@@ -396,11 +395,16 @@ extension Worker {
         guard connection.state == .active, let exchange = connection.exchange else { return }
         if connection.wire.backlog == 0 {
             flushed(connection, exchange)
-        } else if connection.wire.writeDeadline == .max {
-            // Starts anew only when something is taken.
-            connection.wire.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
-            arm(slot: connection.slot, at: connection.wire.writeDeadline)
+        } else {
+            blocked(connection)
         }
+    }
+
+    /// The upstream does not take what is there: patience runs, and starts anew only when something is taken.
+    func blocked(_ connection: UpstreamConnection) {
+        guard connection.wire.writeDeadline == .max else { return }
+        connection.wire.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
+        arm(slot: connection.slot, at: connection.wire.writeDeadline)
     }
 
     private func flushed(_ connection: UpstreamConnection, _ exchange: Exchange) {

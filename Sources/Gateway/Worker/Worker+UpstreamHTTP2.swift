@@ -51,7 +51,6 @@ extension Worker {
         exchange.upstream = connection
         exchange.leasesStream = true
         connection.streams.append(exchange.id)
-        connection.wasReused = true
         if connection.streamCount == 1 {
             counters.upstreamConnectionsChanged(
                 upstream: connection.runtime.settings.metricIndex, active: 1, idle: -1)
@@ -139,10 +138,7 @@ extension Worker {
             setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
             return false
         }
-        exchange.errorReason = "the upstream speaks HTTP/2 and takes no WebSocket over it"
-        perform(
-            exchange,
-            exchange.machine.upstreamLost(.upstreamProtocol, untouched: false, replayable: false, refused: false))
+        upstreamBroken(exchange, .malformed("the upstream speaks HTTP/2 and takes no WebSocket over it"))
         return false
     }
 
@@ -353,10 +349,7 @@ extension Worker {
         endLateStreams(connection, session)
         guard connection.state == .multiplexed else { return }
         guard connection.wire.backlog == 0 else {
-            if connection.wire.writeDeadline == .max {
-                connection.wire.writeDeadline = now &+ connection.runtime.settings.writeIdleTimeout
-                arm(slot: connection.slot, at: connection.wire.writeDeadline)
-            }
+            blocked(connection)
             return
         }
         connection.wire.writeDeadline = .max
