@@ -60,6 +60,7 @@ extension ProviderProblem {
         "unsupported_grant_type", "server_error", "temporarily_unavailable", "timeout", "tls", "redirect",
         "invalid_reply",
         "malformed_reply", "reply_too_large", "blocked_by_intermediary", "discovery_failed", "no_endpoints",
+        "invalid_target", "access_denied", "expired_token", "no_subject_token", "no_assertion", "wrong_token_type",
     ]
 
     /// The code for a metric: one of a fixed set, whatever the provider says.
@@ -76,6 +77,8 @@ package struct CallID: Sendable, Hashable {
     package enum Owner: Sendable, Hashable {
         case grant(String)
         case consent(UInt64)
+        /// A DeviceMachine of this number.
+        case device(UInt64)
     }
 
     package var owner: Owner
@@ -93,14 +96,23 @@ package struct TokenCall: Sendable, Equatable {
         case refresh(refreshToken: Secret, scopes: [String])
         /// The code goes only to the token endpoint that was remembered with the state (checklist D6).
         case code(Secret, verifier: Secret?, redirectURI: String, tokenEndpoint: ProviderURL)
+        /// No person is asked. A refresh token in the reply is dropped (RFC 6749 section 4.4.3).
+        case unattended(UnattendedGrant, scopes: [String])
+        /// One poll of a DeviceMachine.
+        case deviceCode(Secret)
     }
 
     package var id: CallID
     package var kind: Kind
+    /// For a token exchange: what the driver read at `TokenExchange.subject`; nil: it could not be had.
+    package var subjectToken: Secret?
+    package var actorToken: Secret?
 
-    package init(id: CallID, kind: Kind) {
+    package init(id: CallID, kind: Kind, subjectToken: Secret? = nil, actorToken: Secret? = nil) {
         self.id = id
         self.kind = kind
+        self.subjectToken = subjectToken
+        self.actorToken = actorToken
     }
 }
 
