@@ -120,6 +120,8 @@ package enum ConsentStartProblem: Error, Sendable, Hashable {
     case badRedirectURI
     case notEnoughRandomness
     case bindingTooShort
+    /// The provider has no authorization endpoint: all its grants are unattended, or begun on a device.
+    case noAuthorizationEndpoint
 }
 
 extension ConsentStart {
@@ -133,6 +135,7 @@ extension ConsentStart {
         guard randomness.count >= randomnessBytes else { return .failure(.notEnoughRandomness) }
         guard request.binding.bytes.count >= 16 else { return .failure(.bindingTooShort) }
         guard isAcceptable(redirectURI: request.redirectURI) else { return .failure(.badRedirectURI) }
+        guard let endpoint = request.endpoints.authorization else { return .failure(.noAuthorizationEndpoint) }
         let state = Crypto.base64URL(Array(randomness[0..<32]))
         let usesPKCE = request.provider.pkce == .s256
         let verifier = usesPKCE ? Secret(Crypto.base64URL(Array(randomness[32..<64]))) : nil
@@ -146,7 +149,7 @@ extension ConsentStart {
             expiresAt: now.wall.saturatingAdd(lifetime))
         return .success(
             ConsentStart(
-                authorizationURL: url(request, state: state, verifier: verifier, nonce: nonce),
+                authorizationURL: url(request, at: endpoint, state: state, verifier: verifier, nonce: nonce),
                 key: PendingConsent.key(forState: state), pending: pending))
     }
 
@@ -155,7 +158,9 @@ extension ConsentStart {
         ProviderURL(redirectURI).map { $0.isAllowed(plaintextOnLoopback: true) } ?? false
     }
 
-    private static func url(_ request: ConsentRequest, state: String, verifier: Secret?, nonce: String?) -> String {
+    private static func url(
+        _ request: ConsentRequest, at endpoint: ProviderURL, state: String, verifier: Secret?, nonce: String?
+    ) -> String {
         typealias Parameter = ProviderSettings.Parameter
         let provider = request.provider
         var parameters = [
@@ -176,7 +181,6 @@ extension ConsentStart {
             parameters.removeAll { $0.name == extra.name }
             parameters.append(extra)
         }
-        let endpoint = request.endpoints.authorization
         return endpoint.description + (endpoint.query == nil ? "?" : "&") + FormEncoding.encode(parameters)
     }
 

@@ -73,7 +73,7 @@ struct DiscoveryMachine: Sendable {
             switch read {
             case .success(let found):
                 if ProviderEndpoints(settings: settings, metadata: found) != nil { return succeed(found, now: now) }
-                problem = "the metadata names no authorization or token endpoint"
+                problem = "the metadata names no token endpoint"
             case .failure(let wrong): problem = wrong.explanation
             }
         case .success(let reply): problem = "status \(reply.status)"

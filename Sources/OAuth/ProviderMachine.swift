@@ -1,3 +1,5 @@
+import OpenSSLKit
+
 /// Names one HTTP request of one ProviderMachine.
 package struct RequestID: Sendable, Hashable {
     package var number: UInt64
@@ -12,6 +14,8 @@ package enum ProviderAction: Sendable, Equatable {
     case tokenCallFinished(CallID, TokenCallReport)
     case revocationCallFinished(CallID, RevocationCallResult)
     case note(ProviderFact)
+    /// To the DeviceMachine that owns the call.
+    case deviceAuthorizationFinished(CallID, Result<DeviceAuthorization, ProviderProblem>)
 }
 
 /// Facts for logs and metrics; none holds a secret.
@@ -26,16 +30,18 @@ package enum ProviderFact: Sendable, Equatable {
 ///
 /// Sans-IO: each method is one event and returns what the driver must do. It has no timer of its own.
 package struct ProviderMachine: Sendable {
-    private enum Work: Sendable {
+    enum Work: Sendable {
         case endpoints(CallID)
         case token(TokenCall)
         case revocation(RevocationCall)
+        case device(DeviceCall)
     }
 
-    private enum Flight: Sendable {
+    enum Flight: Sendable {
         case metadata
         case token(TokenCall, sentAt: Moment, secret: Int, tried: Int)
         case revocation(RevocationCall, secret: Int, tried: Int)
+        case device(DeviceCall, secret: Int, tried: Int)
     }
 
     package private(set) var settings: ProviderSettings
@@ -44,10 +50,19 @@ package struct ProviderMachine: Sendable {
     private var flights: [RequestID: Flight] = [:]
     private var nextRequest: UInt64 = 1
     /// The secret that worked last (pains 34).
-    private var secretIndex = 0
+    private(set) var secretIndex = 0
+    let random: @Sendable (Int) -> [UInt8]
+    var assertionSigner: AssertionSigner?
 
+    /// With the system's generator.
     package init(settings: ProviderSettings) {
+        self.init(settings: settings, random: RandomBytes.bytes)
+    }
+
+    /// - Parameter random: that many bytes from the system's generator; it must not fail.
+    package init(settings: ProviderSettings, random: @escaping @Sendable (Int) -> [UInt8]) {
         self.settings = settings
+        self.random = random
         discovery = DiscoveryMachine(settings: settings)
     }
 
@@ -97,17 +112,23 @@ package struct ProviderMachine: Sendable {
             tokenReplyReceived(outcome, call: call, sentAt: sentAt, secret: secret, tried: tried, now: now)
         case .revocation(let call, let secret, let tried):
             revocationReplyReceived(outcome, call: call, secret: secret, tried: tried, now: now)
+        case .device(let call, let secret, let tried):
+            deviceReplyReceived(outcome, call: call, secret: secret, tried: tried, now: now)
         }
+    }
+
+    mutating func secretWorked(_ index: Int) {
+        secretIndex = index
     }
 }
 
 // MARK: - Work and discovery
 
 extension ProviderMachine {
-    private mutating func begin(_ work: Work, now: Moment) -> [ProviderAction] {
+    mutating func begin(_ work: Work, now: Moment) -> [ProviderAction] {
         let step = discovery?.metadataNeeded(now: now)
         // Metadata that is only old goes on serving while a new copy is fetched.
-        if let endpoints {
+        if let endpoints, isComplete {
             return follow(step, now: now) + perform(work, endpoints: endpoints, now: now)
         }
         guard discovery != nil else {
@@ -119,6 +140,12 @@ extension ProviderMachine {
         }
         waiting.append(work)
         return follow(step, now: now)
+    }
+
+    /// Nothing more can be learned of the endpoints, or nothing more is needed.
+    private var isComplete: Bool {
+        discovery == nil || discovery?.metadata != nil
+            || settings.authorizationEndpoint != nil && settings.tokenEndpoint != nil
     }
 
     private mutating func metadataReceived(_ outcome: ProviderOutcome, now: Moment) -> [ProviderAction] {
@@ -133,7 +160,13 @@ extension ProviderMachine {
             guard let endpoints else { return [] }
             return [.note(.metadataFound)] + takeWaiting().flatMap { perform($0, endpoints: endpoints, now: now) }
         case .failed(let problem):
-            return [.note(.discoveryFailed(problem))] + takeWaiting().flatMap { fail($0, problem, now: now) }
+            // What is configured does for some work: client credentials need no more than a token endpoint.
+            let endpoints = endpoints
+            return [.note(.discoveryFailed(problem))]
+                + takeWaiting().flatMap { work in
+                    guard let endpoints, endpoints.suffice(for: work) else { return fail(work, problem, now: now) }
+                    return perform(work, endpoints: endpoints, now: now)
+                }
         }
     }
 
@@ -142,26 +175,33 @@ extension ProviderMachine {
         return waiting
     }
 
-    private func fail(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
+    func fail(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
         switch work {
         case .endpoints(let id): [.endpointsUnavailable(id, problem)]
         case .token(let call): [.tokenCallFinished(call.id, TokenCallReport(result: .failure(problem), sentAt: now))]
         case .revocation(let call): [.revocationCallFinished(call.id, .failed(problem))]
+        case .device(let call): [.deviceAuthorizationFinished(call.id, .failure(problem))]
         }
     }
 
     private mutating func perform(_ work: Work, endpoints: ProviderEndpoints, now: Moment) -> [ProviderAction] {
         switch work {
-        case .endpoints(let id): return [.endpointsReady(id, endpoints)]
+        case .endpoints(let id):
+            guard endpoints.authorization != nil else {
+                return [.endpointsUnavailable(id, .noEndpoint("authorization"))]
+            }
+            return [.endpointsReady(id, endpoints)]
         case .token(let call):
-            return [sendToken(call, endpoints: endpoints, secret: secretIndex, tried: 1, now: now)]
+            return sendToken(call, endpoints: endpoints, secret: secretIndex, tried: 1, now: now)
         case .revocation(let call):
             guard endpoints.revocation != nil else { return [.revocationCallFinished(call.id, .notSupported)] }
             return sendRevocation(call, endpoints: endpoints, secret: secretIndex, tried: 1)
+        case .device(let call):
+            return sendDevice(call, endpoints: endpoints, secret: secretIndex, tried: 1)
         }
     }
 
-    private mutating func send(_ request: ProviderRequest, _ flight: Flight) -> ProviderAction {
+    mutating func send(_ request: ProviderRequest, _ flight: Flight) -> ProviderAction {
         let id = RequestID(number: nextRequest)
         nextRequest += 1
         flights[id] = flight
@@ -174,9 +214,14 @@ extension ProviderMachine {
 extension ProviderMachine {
     private mutating func sendToken(
         _ call: TokenCall, endpoints: ProviderEndpoints, secret: Int, tried: Int, now: Moment
-    ) -> ProviderAction {
+    ) -> [ProviderAction] {
         let requests = TokenRequests(settings: settings, endpoints: endpoints, secretIndex: secret)
-        return send(requests.request(for: call.kind), .token(call, sentAt: now, secret: secret, tried: tried))
+        switch material(for: call, endpoints: endpoints, now: now) {
+        case .failure(let problem): return fail(.token(call), problem, now: now)
+        case .success(let material):
+            let request = requests.request(for: call.kind, material)
+            return [send(request, .token(call, sentAt: now, secret: secret, tried: tried))]
+        }
     }
 
     private mutating func sendRevocation(
@@ -189,7 +234,7 @@ extension ProviderMachine {
     }
 
     /// The secret to try after a refused one: each once, in their order, one in a call; nil: all were refused.
-    private func secretAfter(_ index: Int, tried: Int, problem: ProviderProblem) -> Int? {
+    func secretAfter(_ index: Int, tried: Int, problem: ProviderProblem) -> Int? {
         let meaning = settings.errorAliases[problem.code] ?? problem.code
         guard meaning == "invalid_client", tried < settings.clientSecrets.count else { return nil }
         return (index + 1) % settings.clientSecrets.count
@@ -198,14 +243,17 @@ extension ProviderMachine {
     private mutating func tokenReplyReceived(
         _ outcome: ProviderOutcome, call: TokenCall, sentAt: Moment, secret: Int, tried: Int, now: Moment
     ) -> [ProviderAction] {
-        let result = TokenReply.read(
-            outcome, settings: settings, now: now, hiding: call.kind.secrets + settings.clientSecrets)
+        let result = UnattendedReply.judge(
+            TokenReply.read(
+                outcome, settings: settings, now: now, hiding: call.secrets + settings.clientSecrets,
+                acceptsUntypedToken: call.kind.acceptsUntypedToken),
+            of: call.kind, outcome, settings: settings, now: now)
         switch result {
-        case .success: secretIndex = secret
+        case .success: secretWorked(secret)
         case .failure(let problem):
             if let next = secretAfter(secret, tried: tried, problem: problem), let endpoints {
-                let again = sendToken(call, endpoints: endpoints, secret: next, tried: tried + 1, now: now)
-                return [.note(.secretRefused(index: secret)), again]
+                return [.note(.secretRefused(index: secret))]
+                    + sendToken(call, endpoints: endpoints, secret: next, tried: tried + 1, now: now)
             }
         }
         return [.tokenCallFinished(call.id, TokenCallReport(result: result, sentAt: sentAt))]
@@ -250,13 +298,14 @@ enum RevocationReply {
     }
 }
 
-extension TokenCall.Kind {
+extension TokenCall {
     /// What a provider might repeat in its answer.
     fileprivate var secrets: [Secret] {
-        switch self {
+        switch kind {
         case .refresh(let token, _): [token]
         case .code(let code, let verifier, _, _): [code] + (verifier.map { [$0] } ?? [])
-        case .unattended: []
+        case .unattended: [subjectToken, actorToken].compactMap { $0 }
+        case .deviceCode(let code): [code]
         }
     }
 }

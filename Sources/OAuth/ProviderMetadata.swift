@@ -10,6 +10,8 @@ package struct ProviderMetadata: Sendable, Equatable {
     /// The server announces iss in its authorization responses (RFC 9207 section 3).
     package var announcesIssuerParameter = false
     package var codeChallengeMethods: [String]?
+    /// RFC 8628 section 4.
+    package var deviceEndpoint: ProviderURL?
 
     /// Refuses metadata whose issuer is not identical (RFC 8414 section 3.3), or with an endpoint that is not https
     /// (or, where allowed, on loopback).
@@ -39,7 +41,7 @@ package struct ProviderMetadata: Sendable, Equatable {
     private static var endpointNames: [(String, WritableKeyPath<ProviderMetadata, ProviderURL?>)] {
         [
             ("authorization_endpoint", \.authorizationEndpoint), ("token_endpoint", \.tokenEndpoint),
-            ("revocation_endpoint", \.revocationEndpoint),
+            ("revocation_endpoint", \.revocationEndpoint), ("device_authorization_endpoint", \.deviceEndpoint),
         ]
     }
 }
@@ -61,21 +63,24 @@ package enum MetadataProblem: Error, Sendable, Hashable {
 /// The endpoints in force: what is configured, completed by what was discovered.
 package struct ProviderEndpoints: Sendable, Equatable {
     package var issuer: String?
-    package var authorization: ProviderURL
+    /// nil: no person can consent here, which is right where every grant is unattended.
+    package var authorization: ProviderURL?
     package var token: ProviderURL
     package var revocation: ProviderURL?
     package var tokenAuthentication: ClientAuthentication
     package var revocationAuthentication: ClientAuthentication
     /// A callback without iss is refused.
     package var requiresIssuerParameter: Bool
+    /// nil: this provider has no device authorization, or does not say so.
+    package var device: ProviderURL?
 
-    /// nil: an endpoint is neither configured nor in the metadata.
+    /// nil: the token endpoint is neither configured nor in the metadata.
     package init?(settings: ProviderSettings, metadata: ProviderMetadata?) {
-        guard let authorization = settings.authorizationEndpoint ?? metadata?.authorizationEndpoint else { return nil }
         guard let token = settings.tokenEndpoint ?? metadata?.tokenEndpoint else { return nil }
         issuer = settings.issuer
-        self.authorization = authorization
+        authorization = settings.authorizationEndpoint ?? metadata?.authorizationEndpoint
         self.token = token
+        device = settings.deviceEndpoint ?? metadata?.deviceEndpoint
         revocation = settings.revocationEndpoint ?? metadata?.revocationEndpoint
         let hasSecret = !settings.clientSecrets.isEmpty
         tokenAuthentication = Self.authentication(
@@ -89,6 +94,14 @@ package struct ProviderEndpoints: Sendable, Equatable {
                 } : nil) ?? tokenAuthentication
         requiresIssuerParameter =
             settings.requireIssuerParameter || (metadata?.announcesIssuerParameter ?? false) && settings.issuer != nil
+    }
+
+    func suffice(for work: ProviderMachine.Work) -> Bool {
+        switch work {
+        case .endpoints: authorization != nil
+        case .token, .revocation: true
+        case .device: device != nil
+        }
     }
 
     /// Exactly one method, always the same one (checklist D14, D38).

@@ -124,6 +124,9 @@ package struct ProviderSettings: Sendable, Equatable {
     /// Empty: the token alone.
     package var headerScheme = "Bearer"
 
+    /// Where a device asks for a code (RFC 8628 section 3.1); nil: as the metadata says.
+    package var deviceEndpoint: ProviderURL?
+
     package init(name: String, clientID: String) {
         self.name = name
         self.clientID = clientID

@@ -8,16 +8,19 @@ package enum TokenReply {
     /// Never traps, whatever the bytes; no octet of the body appears in the problem, except the provider's error code
     /// and description, cleaned and cut, without the `secrets` that the request held.
     package static func read(
-        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = []
+        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = [],
+        acceptsUntypedToken: Bool = false
     ) -> Result<TokenSet, ProviderProblem> {
         switch outcome {
         case .failure(let failure): .failure(ProviderProblem(failure))
-        case .success(let reply): read(reply, settings: settings, now: now, hiding: secrets)
+        case .success(let reply):
+            read(reply, settings: settings, now: now, hiding: secrets, acceptsUntypedToken: acceptsUntypedToken)
         }
     }
 
     private static func read(
-        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, hiding secrets: [Secret]
+        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, hiding secrets: [Secret],
+        acceptsUntypedToken: Bool
     ) -> Result<TokenSet, ProviderProblem> {
         let fields = ReplyFields(reply)
         guard reply.status == 200, let fields, fields.errorCode(settings) == nil else {
@@ -25,14 +28,14 @@ package enum TokenReply {
                 ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
         }
         do throws(ProviderProblem) {
-            return .success(try tokens(fields, settings: settings, now: now))
+            return .success(try tokens(fields, settings: settings, now: now, acceptsUntypedToken: acceptsUntypedToken))
         } catch {
             return .failure(error)
         }
     }
 
     private static func tokens(
-        _ fields: ReplyFields, settings: ProviderSettings, now: Moment
+        _ fields: ReplyFields, settings: ProviderSettings, now: Moment, acceptsUntypedToken: Bool
     ) throws(ProviderProblem) -> TokenSet {
         let paths = settings.paths
         guard let access = fields.text(paths.accessToken), !access.isEmpty else {
@@ -41,7 +44,9 @@ package enum TokenReply {
         guard isHeaderSafe(access) else {
             throw .invalidReply("The access token is too long or has octets that must not be in a header.")
         }
-        if let type = fields.text("token_type"), type.lowercased() != "bearer", !settings.acceptsAnyTokenType {
+        if let type = fields.text("token_type"), type.lowercased() != "bearer", !settings.acceptsAnyTokenType,
+            !(acceptsUntypedToken && UnattendedReply.isNotApplicable(type))
+        {
             throw .invalidReply("The token type is \(SafeText.clean(type, limit: 40)), not Bearer.")
         }
         var tokens = TokenSet(accessToken: Secret(access))

@@ -7,12 +7,13 @@ struct TokenRequests {
     /// Index into `settings.clientSecrets`.
     let secretIndex: Int
 
-    func request(for kind: TokenCall.Kind) -> ProviderRequest {
+    func request(for kind: TokenCall.Kind, _ material: UnattendedMaterial = .init()) -> ProviderRequest {
         switch kind {
         case .refresh(let token, let scopes): refresh(token, scopes: scopes)
         case .code(let code, let verifier, let redirectURI, let tokenEndpoint):
             exchange(code, verifier: verifier, redirectURI: redirectURI, url: tokenEndpoint)
-        case .unattended(.clientCredentials, let scopes): clientCredentials(scopes)
+        case .unattended(let grant, let scopes): unattended(grant, scopes: scopes, material)
+        case .deviceCode(let code): devicePoll(code)
         }
     }
 
@@ -63,9 +64,10 @@ struct TokenRequests {
             extra: settings.revocationParameters, authentication: endpoints.revocationAuthentication)
     }
 
-    private func post(
+    /// - Parameter namesItself: false: without a means to prove itself the client is not named either.
+    func post(
         _ purpose: ProviderRequest.Purpose, url: ProviderURL, _ parameters: [Parameter], extra: [Parameter],
-        authentication: ClientAuthentication
+        authentication: ClientAuthentication, namesItself: Bool = true
     ) -> ProviderRequest {
         var parameters = parameters
         var headers = [HeaderField("Accept", "application/json"), HeaderField("User-Agent", settings.userAgent)]
@@ -74,7 +76,8 @@ struct TokenRequests {
         case .post:
             parameters.append(Parameter("client_id", settings.clientID))
             parameters.append(Parameter("client_secret", secret.reveal()))
-        case .none, .automatic: parameters.append(Parameter("client_id", settings.clientID))
+        case .none, .automatic:
+            if namesItself { parameters.append(Parameter("client_id", settings.clientID)) }
         }
         // An extra parameter replaces one of ours by the same name only if it carries no secret and no code: those
         // names are reserved. A parameter never goes out twice.
@@ -98,6 +101,7 @@ struct TokenRequests {
 
     private static let reserved: Set<String> = [
         "grant_type", "code", "refresh_token", "redirect_uri", "code_verifier", "token", "client_id", "client_secret",
+        "device_code", "assertion", "subject_token", "subject_token_type", "actor_token", "actor_token_type",
     ]
 
     private var secret: Secret {

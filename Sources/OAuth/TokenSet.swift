@@ -70,6 +70,7 @@ extension ProviderProblem {
         "unsupported_grant_type", "server_error", "temporarily_unavailable", "timeout", "tls", "redirect",
         "invalid_reply",
         "malformed_reply", "reply_too_large", "blocked_by_intermediary", "discovery_failed", "no_endpoints",
+        "invalid_target", "access_denied", "expired_token", "no_subject_token", "no_assertion", "wrong_token_type",
     ]
 
     /// The code for a metric: one of a fixed set, whatever the provider says.
@@ -86,6 +87,8 @@ package struct CallID: Sendable, Hashable {
     package enum Owner: Sendable, Hashable {
         case grant(String)
         case consent(UInt64)
+        /// A DeviceMachine of this number.
+        case device(UInt64)
     }
 
     package var owner: Owner
@@ -103,7 +106,10 @@ package struct TokenCall: Sendable, Equatable {
         case refresh(refreshToken: Secret, scopes: [String])
         /// The code goes only to the token endpoint that was remembered with the state (checklist D6).
         case code(Secret, verifier: Secret?, redirectURI: String, tokenEndpoint: ProviderURL)
+        /// No person is asked. A refresh token in the reply is dropped (RFC 6749 section 4.4.3).
         case unattended(UnattendedGrant, scopes: [String])
+        /// One poll of a DeviceMachine.
+        case deviceCode(Secret)
     }
 
     package var id: CallID
@@ -114,15 +120,18 @@ package struct TokenCall: Sendable, Equatable {
     package var proofKey: Secret?
     /// What a token exchange gives in (RFC 8693); the driver reads it and puts it here.
     package var subjectToken: Secret?
+    package var actorToken: Secret?
 
     package init(
-        id: CallID, kind: Kind, variables: [String: String] = [:], proofKey: Secret? = nil, subjectToken: Secret? = nil
+        id: CallID, kind: Kind, variables: [String: String] = [:], proofKey: Secret? = nil,
+        subjectToken: Secret? = nil, actorToken: Secret? = nil
     ) {
         self.id = id
         self.kind = kind
         self.variables = variables
         self.proofKey = proofKey
         self.subjectToken = subjectToken
+        self.actorToken = actorToken
     }
 }
 

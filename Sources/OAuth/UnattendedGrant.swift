@@ -1,8 +1,99 @@
-/// How an access token is had where no person consents (RFC 6749 section 4.4 and its relatives).
+/// How tokens are had where no person consents: the gateway asks for them with what it holds itself.
 ///
-/// Such a grant has no refresh token: when there is no access token, or the one there is ends, the same request is made
-/// again.
+/// Such a grant needs no refresh token: when its access token ends the same request is made again.
 package enum UnattendedGrant: Sendable, Equatable {
-    /// RFC 6749 section 4.4: the client acts for itself.
+    /// RFC 6749 section 4.4.
     case clientCredentials
+    /// RFC 7523 section 2.1, signed with `ProviderSettings.assertionKeys`.
+    case jwtBearer(AssertionClaims)
+    /// RFC 8693. The driver reads the tokens and puts them into `TokenCall.subjectToken` and `.actorToken`.
+    case tokenExchange(TokenExchange)
+}
+
+/// What an assertion says (RFC 7523 section 3). iat, exp and jti are made anew for each call.
+package struct AssertionClaims: Sendable, Equatable {
+    /// Where the scopes of the grant go.
+    package enum ScopePlace: String, Sendable, CaseIterable {
+        /// As the parameter of RFC 6749.
+        case parameter
+        /// As the claim `scope`, separated as the provider has it: Google takes them nowhere else.
+        case claim
+        case both
+    }
+
+    /// Providers take an hour at most (Google), some much less (Salesforce: three minutes). An assertion is used at once,
+    /// so that little is enough.
+    package static let lifetimeRange: ClosedRange<Int64> = 30_000...3_600_000
+    /// iat lies this far back, for a provider whose clock is a little behind ours.
+    package static let backdating: Int64 = 10_000
+    /// What the extra claims cannot set.
+    package static let reserved: Set<String> = ["iss", "sub", "aud", "iat", "exp", "jti"]
+
+    /// nil: the client id.
+    package var issuer: String?
+    /// Whom the token is for: a user to be impersonated. nil: no such claim, as Google has it for the account itself.
+    package var subject: String?
+    /// nil: the token endpoint.
+    package var audience: String?
+    /// Milliseconds from iat to exp; brought into `lifetimeRange`.
+    package var lifetime: Int64
+    package var scopePlace: ScopePlace
+    /// Further claims; those in `reserved` are left out.
+    package var extra: [String: JSONValue]
+
+    package init(
+        issuer: String? = nil, subject: String? = nil, audience: String? = nil, lifetime: Int64 = 180_000,
+        scopePlace: ScopePlace = .parameter, extra: [String: JSONValue] = [:]
+    ) {
+        self.issuer = issuer
+        self.subject = subject
+        self.audience = audience
+        self.lifetime = lifetime
+        self.scopePlace = scopePlace
+        self.extra = extra
+    }
+}
+
+/// One token for another (RFC 8693 section 2.1).
+package struct TokenExchange: Sendable, Equatable {
+    /// Where the driver has a token from.
+    package enum Source: Sendable, Equatable {
+        /// A file that another program keeps fresh; read for each call by `TokenText.token`.
+        case file(String)
+        /// The access token of another grant of ours.
+        case grant(String)
+    }
+
+    package static let accessTokenType = "urn:ietf:params:oauth:token-type:access_token"
+    package static let jwtType = "urn:ietf:params:oauth:token-type:jwt"
+    package static let refreshTokenType = "urn:ietf:params:oauth:token-type:refresh_token"
+
+    /// Who the new token is for.
+    package var subject: Source
+    package var subjectTokenType: String
+    /// Who acts for the subject.
+    package var actor: Source?
+    package var actorTokenType: String
+    /// nil: the provider chooses.
+    package var requestedTokenType: String?
+    package var audiences: [String]
+    package var resources: [String]
+    /// A reply whose token_type is N_A is taken all the same: the token is none in the sense of RFC 6749, but the
+    /// upstream takes it as one.
+    package var acceptsUntypedToken: Bool
+
+    package init(
+        subject: Source, subjectTokenType: String = accessTokenType, actor: Source? = nil,
+        actorTokenType: String = accessTokenType, requestedTokenType: String? = nil, audiences: [String] = [],
+        resources: [String] = [], acceptsUntypedToken: Bool = false
+    ) {
+        self.subject = subject
+        self.subjectTokenType = subjectTokenType
+        self.actor = actor
+        self.actorTokenType = actorTokenType
+        self.requestedTokenType = requestedTokenType
+        self.audiences = audiences
+        self.resources = resources
+        self.acceptsUntypedToken = acceptsUntypedToken
+    }
 }

@@ -189,7 +189,7 @@ struct ProviderMachineTests {
         #"{"authorization_endpoint":"https://x/","token_endpoint":"https://x/"}"#,
         #"{"issuer":"https://as.example/t1","authorization_endpoint":"https://x/","token_endpoint":"http://x/"}"#,
         #"{"issuer":"https://as.example/t1","authorization_endpoint":"javascript:x","token_endpoint":"https://x/"}"#,
-        #"{"issuer":"https://as.example/t1","token_endpoint":"https://x/"}"#, "[]", "", "<html>",
+        #"{"issuer":"https://as.example/t1","authorization_endpoint":"https://x/"}"#, "[]", "", "<html>",
     ])
     func `metadata of another issuer or with bad endpoints is refused`(text: String) throws {
         var machine = discovering()
