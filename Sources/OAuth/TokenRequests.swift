@@ -17,17 +17,6 @@ struct TokenRequests {
         }
     }
 
-    /// RFC 6749 section 4.4.2.
-    private func clientCredentials(_ scopes: [String]) -> ProviderRequest {
-        var parameters = [Parameter("grant_type", "client_credentials")]
-        if !scopes.isEmpty {
-            parameters.append(Parameter("scope", scopes.joined(separator: settings.scopeSeparator)))
-        }
-        return post(
-            .refresh, url: endpoints.token, parameters, extra: settings.tokenParameters,
-            authentication: endpoints.tokenAuthentication)
-    }
-
     private func refresh(_ token: Secret, scopes: [String]) -> ProviderRequest {
         var parameters = [Parameter("grant_type", "refresh_token"), Parameter("refresh_token", token.reveal())]
         let asked: [String] =
