@@ -96,7 +96,8 @@ extension GrantMachine {
 
     /// Brakes that are over are forgotten, so that a grant at rest is at rest.
     mutating func releaseBrakes(_ now: Moment) {
-        if strikes > 0, now.monotonic.saturatingSubtract(obtainedAt) >= Self.strikeMemory { strikes = 0 }
+        let isAccepted = rejectedGeneration != currentGeneration
+        if isAccepted, now.monotonic.saturatingSubtract(obtainedAt) >= Self.strikeMemory { strikes = 0 }
         if lastRejectionRefreshAt != nil, strikes == 0, rejectionGate <= now.monotonic { lastRejectionRefreshAt = nil }
         if storeBlockedUntil <= now.monotonic { storeBlockedUntil = .min }
     }
