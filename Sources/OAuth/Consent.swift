@@ -45,6 +45,8 @@ package struct PendingConsent: Sendable, Equatable {
     package var redirectURI: String
     package var codeParameter: String
     package var verifier: Secret?
+    /// What the callback must give besides the code, and the grant's variables; nil: nothing.
+    package var capture: PendingCapture?
     /// Of the binding, with a prefix of its own.
     package var bindingHash: String
     /// Wall milliseconds.
@@ -85,6 +87,7 @@ extension PendingConsent {
         ]
         members["issuer"] = issuer.map { .string($0) }
         members["verifier"] = verifier.map { .string($0.reveal()) }
+        members["capture"] = capture?.json
         return JSONValue.object(members).encoded()
     }
 
@@ -97,12 +100,14 @@ extension PendingConsent {
         guard let redirectURI = json["redirect_uri"]?.text, let bindingHash = json["binding_hash"]?.text else {
             return nil
         }
+        let capture = json["capture"].flatMap { PendingCapture($0) }
+        guard capture != nil || json["capture"] == nil else { return nil }
         guard let expiresAt = json["expires_at"]?.integer, let code = json["code_parameter"]?.text else { return nil }
         self.init(
             grant: grant, provider: provider, kind: kind, issuer: json["issuer"]?.text,
             requiresIssuer: json["requires_issuer"]?.flag ?? true, tokenEndpoint: tokenEndpoint,
             redirectURI: redirectURI, codeParameter: code, verifier: json["verifier"]?.text.map { Secret($0) },
-            bindingHash: bindingHash, expiresAt: expiresAt)
+            capture: capture, bindingHash: bindingHash, expiresAt: expiresAt)
     }
 }
 
@@ -142,6 +147,7 @@ extension ConsentStart {
             issuer: request.endpoints.issuer, requiresIssuer: request.endpoints.requiresIssuerParameter,
             tokenEndpoint: request.endpoints.token, redirectURI: request.redirectURI,
             codeParameter: request.provider.codeParameter, verifier: verifier,
+            capture: PendingCapture(request.provider, variables: request.grant.variables),
             bindingHash: PendingConsent.bindingHash(request.binding),
             expiresAt: now.wall.saturatingAdd(lifetime))
         return .success(
@@ -177,7 +183,8 @@ extension ConsentStart {
             parameters.append(extra)
         }
         let endpoint = request.endpoints.authorization
-        return endpoint.description + (endpoint.query == nil ? "?" : "&") + FormEncoding.encode(parameters)
+        return endpoint.description + (endpoint.query == nil ? "?" : "&")
+            + FormEncoding.encode(provider.shapedForAuthorization(parameters))
     }
 
     /// What the protection of the flow hangs on cannot be set by the configuration.

@@ -28,8 +28,8 @@ struct DiscoveryMachine: Sendable {
     init?(settings: ProviderSettings) {
         guard let issuer = settings.issuer else { return nil }
         guard
-            settings.authorizationEndpoint == nil || settings.tokenEndpoint == nil
-                || settings.revocationEndpoint == nil
+            !settings.knowsAuthorizationEndpoint || !settings.knowsTokenEndpoint
+                || !settings.knowsRevocationEndpoint
         else { return nil }
         self.issuer = issuer
         self.settings = settings
@@ -72,7 +72,10 @@ struct DiscoveryMachine: Sendable {
                 reply.body, issuer: issuer, plaintextOnLoopback: settings.allowPlaintextOnLoopback)
             switch read {
             case .success(let found):
-                if ProviderEndpoints(settings: settings, metadata: found) != nil { return succeed(found, now: now) }
+                let isComplete =
+                    (settings.knowsAuthorizationEndpoint || found.authorizationEndpoint != nil)
+                    && (settings.knowsTokenEndpoint || found.tokenEndpoint != nil)
+                if isComplete { return succeed(found, now: now) }
                 problem = "the metadata names no authorization or token endpoint"
             case .failure(let wrong): problem = wrong.explanation
             }

@@ -42,7 +42,8 @@ enum GrantChange: Sendable, Equatable {
         var token: Secret
         /// nil: done with this token.
         var failure: GrantRecord.Failure?
-        var outcome: RevocationResult
+        /// nil: it is another token's outcome that counts.
+        var outcome: RevocationResult?
         /// Wall milliseconds.
         var nextAttemptAt: Int64
     }
@@ -207,7 +208,7 @@ extension GrantRecord {
         }
         owed.tokens.removeAll { $0.token == step.token }
         // The refresh token goes first, and what became of it is what the operator is told.
-        revocationOutcome = revocationOutcome ?? step.outcome.rawValue
+        revocationOutcome = revocationOutcome ?? step.outcome?.rawValue
         lastFailure = nil
         revocation = owed.tokens.isEmpty ? nil : owed
         return true
@@ -231,7 +232,8 @@ extension GrantRecord.Tokens {
         self.init(
             accessToken: new.accessToken, refreshToken: new.refreshToken ?? old?.refreshToken, obtainedAt: sentAt.wall,
             expiresAt: new.lifetime.map { sentAt.wall.saturatingAdd($0) },
-            refreshTokenExpiresAt: refreshExpiry ?? (new.refreshToken == nil ? old?.refreshTokenExpiresAt : nil),
+            refreshTokenExpiresAt: refreshExpiry
+                ?? (new.refreshToken == nil || new.keepsRefreshTokenEnd ? old?.refreshTokenExpiresAt : nil),
             scopes: scopes)
     }
 

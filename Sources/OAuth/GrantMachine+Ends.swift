@@ -39,7 +39,7 @@ extension GrantMachine {
 
     /// Somebody else's tokens are not kept, and not left alive either. Nothing waits for the answer.
     private mutating func revokeRefused(_ tokens: TokenSet) {
-        guard let token = tokens.revocable.first else { return }
+        guard let token = tokens.revocable.first(where: { provider.revocation.wants($0.hint) }) else { return }
         let id = CallID(owner: .grant(settings.name), number: nextCall)
         nextCall += 1
         actions.append(.revokeToken(RevocationCall(id: id, token: token.token, hint: token.hint)))
@@ -125,6 +125,7 @@ extension GrantMachine {
         case .revoked: break
         case .alreadyInvalid: step.outcome = .alreadyInvalid
         case .notSupported: step.outcome = .notSupported
+        case .notNeeded: step.outcome = nil
         case .failed(let problem):
             let attempts = projected.revocation?.attempts ?? 0
             let grown = min(Self.revocationBackoffBase << Int64(min(attempts, 16)), Self.revocationBackoffLimit)

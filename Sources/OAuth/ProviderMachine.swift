@@ -27,15 +27,23 @@ package enum ProviderFact: Sendable, Equatable {
 /// Sans-IO: each method is one event and returns what the driver must do. It has no timer of its own.
 package struct ProviderMachine: Sendable {
     private enum Work: Sendable {
-        case endpoints(CallID)
+        /// With the grant's variables, for templates.
+        case endpoints(CallID, [String: String])
         case token(TokenCall)
         case revocation(RevocationCall)
     }
 
     private enum Flight: Sendable {
         case metadata
+        case lookup(LookupRun)
         case token(TokenCall, sentAt: Moment, secret: Int, tried: Int)
         case revocation(RevocationCall, secret: Int, tried: Int)
+    }
+
+    /// The settings as one grant has them: endpoints without templates.
+    private struct Place {
+        var settings: ProviderSettings
+        var endpoints: ProviderEndpoints
     }
 
     package private(set) var settings: ProviderSettings
@@ -53,11 +61,14 @@ package struct ProviderMachine: Sendable {
 
     /// The endpoints as known now, without asking anybody.
     package var endpoints: ProviderEndpoints? {
-        ProviderEndpoints(settings: settings, metadata: discovery?.metadata)
+        try? place([:], for: .consent)?.endpoints
     }
 
-    package mutating func endpointsNeeded(_ id: CallID, now: Moment) -> [ProviderAction] {
-        begin(.endpoints(id), now: now)
+    /// `variables`: the grant's, where the provider's endpoints are templates.
+    package mutating func endpointsNeeded(
+        _ id: CallID, variables: [String: String] = [:], now: Moment
+    ) -> [ProviderAction] {
+        begin(.endpoints(id, variables), now: now)
     }
 
     package mutating func tokensNeeded(_ call: TokenCall, now: Moment) -> [ProviderAction] {
@@ -76,6 +87,9 @@ package struct ProviderMachine: Sendable {
         let samePlace =
             old.issuer == new.issuer && old.discovery == new.discovery
             && old.authorizationEndpoint == new.authorizationEndpoint && old.tokenEndpoint == new.tokenEndpoint
+            && old.knowsAuthorizationEndpoint == new.knowsAuthorizationEndpoint
+            && old.knowsTokenEndpoint == new.knowsTokenEndpoint
+            && old.knowsRevocationEndpoint == new.knowsRevocationEndpoint
             && old.allowPlaintextOnLoopback == new.allowPlaintextOnLoopback && old.userAgent == new.userAgent
             && old.metadataLifetime == new.metadataLifetime
         guard !samePlace else { return [] }
@@ -93,6 +107,7 @@ package struct ProviderMachine: Sendable {
         switch flights.removeValue(forKey: id) {
         case nil: []
         case .metadata: metadataReceived(outcome, now: now)
+        case .lookup(let run): lookupReplyReceived(outcome, run)
         case .token(let call, let sentAt, let secret, let tried):
             tokenReplyReceived(outcome, call: call, sentAt: sentAt, secret: secret, tried: tried, now: now)
         case .revocation(let call, let secret, let tried):
@@ -107,8 +122,12 @@ extension ProviderMachine {
     private mutating func begin(_ work: Work, now: Moment) -> [ProviderAction] {
         let step = discovery?.metadataNeeded(now: now)
         // Metadata that is only old goes on serving while a new copy is fetched.
-        if let endpoints {
-            return follow(step, now: now) + perform(work, endpoints: endpoints, now: now)
+        do throws(TemplateProblem) {
+            if let place = try place(of: work) {
+                return follow(step, now: now) + perform(work, place, now: now)
+            }
+        } catch {
+            return follow(step, now: now) + fail(work, error.problem, now: now)
         }
         guard discovery != nil else {
             return fail(
@@ -130,8 +149,7 @@ extension ProviderMachine {
         case nil: return []
         case .fetch(let request): return [send(request, .metadata)]
         case .found:
-            guard let endpoints else { return [] }
-            return [.note(.metadataFound)] + takeWaiting().flatMap { perform($0, endpoints: endpoints, now: now) }
+            return [.note(.metadataFound)] + takeWaiting().flatMap { begin($0, now: now) }
         case .failed(let problem):
             return [.note(.discoveryFailed(problem))] + takeWaiting().flatMap { fail($0, problem, now: now) }
         }
@@ -144,20 +162,34 @@ extension ProviderMachine {
 
     private func fail(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
         switch work {
-        case .endpoints(let id): [.endpointsUnavailable(id, problem)]
+        case .endpoints(let id, _): [.endpointsUnavailable(id, problem)]
         case .token(let call): [.tokenCallFinished(call.id, TokenCallReport(result: .failure(problem), sentAt: now))]
         case .revocation(let call): [.revocationCallFinished(call.id, .failed(problem))]
         }
     }
 
-    private mutating func perform(_ work: Work, endpoints: ProviderEndpoints, now: Moment) -> [ProviderAction] {
+    /// The settings and endpoints for one grant; nil: metadata is needed first.
+    private func place(
+        _ variables: [String: String], for use: ProviderSettings.EndpointUse
+    ) throws(TemplateProblem) -> Place? {
+        let resolved = try settings.resolved(variables, for: use)
+        guard let endpoints = ProviderEndpoints(settings: resolved, metadata: discovery?.metadata) else { return nil }
+        return Place(settings: resolved, endpoints: endpoints)
+    }
+
+    private func place(of work: Work) throws(TemplateProblem) -> Place? {
         switch work {
-        case .endpoints(let id): return [.endpointsReady(id, endpoints)]
-        case .token(let call):
-            return [sendToken(call, endpoints: endpoints, secret: secretIndex, tried: 1, now: now)]
-        case .revocation(let call):
-            guard endpoints.revocation != nil else { return [.revocationCallFinished(call.id, .notSupported)] }
-            return sendRevocation(call, endpoints: endpoints, secret: secretIndex, tried: 1)
+        case .endpoints(_, let variables): try place(variables, for: .consent)
+        case .token(let call): try place(call.variables, for: .token)
+        case .revocation(let call): try place(call.variables, for: .revocation)
+        }
+    }
+
+    private mutating func perform(_ work: Work, _ place: Place, now: Moment) -> [ProviderAction] {
+        switch work {
+        case .endpoints(let id, _): [.endpointsReady(id, place.endpoints)]
+        case .token(let call): [sendToken(call, place, secret: secretIndex, tried: 1, now: now)]
+        case .revocation(let call): sendRevocation(call, place, secret: secretIndex, tried: 1)
         }
     }
 
@@ -173,24 +205,51 @@ extension ProviderMachine {
 
 extension ProviderMachine {
     private mutating func sendToken(
-        _ call: TokenCall, endpoints: ProviderEndpoints, secret: Int, tried: Int, now: Moment
+        _ call: TokenCall, _ place: Place, secret: Int, tried: Int, now: Moment
     ) -> ProviderAction {
-        let requests = TokenRequests(settings: settings, endpoints: endpoints, secretIndex: secret)
+        let requests = TokenRequests(settings: place.settings, endpoints: place.endpoints, secretIndex: secret)
         return send(requests.request(for: call.kind), .token(call, sentAt: now, secret: secret, tried: tried))
     }
 
     private mutating func sendRevocation(
-        _ call: RevocationCall, endpoints: ProviderEndpoints, secret: Int, tried: Int
+        _ call: RevocationCall, _ place: Place, secret: Int, tried: Int
     ) -> [ProviderAction] {
-        guard let url = endpoints.revocation else { return [.revocationCallFinished(call.id, .notSupported)] }
-        let requests = TokenRequests(settings: settings, endpoints: endpoints, secretIndex: secret)
-        let request = requests.revocation(call.token, hint: call.hint, url: url)
-        return [send(request, .revocation(call, secret: secret, tried: tried))]
+        let style = place.settings.revocation
+        guard style.isSupported else { return [.revocationCallFinished(call.id, .notSupported)] }
+        guard style.wants(call.hint) else {
+            // Where the refresh token is the one that counts, a grant without one must not look revoked.
+            return [.revocationCallFinished(call.id, call.hint == .refreshToken ? .notNeeded : .notSupported)]
+        }
+        let requests = TokenRequests(settings: place.settings, endpoints: place.endpoints, secretIndex: secret)
+        do throws(TemplateProblem) {
+            let variables = place.settings.templateVariables(call.variables)
+            guard let request = try requests.revocation(call, variables: variables) else {
+                return [.revocationCallFinished(call.id, .notSupported)]
+            }
+            return [send(request, .revocation(call, secret: secret, tried: tried))]
+        } catch {
+            return [.revocationCallFinished(call.id, .failed(error.problem))]
+        }
+    }
+
+    private mutating func lookupReplyReceived(_ outcome: ProviderOutcome, _ run: LookupRun) -> [ProviderAction] {
+        var run = run
+        let step = run.replyReceived(outcome, settings)
+        return follow(step, run)
+    }
+
+    /// Look-ups come before anybody hears of the tokens, so that a consent is complete or fails.
+    private mutating func follow(_ step: LookupRun.Step, _ run: LookupRun) -> [ProviderAction] {
+        switch step {
+        case .send(let request): return [send(request, .lookup(run))]
+        case .finished(let result):
+            return [.tokenCallFinished(run.call.id, TokenCallReport(result: result, sentAt: run.sentAt))]
+        }
     }
 
     /// The secret to try after a refused one: each once, in their order, one in a call; nil: all were refused.
     private func secretAfter(_ index: Int, tried: Int, problem: ProviderProblem) -> Int? {
-        let meaning = settings.errorAliases[problem.code] ?? problem.code
+        let meaning = settings.meaning(ofCode: problem.code, status: problem.status)
         guard meaning == "invalid_client", tried < settings.clientSecrets.count else { return nil }
         return (index + 1) % settings.clientSecrets.count
     }
@@ -199,12 +258,19 @@ extension ProviderMachine {
         _ outcome: ProviderOutcome, call: TokenCall, sentAt: Moment, secret: Int, tried: Int, now: Moment
     ) -> [ProviderAction] {
         let result = TokenReply.read(
-            outcome, settings: settings, now: now, hiding: call.kind.secrets + settings.clientSecrets)
+            outcome, settings: settings, now: now, hiding: call.kind.secrets + settings.clientSecrets, call: call)
         switch result {
-        case .success: secretIndex = secret
+        case .success(let tokens):
+            secretIndex = secret
+            guard call.followsConsent, !settings.lookups.isEmpty else { break }
+            var run = LookupRun(call: call, tokens: tokens, sentAt: sentAt)
+            let step = run.step(settings)
+            return follow(step, run)
         case .failure(let problem):
-            if let next = secretAfter(secret, tried: tried, problem: problem), let endpoints {
-                let again = sendToken(call, endpoints: endpoints, secret: next, tried: tried + 1, now: now)
+            if let next = secretAfter(secret, tried: tried, problem: problem),
+                let place = try? place(of: .token(call))
+            {
+                let again = sendToken(call, place, secret: next, tried: tried + 1, now: now)
                 return [.note(.secretRefused(index: secret)), again]
             }
         }
@@ -217,36 +283,12 @@ extension ProviderMachine {
         let result = RevocationReply.read(
             outcome, settings: settings, now: now, hiding: [call.token] + settings.clientSecrets)
         if case .failed(let problem) = result,
-            let next = secretAfter(secret, tried: tried, problem: problem), let endpoints
+            let next = secretAfter(secret, tried: tried, problem: problem),
+            let place = try? place(of: .revocation(call))
         {
-            return [.note(.secretRefused(index: secret))]
-                + sendRevocation(call, endpoints: endpoints, secret: next, tried: tried + 1)
+            return [.note(.secretRefused(index: secret))] + sendRevocation(call, place, secret: next, tried: tried + 1)
         }
         return [.revocationCallFinished(call.id, result)]
-    }
-}
-
-/// Reads replies of the revocation endpoint (RFC 7009 section 2.2).
-enum RevocationReply {
-    static func read(
-        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = []
-    ) -> RevocationCallResult {
-        switch outcome {
-        case .failure(let failure): return .failed(ProviderProblem(failure))
-        case .success(let reply):
-            let fields = ReplyFields(reply)
-            let code = fields?.errorCode(settings)
-            switch (reply.status, code.map { settings.errorAliases[$0] ?? $0 }) {
-            case (200..<300, nil): return .revoked
-            // Google answers 400 invalid_token for a token that is revoked already.
-            case (200..<500, "invalid_token"), (200..<500, "invalid_grant"), (200..<500, "token_revoked"):
-                return .alreadyInvalid
-            case (200..<500, "unsupported_token_type"), (404, nil), (405, nil), (501, nil): return .notSupported
-            default:
-                return .failed(
-                    ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
-            }
-        }
     }
 }
 

@@ -8,24 +8,29 @@ package enum TokenReply {
     /// Never traps, whatever the bytes; no octet of the body appears in the problem, except the provider's error code
     /// and description, cleaned and cut, without the `secrets` that the request held.
     package static func read(
-        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = []
+        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = [],
+        call: TokenCall? = nil
     ) -> Result<TokenSet, ProviderProblem> {
         switch outcome {
         case .failure(let failure): .failure(ProviderProblem(failure))
-        case .success(let reply): read(reply, settings: settings, now: now, hiding: secrets)
+        case .success(let reply): read(reply, settings: settings, now: now, hiding: secrets, call: call)
         }
     }
 
     private static func read(
-        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, hiding secrets: [Secret]
+        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, hiding secrets: [Secret], call: TokenCall?
     ) -> Result<TokenSet, ProviderProblem> {
         let fields = ReplyFields(reply)
+        let isRefresh = call?.isRefresh ?? false
         guard reply.status == 200, let fields, fields.errorCode(settings) == nil else {
             return .failure(
-                ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
+                ProviderProblem(
+                    reply, fields: fields, settings: settings, now: now, hiding: secrets, isRefresh: isRefresh))
         }
         do throws(ProviderProblem) {
-            return .success(try tokens(fields, settings: settings, now: now))
+            var tokens = try tokens(fields, settings: settings, now: now)
+            try tokens.addQuirks(fields, settings: settings, call: call)
+            return .success(tokens)
         } catch {
             return .failure(error)
         }
@@ -41,7 +46,7 @@ package enum TokenReply {
         guard isHeaderSafe(access) else {
             throw .invalidReply("The access token is too long or has octets that must not be in a header.")
         }
-        if let type = fields.text("token_type"), type.lowercased() != "bearer", !settings.acceptsAnyTokenType {
+        if let type = fields.text(paths.tokenType), !settings.accepts(tokenType: type) {
             throw .invalidReply("The token type is \(SafeText.clean(type, limit: 40)), not Bearer.")
         }
         var tokens = TokenSet(accessToken: Secret(access))
@@ -52,7 +57,7 @@ package enum TokenReply {
             tokens.refreshToken = Secret(refresh)
         }
         tokens.lifetime = lifetime(fields, settings: settings, now: now)
-        tokens.refreshTokenLifetime = refreshLifetime(fields) ?? settings.refreshTokenLifetime
+        tokens.refreshTokenLifetime = refreshLifetime(fields, paths)
         tokens.scopes = fields.scopes(paths.scope, separator: settings.scopeSeparator)
         if let account = paths.account.flatMap({ fields.text($0) }), !account.isEmpty {
             tokens.account = SafeText.clean(account, limit: 200)
@@ -77,9 +82,14 @@ package enum TokenReply {
         return settings.defaultLifetime
     }
 
-    private static func refreshLifetime(_ fields: ReplyFields) -> Int64? {
-        let names = ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"]
-        return names.lazy.compactMap { fields.text($0) }.compactMap { duration($0, unit: 1000) }.first
+    /// What the reply says, under any of its usual names; a hard end that comes sooner counts.
+    private static func refreshLifetime(_ fields: ReplyFields, _ paths: ProviderSettings.Paths) -> Int64? {
+        let names =
+            paths.refreshExpiresIn.map { [$0] }
+            ?? ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"]
+        let told = names.lazy.compactMap { fields.text($0) }.compactMap { duration($0, unit: 1000) }.first
+        let hard = fields.text(paths.refreshHardExpiresIn).flatMap { duration($0, unit: 1000) }
+        return [told, hard].compactMap { $0 }.min()
     }
 
     /// A positive number of units as milliseconds; nil for everything else, and for less than half a second, which
@@ -118,8 +128,9 @@ struct ReplyFields {
         !name.isEmpty && name.utf8.count <= 100 && name.utf8.allSatisfy { (0x21...0x7E).contains($0) && $0 != 0x3C }
     }
 
+    /// "PATH@CLAIM" is a claim of the JWT at PATH.
     func text(_ path: String) -> String? {
-        json.value(at: path)?.scalarText
+        json.text(at: path)
     }
 
     /// A string with separators or an array of strings; nil where there is none.
@@ -138,16 +149,22 @@ struct ReplyFields {
 
     /// The provider's error code, cleaned; nil where the reply has none.
     func errorCode(_ settings: ProviderSettings) -> String? {
-        guard let value = json.value(at: settings.paths.error) else { return nil }
+        let paths = settings.paths.error.split(separator: "|")
+        return paths.lazy.compactMap { errorCode(at: String($0), settings) }.first
+    }
+
+    private func errorCode(at path: String, _ settings: ProviderSettings) -> String? {
+        guard let value = json.value(at: path) else { return nil }
         let text: String? =
             switch value {
             case .string(let text), .number(let text): text
             case .object:
-                ["code", "type", "error", "status"].lazy.compactMap { value[$0]?.scalarText }.first ?? "unnamed_error"
+                ["code", "type", "error", "status", ".tag"].lazy.compactMap { value[$0]?.scalarText }.first
+                    ?? "unnamed_error"
             case .null, .bool(false): nil
             case .bool(true), .array: "unnamed_error"
             }
-        guard let text, !text.isEmpty else { return nil }
+        guard let text, !text.isEmpty, settings.errorAliases[text] != "success" else { return nil }
         return SafeText.clean(text, limit: 80)
     }
 

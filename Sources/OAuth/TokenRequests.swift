@@ -16,7 +16,9 @@ struct TokenRequests {
     }
 
     private func refresh(_ token: Secret, scopes: [String]) -> ProviderRequest {
-        var parameters = [Parameter("grant_type", "refresh_token"), Parameter("refresh_token", token.reveal())]
+        var parameters = [
+            Parameter("grant_type", settings.refreshGrantType), Parameter("refresh_token", token.reveal()),
+        ]
         let asked: [String] =
             switch settings.refreshScope {
             case .omit: []
@@ -45,43 +47,53 @@ struct TokenRequests {
             authentication: endpoints.tokenAuthentication)
     }
 
-    func revocation(_ token: Secret, hint: RevocationCall.Hint, url: ProviderURL) -> ProviderRequest {
-        post(
-            .revocation, url: url, [Parameter("token", token.reveal()), Parameter("token_type_hint", hint.rawValue)],
-            extra: settings.revocationParameters, authentication: endpoints.revocationAuthentication)
-    }
-
     private func post(
         _ purpose: ProviderRequest.Purpose, url: ProviderURL, _ parameters: [Parameter], extra: [Parameter],
         authentication: ClientAuthentication
     ) -> ProviderRequest {
         var parameters = parameters
         var headers = [HeaderField("Accept", "application/json"), HeaderField("User-Agent", settings.userAgent)]
-        switch authentication {
-        case .basic: headers.append(HeaderField("Authorization", basicCredentials))
-        case .post:
-            parameters.append(Parameter("client_id", settings.clientID))
-            parameters.append(Parameter("client_secret", secret.reveal()))
-        case .none, .automatic: parameters.append(Parameter("client_id", settings.clientID))
-        }
+        let (fields, added) = credentials(authentication)
+        headers += fields
+        parameters += added
         // An extra parameter replaces one of ours by the same name only if it carries no secret and no code: those
         // names are reserved. A parameter never goes out twice.
         for parameter in extra where !Self.reserved.contains(parameter.name) {
             parameters.removeAll { $0.name == parameter.name }
             parameters.append(parameter)
         }
-        // RFC 7009 section 2.1 knows forms only, whatever the token endpoint takes.
-        let asJSON = settings.tokenBody == .json && purpose != .revocation
-        headers.append(HeaderField("Content-Type", asJSON ? "application/json" : "application/x-www-form-urlencoded"))
+        parameters = settings.renamed(parameters, for: purpose == .refresh ? .refresh : .code)
         for field in settings.tokenHeaders {
             headers.removeAll { $0.name.lowercased() == field.name.lowercased() }
             headers.append(field)
         }
-        let body: [UInt8] =
-            asJSON
-            ? JSONValue.object(.init(parameters.map { ($0.name, .string($0.value)) }) { _, last in last }).encoded()
-            : Array(FormEncoding.encode(parameters).utf8)
-        return ProviderRequest(purpose: purpose, method: .post, url: url, headers: headers, body: body)
+        var request = ProviderRequest(purpose: purpose, method: .post, url: url, headers: headers)
+        switch settings.tokenBody {
+        case .form: request.setForm(parameters)
+        case .json: request.setJSON(parameters)
+        case .query:
+            guard let extended = url.adding(query: parameters) else {
+                // Too long for a URL: a form is what the endpoint must take then.
+                request.setForm(parameters)
+                break
+            }
+            request.method = .get
+            request.url = extended
+        }
+        return request
+    }
+
+    /// How the client proves itself: header fields, parameters.
+    func credentials(_ method: ClientAuthentication) -> (fields: [HeaderField], parameters: [Parameter]) {
+        switch method {
+        case .basic: ([HeaderField("Authorization", basicCredentials)], [])
+        case .post:
+            ([], [Parameter("client_id", settings.clientID), Parameter("client_secret", secret.reveal())])
+        case .none, .automatic: ([], [Parameter("client_id", settings.clientID)])
+        case .bearerSecret: ([HeaderField("Authorization", "Bearer " + secret.reveal())], [])
+        case .secretAsUser:
+            ([HeaderField("Authorization", "Basic " + Crypto.base64(Array((secret.reveal() + ":").utf8)))], [])
+        }
     }
 
     private static let reserved: Set<String> = [

@@ -10,6 +10,10 @@ package struct TokenSet: Sendable, Equatable {
     /// nil: the reply did not say, so it is what was asked for.
     package var scopes: [String]?
     package var account: String?
+    /// What the reply, the callback and the look-ups gave by the provider's captures; all values are checked.
+    package var captured: [String: String] = [:]
+    /// The refresh token's end was fixed at the consent: a new refresh token does not move it (NetSuite).
+    package var keepsRefreshTokenEnd = false
 
     package init(accessToken: Secret, refreshToken: Secret? = nil, lifetime: Int64? = nil) {
         self.accessToken = accessToken
@@ -60,6 +64,8 @@ extension ProviderProblem {
         "unsupported_grant_type", "server_error", "temporarily_unavailable", "timeout", "tls", "redirect",
         "invalid_reply",
         "malformed_reply", "reply_too_large", "blocked_by_intermediary", "discovery_failed", "no_endpoints",
+        "unresolved_variable", "bad_variable", "host_not_allowed", "capture_missing", "capture_refused",
+        "lookup_failed",
     ]
 
     /// The code for a metric: one of a fixed set, whatever the provider says.
@@ -97,10 +103,13 @@ package struct TokenCall: Sendable, Equatable {
 
     package var id: CallID
     package var kind: Kind
+    /// The grant's variables and captured values, for templates.
+    package var variables: [String: String] = [:]
 
-    package init(id: CallID, kind: Kind) {
+    package init(id: CallID, kind: Kind, variables: [String: String] = [:]) {
         self.id = id
         self.kind = kind
+        self.variables = variables
     }
 }
 
@@ -126,11 +135,14 @@ package struct RevocationCall: Sendable, Equatable {
     package var id: CallID
     package var token: Secret
     package var hint: Hint
+    /// The grant's variables and captured values, for templates.
+    package var variables: [String: String] = [:]
 
-    package init(id: CallID, token: Secret, hint: Hint) {
+    package init(id: CallID, token: Secret, hint: Hint, variables: [String: String] = [:]) {
         self.id = id
         self.token = token
         self.hint = hint
+        self.variables = variables
     }
 }
 
@@ -140,5 +152,7 @@ package enum RevocationCallResult: Sendable, Hashable {
     case alreadyInvalid
     /// The provider has no revocation endpoint, or does not revoke this type of token.
     case notSupported
+    /// Nothing was sent: at this provider the grant ends with the other token, whose outcome counts.
+    case notNeeded
     case failed(ProviderProblem)
 }
