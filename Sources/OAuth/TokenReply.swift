@@ -135,7 +135,7 @@ struct ReplyFields {
 
     /// A string with separators or an array of strings; nil where there is none.
     func scopes(_ path: String, separator: String) -> [String]? {
-        if let list = json.value(at: path)?.list {
+        if let list = path.split(separator: "|").lazy.compactMap({ json.value(at: String($0))?.list }).first {
             let scopes = list.prefix(500).compactMap(\.text).map { SafeText.clean($0, limit: 300) }
             return scopes.isEmpty ? nil : scopes
         }
