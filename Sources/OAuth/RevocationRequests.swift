@@ -1,7 +1,7 @@
 /// Requests by which tokens end at the provider: RFC 7009 section 2.1, and what `RevocationStyle` makes of it.
 extension TokenRequests {
     /// `variables`: what the grant's record has captured. Throws where a name in a template has no value, or where the
-    /// host is not allowed; then nothing is sent.
+    /// host is not allowed; then nothing is sent. nil: there is no endpoint.
     func revocation(
         _ call: RevocationCall, variables: TemplateVariables
     ) throws(TemplateProblem) -> ProviderRequest? {
@@ -32,7 +32,7 @@ extension TokenRequests {
             parameters.append(parameter)
         }
         try add(settings.tokenHeaders, style.headers, known, to: &headers)
-        return request(style, url: url, parameters: parameters, headers: headers)
+        return try request(style, url: url, parameters: parameters, headers: headers)
     }
 
     private func place(
@@ -79,7 +79,7 @@ extension TokenRequests {
     private func request(
         _ style: RevocationStyle, url: (url: ProviderURL, shown: String), parameters: [Parameter],
         headers: [HeaderField]
-    ) -> ProviderRequest? {
+    ) throws(TemplateProblem) -> ProviderRequest {
         var request = ProviderRequest(
             purpose: .revocation, method: style.method, url: url.url, headers: headers, shownPath: url.shown)
         switch style.body {
@@ -88,7 +88,7 @@ extension TokenRequests {
         case .json:
             request.setJSON(parameters)
         case .query:
-            guard let extended = url.url.adding(query: parameters) else { return nil }
+            guard let extended = url.url.adding(query: parameters) else { throw .notURL }
             request.url = extended
         case .none: break
         }
