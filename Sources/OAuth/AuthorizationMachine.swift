@@ -50,6 +50,8 @@ package struct AuthorizationMachine: Sendable {
         var startedAt: Int64
         /// nil while the store is asked.
         var pending: PendingConsent?
+        /// What the callback gave besides the code.
+        var captured: [String: String] = [:]
     }
 
     private struct Past: Sendable {
@@ -185,12 +187,18 @@ extension AuthorizationMachine {
             let outcome = ConsentOutcome.deniedByProvider(grant: pending.grant, code: code, description: description)
             return end(number, outcome, now: now)
         case .success(.code(let code)):
+            let target: PendingCapture.Target
+            switch arrival.callback.target(for: pending) {
+            case .failure(let rejection): return end(number, .rejected(rejection), now: now)
+            case .success(let allowed): target = allowed
+            }
+            runs[number]?.captured = target.captured
             let kind = TokenCall.Kind.code(
-                code, verifier: pending.verifier, redirectURI: pending.redirectURI, tokenEndpoint: pending.tokenEndpoint
-            )
+                code, verifier: pending.verifier, redirectURI: pending.redirectURI, tokenEndpoint: target.endpoint)
+            let variables = (pending.capture?.variables.grant ?? [:]).merging(target.captured) { _, new in new }
             let call = TokenCall(
-                id: CallID(owner: .consent(number), number: 1), kind: kind, proofKey: pending.proofKey,
-                identity: pending.nonce.map { IdentityExpectation(nonce: $0) })
+                id: CallID(owner: .consent(number), number: 1), kind: kind, variables: variables,
+                proofKey: pending.proofKey, identity: pending.nonce.map { IdentityExpectation(nonce: $0) })
             return [.exchangeCode(provider: pending.provider, call)]
         }
     }
@@ -200,7 +208,8 @@ extension AuthorizationMachine {
         guard case .consent(let number) = id.owner, let pending = runs[number]?.pending else { return [] }
         switch report.result {
         case .failure(let problem): return end(number, .exchangeFailed(grant: pending.grant, problem), now: now)
-        case .success(let tokens):
+        case .success(var tokens):
+            tokens.captured.merge(runs[number]?.captured ?? [:]) { reply, _ in reply }
             return [
                 .grantTokens(grant: pending.grant, tokens, sentAt: report.sentAt, Ticket(ticketBase + number))
             ]

@@ -49,6 +49,8 @@ package struct PendingConsent: Sendable, Equatable {
     package var nonce: Secret?
     /// `ProofKey.encoded()` of the key that the tokens will be bound to (RFC 9449).
     package var proofKey: Secret?
+    /// What the callback must give besides the code, and the grant's variables; nil: nothing.
+    package var capture: PendingCapture?
     /// Of the binding, with a prefix of its own.
     package var bindingHash: String
     /// Wall milliseconds.
@@ -91,6 +93,7 @@ extension PendingConsent {
         members["verifier"] = verifier.map { .string($0.reveal()) }
         members["nonce"] = nonce.map { .string($0.reveal()) }
         members["proof_key"] = proofKey.map { .string($0.reveal()) }
+        members["capture"] = capture?.json
         return JSONValue.object(members).encoded()
     }
 
@@ -103,12 +106,14 @@ extension PendingConsent {
         guard let redirectURI = json["redirect_uri"]?.text, let bindingHash = json["binding_hash"]?.text else {
             return nil
         }
+        let capture = json["capture"].flatMap { PendingCapture($0) }
+        guard capture != nil || json["capture"] == nil else { return nil }
         guard let expiresAt = json["expires_at"]?.integer, let code = json["code_parameter"]?.text else { return nil }
         self.init(
             grant: grant, provider: provider, kind: kind, issuer: json["issuer"]?.text,
             requiresIssuer: json["requires_issuer"]?.flag ?? true, tokenEndpoint: tokenEndpoint,
             redirectURI: redirectURI, codeParameter: code, verifier: json["verifier"]?.text.map { Secret($0) },
             nonce: json["nonce"]?.text.map { Secret($0) }, proofKey: json["proof_key"]?.text.map { Secret($0) },
-            bindingHash: bindingHash, expiresAt: expiresAt)
+            capture: capture, bindingHash: bindingHash, expiresAt: expiresAt)
     }
 }

@@ -11,6 +11,7 @@ struct ConsentCallback: Sendable, Equatable {
 
     var state: String
     private var parameters: [String: String]
+    private var repeated: Set<String> = []
 
     /// `query` without the "?". What is unknown is ignored; what is known and comes twice is refused (checklist D9).
     static func read(_ query: String) -> Result<ConsentCallback, CallbackRejection> {
@@ -26,8 +27,13 @@ struct ConsentCallback: Sendable, Equatable {
         // A repeated parameter of another name must not be read later as the code of some provider.
         for name in repeated { parameters.removeValue(forKey: name) }
         guard let state = parameters["state"], isState(state) else { return .failure(.unknownState) }
-        return .success(ConsentCallback(state: state, parameters: parameters))
+        return .success(ConsentCallback(state: state, parameters: parameters, repeated: repeated))
     }
+
+    /// A further parameter, as it came; nil where it is absent or came twice.
+    func value(_ name: String) -> String? { parameters[name] }
+
+    func isRepeated(_ name: String) -> Bool { repeated.contains(name) }
 
     private static func isState(_ text: String) -> Bool {
         text.utf8.count == stateLength
@@ -84,6 +90,8 @@ package enum CallbackRejection: String, Error, Sendable, Hashable, CaseIterable 
     case missingIssuer = "missing_issuer"
     case codeAndError = "code_and_error"
     case neitherCodeNorError = "neither_code_nor_error"
+    /// A value that must come with the code is missing or not allowed: a host that is not in `allowed_hosts`.
+    case captureRefused = "capture_refused"
     case storeUnavailable = "store_unavailable"
     case tooManyCallbacks = "too_many_callbacks"
 
@@ -105,6 +113,9 @@ package enum CallbackRejection: String, Error, Sendable, Hashable, CaseIterable 
         case .missingIssuer: "The answer does not say which authorization server it came from, and this one must."
         case .codeAndError: "The answer is a consent and a refusal at once."
         case .neitherCodeNorError: "The answer is neither a consent nor a refusal."
+        case .captureRefused:
+            "The answer lacks a value that this provider must send, or has one that is not allowed. Nothing was sent "
+                + "anywhere."
         case .storeUnavailable: "The gateway cannot reach its store now. Start again in a moment."
         case .tooManyCallbacks: "The gateway is busy with other consents. Start again in a moment."
         }

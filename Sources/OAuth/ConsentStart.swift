@@ -30,6 +30,8 @@ package enum ConsentStartProblem: Error, Sendable, Hashable {
     case noPushedRequestEndpoint
     /// `dpopAlgorithm` is not one of `ProofKey.algorithms`.
     case badProofAlgorithm
+    /// The provider has no authorization endpoint: all its grants are unattended, or begun on a device.
+    case noAuthorizationEndpoint
 }
 
 extension ConsentStart {
@@ -45,6 +47,7 @@ extension ConsentStart {
         guard randomness.count >= (usesProof ? randomnessBytes : 96) else { return .failure(.notEnoughRandomness) }
         guard request.binding.bytes.count >= 16 else { return .failure(.bindingTooShort) }
         guard isAcceptable(redirectURI: request.redirectURI) else { return .failure(.badRedirectURI) }
+        guard let endpoint = endpoints.authorization else { return .failure(.noAuthorizationEndpoint) }
         guard !endpoints.requiresPushedRequests || endpoints.pushedRequest != nil else {
             return .failure(.noPushedRequestEndpoint)
         }
@@ -61,15 +64,16 @@ extension ConsentStart {
             tokenEndpoint: endpoints.token, redirectURI: request.redirectURI,
             codeParameter: request.provider.codeParameter, verifier: verifier, nonce: nonce.map { Secret($0) },
             proofKey: proofKey.map { Secret($0.encoded()) },
+            capture: PendingCapture(request.provider, variables: request.grant.variables),
             bindingHash: PendingConsent.bindingHash(request.binding),
             expiresAt: now.wall.saturatingAdd(lifetime))
         let parameters = parameters(
             request, state: state, verifier: verifier, nonce: nonce, thumbprint: proofKey?.thumbprint)
         return .success(
             ConsentStart(
-                authorizationURL: url(endpoints.authorization, parameters), key: PendingConsent.key(forState: state),
+                authorizationURL: url(endpoint, parameters), key: PendingConsent.key(forState: state),
                 pending: pending, pushed: endpoints.pushedRequest == nil ? nil : parameters,
-                endpoint: endpoints.authorization, clientID: request.provider.clientID))
+                endpoint: endpoint, clientID: request.provider.clientID))
     }
 
     /// Absolute, https or on loopback, without a fragment (RFC 6749 section 3.1.2, checklist D7).
@@ -102,7 +106,7 @@ extension ConsentStart {
             parameters.removeAll { $0.name == extra.name }
             parameters.append(extra)
         }
-        return parameters
+        return provider.shapedForAuthorization(parameters)
     }
 
     /// What the protection of the flow hangs on cannot be set by the configuration.

@@ -33,8 +33,8 @@ struct DiscoveryMachine: Sendable {
             needsAll || settings.presentsCertificate
             || settings.pushedRequests == .required && settings.pushedRequestEndpoint == nil
         guard
-            needsMore || settings.authorizationEndpoint == nil || settings.tokenEndpoint == nil
-                || settings.revocationEndpoint == nil
+            needsMore || !settings.knowsAuthorizationEndpoint || !settings.knowsTokenEndpoint
+                || !settings.knowsRevocationEndpoint
         else { return nil }
         self.issuer = issuer
         self.settings = settings
@@ -77,7 +77,8 @@ struct DiscoveryMachine: Sendable {
                 reply.body, issuer: issuer, plaintextOnLoopback: settings.allowPlaintextOnLoopback)
             switch read {
             case .success(let found):
-                if ProviderEndpoints(settings: settings, metadata: found) != nil { return succeed(found, now: now) }
+                // A consent's endpoint may be missing: unattended grants need none.
+                if settings.knowsTokenEndpoint || found.tokenEndpoint != nil { return succeed(found, now: now) }
                 problem = "the metadata names no token endpoint"
             case .failure(let wrong): problem = wrong.explanation
             }

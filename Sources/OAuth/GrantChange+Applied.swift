@@ -180,7 +180,7 @@ extension GrantRecord {
         }
         owed.tokens.removeAll { $0.token == step.token }
         // The refresh token goes first, and what became of it is what the operator is told.
-        revocationOutcome = revocationOutcome ?? step.outcome.rawValue
+        revocationOutcome = revocationOutcome ?? step.outcome?.rawValue
         lastFailure = nil
         revocation = owed.tokens.isEmpty ? nil : owed
         return true
@@ -211,7 +211,8 @@ extension GrantRecord.Tokens {
         self.init(
             accessToken: new.accessToken, refreshToken: new.refreshToken ?? old?.refreshToken, obtainedAt: sentAt.wall,
             expiresAt: new.lifetime.map { sentAt.wall.saturatingAdd($0) },
-            refreshTokenExpiresAt: refreshExpiry ?? (new.refreshToken == nil ? old?.refreshTokenExpiresAt : nil),
+            refreshTokenExpiresAt: refreshExpiry
+                ?? (new.refreshToken == nil || new.keepsRefreshTokenEnd ? old?.refreshTokenExpiresAt : nil),
             scopes: scopes, type: new.tokenType, proofKey: new.proofKey ?? old?.proofKey)
     }
 

@@ -75,7 +75,8 @@ enum GrantChange: Sendable, Equatable {
         var token: Secret
         /// nil: done with this token.
         var failure: GrantRecord.Failure?
-        var outcome: RevocationResult
+        /// nil: it is another token's outcome that counts.
+        var outcome: RevocationResult?
         /// Wall milliseconds.
         var nextAttemptAt: Int64
     }

@@ -42,8 +42,12 @@ extension GrantMachine {
 
     /// Somebody else's tokens are not kept, and not left alive either. Nothing waits for the answer.
     private mutating func revokeRefused(_ tokens: TokenSet) {
-        guard let token = tokens.revocable.first else { return }
-        actions.append(.revokeToken(RevocationCall(id: newCallID(), token: token.token, hint: token.hint)))
+        guard let token = tokens.revocable.first(where: { provider.revocation.wants($0.hint) }) else { return }
+        actions.append(
+            .revokeToken(
+                RevocationCall(
+                    id: newCallID(), token: token.token, hint: token.hint,
+                    variables: templateVariables.merging(tokens.captured) { own, _ in own })))
     }
 
     private mutating func abandonRefresh() {
@@ -117,7 +121,9 @@ extension GrantMachine {
     mutating func startRevocation(_ owed: GrantRecord.Revocation.Token) {
         let id = newCallID()
         call = Call(id: id, kind: .revocation(owed.token))
-        actions.append(.revokeToken(RevocationCall(id: id, token: owed.token, hint: owed.hint)))
+        actions.append(
+            .revokeToken(
+                RevocationCall(id: id, token: owed.token, hint: owed.hint, variables: templateVariables)))
     }
 
     /// A revocation call ended.
@@ -131,6 +137,7 @@ extension GrantMachine {
         case .revoked: break
         case .alreadyInvalid: step.outcome = .alreadyInvalid
         case .notSupported: step.outcome = .notSupported
+        case .notNeeded: step.outcome = nil
         case .failed(let problem):
             let attempts = projected.revocation?.attempts ?? 0
             let grown = min(Self.revocationBackoffBase << Int64(min(attempts, 16)), Self.revocationBackoffLimit)

@@ -135,11 +135,22 @@ extension GrantMachine {
     /// Hands the call that has just begun to the provider.
     mutating func request(_ kind: TokenCall.Kind) {
         guard let call else { return }
-        let variables = settings.variables.merging(record.variables) { _, last in last }
-            .merging(record.captured) { _, last in last }
         actions.append(
             .requestTokens(
-                TokenCall(id: call.id, kind: kind, variables: variables, proofKey: record.tokens?.proofKey)))
+                TokenCall(
+                    id: call.id, kind: kind, variables: templateVariables, proofKey: record.tokens?.proofKey,
+                    identity: expectedIdentity)))
+    }
+
+    /// What was captured, under what the operator has set: his word stands.
+    package var templateVariables: [String: String] {
+        record.captured.merging(settings.variables) { _, own in own }.merging(record.variables) { _, own in own }
+    }
+
+    /// A refreshed id_token, where one comes, must be of the same account (OpenID Connect Core section 12.2).
+    private var expectedIdentity: IdentityExpectation? {
+        guard settings.scopes.contains("openid"), record.state != .notConnected else { return nil }
+        return IdentityExpectation(account: record.account)
     }
 
     /// A refresh ended. Answers to abandoned calls are dropped.

@@ -101,7 +101,7 @@ extension GrantMachine {
         credential = Credential(
             headerName: Array(provider.headerName.utf8), headerValue: Array(scheme.utf8) + tokens.accessToken.bytes,
             generation: currentGeneration, expiresAt: expiresAt, proofKey: tokens.type == .dpop ? tokens.proofKey : nil,
-            captured: record.captured)
+            extraHeaders: provider.expandedExtraHeaders(templateVariables), captured: templateVariables)
     }
 
     func usableCredential(_ now: Moment) -> Credential? {

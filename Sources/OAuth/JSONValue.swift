@@ -22,13 +22,20 @@ package enum JSONValue: Sendable, Equatable {
         return members[member]
     }
 
-    /// The value at a path of member names joined by dots; a member whose own name is the whole path wins.
+    /// The value at a path of member names and places in arrays (from 0), joined by dots: "data.0.id". A member whose own
+    /// name is the whole path wins.
     package func value(at path: String) -> JSONValue? {
         if let value = self[path] { return value }
         var current = self
         for name in path.split(separator: ".") {
-            guard let next = current[String(name)] else { return nil }
-            current = next
+            if case .array(let list) = current {
+                guard name.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let place = Int(name) else { return nil }
+                guard list.indices.contains(place) else { return nil }
+                current = list[place]
+            } else {
+                guard let next = current[String(name)] else { return nil }
+                current = next
+            }
         }
         return current
     }

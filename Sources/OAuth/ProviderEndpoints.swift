@@ -3,7 +3,8 @@ package import OpenSSLKit
 /// The endpoints in force: what is configured, completed by what was discovered.
 package struct ProviderEndpoints: Sendable, Equatable {
     package var issuer: String?
-    package var authorization: ProviderURL
+    /// nil: no person can consent here, which is right where every grant is unattended.
+    package var authorization: ProviderURL?
     package var token: ProviderURL
     package var revocation: ProviderURL?
     package var tokenAuthentication: ClientAuthentication
@@ -14,16 +15,16 @@ package struct ProviderEndpoints: Sendable, Equatable {
     package var pushedRequest: ProviderURL?
     /// Without a `pushedRequest` no consent can start.
     package var requiresPushedRequests: Bool
-    package var deviceAuthorization: ProviderURL?
+    /// nil: this provider has no device authorization (RFC 8628), or does not say so.
+    package var device: ProviderURL?
     /// Where the keys of id_tokens are.
     package var keySet: ProviderURL?
     package var idTokenAlgorithms: [SignatureAlgorithm]
     /// For new proof keys.
     package var proofAlgorithm: SignatureAlgorithm
 
-    /// nil: an endpoint is neither configured nor in the metadata.
+    /// nil: the token endpoint is neither configured nor in the metadata.
     package init?(settings: ProviderSettings, metadata: ProviderMetadata?) {
-        guard let authorization = settings.authorizationEndpoint ?? metadata?.authorizationEndpoint else { return nil }
         let authentication = ClientAuthenticationChoice(settings: settings)
         tokenAuthentication = authentication.chosen(
             settings.clientAuthentication, announced: metadata?.tokenAuthenticationMethods)
@@ -33,7 +34,7 @@ package struct ProviderEndpoints: Sendable, Equatable {
             return nil
         }
         issuer = settings.issuer
-        self.authorization = authorization
+        authorization = settings.authorizationEndpoint ?? metadata?.authorizationEndpoint
         self.token = token
         revocation = settings.revocationEndpoint ?? alias("revocation_endpoint") ?? metadata?.revocationEndpoint
         // What the metadata leaves unsaid about revocation follows the token endpoint.
@@ -49,8 +50,8 @@ package struct ProviderEndpoints: Sendable, Equatable {
             settings.pushedRequestEndpoint ?? alias("pushed_authorization_request_endpoint")
             ?? metadata?.pushedRequestEndpoint
         pushedRequest = settings.pushedRequests == .off && !requiresPushedRequests ? nil : offered
-        deviceAuthorization =
-            alias("device_authorization_endpoint") ?? metadata?.deviceAuthorizationEndpoint
+        device =
+            settings.deviceEndpoint ?? alias("device_authorization_endpoint") ?? metadata?.deviceAuthorizationEndpoint
         keySet = settings.jwksEndpoint ?? metadata?.keySetEndpoint
         idTokenAlgorithms = Self.idTokenAlgorithms(settings, metadata)
         proofAlgorithm = Self.proofAlgorithm(settings, metadata)

@@ -1,8 +1,9 @@
 /// Token, revocation and pushed request calls: one credential of the client in each.
 extension ProviderMachine {
-    private func requests(_ endpoints: ProviderEndpoints, _ attempt: Attempt, now: Moment) -> TokenRequests {
+    func requests(_ place: Place, _ attempt: Attempt, now: Moment) -> TokenRequests {
         TokenRequests(
-            settings: settings, endpoints: endpoints, credential: attempt.credential, now: now, tokenID: newTokenID())
+            settings: place.settings, endpoints: place.endpoints, credential: attempt.credential, now: now,
+            tokenID: newTokenID())
     }
 
     /// 128 random bits.
@@ -12,10 +13,10 @@ extension ProviderMachine {
 
     /// What to try after a refused credential: each once, in their order, one in a call; nil: all were refused, or the
     /// problem is another. Where a reload changed the list meanwhile, the new one is tried from its beginning.
-    private func attempt(
+    func attempt(
         after attempt: Attempt, _ problem: ProviderProblem, method: ClientAuthentication
     ) -> Attempt? {
-        let meaning = settings.errorAliases[problem.code] ?? problem.code
+        let meaning = settings.meaning(ofCode: problem.code, status: problem.status)
         let count = settings.credentialCount(method)
         guard meaning == "invalid_client", count > 0 else { return nil }
         var next = attempt
@@ -31,18 +32,19 @@ extension ProviderMachine {
         return next
     }
 
-    private mutating func worked(_ attempt: Attempt) {
+    mutating func worked(_ attempt: Attempt) {
         if attempt.epoch == credentialEpoch { credentialIndex = attempt.credential }
     }
 
     // MARK: Tokens
 
     mutating func sendToken(
-        _ call: TokenCall, endpoints: ProviderEndpoints, _ attempt: Attempt, now: Moment
+        _ call: TokenCall, _ place: Place, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
         do throws(ProviderProblem) {
-            var request = try requests(endpoints, attempt, now: now).request(for: call.kind)
-            let proofKey = try proofKey(for: call, endpoints: endpoints)
+            let material = try material(for: call, place, now: now)
+            var request = try requests(place, attempt, now: now).request(for: call.kind, material)
+            let proofKey = try proofKey(for: call, endpoints: place.endpoints)
             if let proofKey { request.headers.append(try proof(for: request, key: proofKey, now: now)) }
             let flight = TokenFlight(
                 call: call, sentAt: now, attempt: attempt, proofKey: proofKey, url: request.url)
@@ -56,9 +58,11 @@ extension ProviderMachine {
         _ outcome: ProviderOutcome, _ flight: TokenFlight, now: Moment
     ) -> [ProviderAction] {
         let newNonce = flight.proofKey == nil ? nil : nonces.learn(outcome, from: flight.url)
-        let result = TokenReply.read(
-            outcome, settings: settings, now: now, type: flight.proofKey == nil ? .bearer : .dpop,
-            hiding: flight.call.kind.secrets + settings.clientSecrets)
+        let result = UnattendedReply.judge(
+            TokenReply.read(
+                outcome, settings: settings, now: now, type: flight.proofKey == nil ? .bearer : .dpop,
+                hiding: flight.call.secrets + settings.clientSecrets, call: flight.call),
+            of: flight.call.kind, outcome, settings: settings, now: now)
         switch result {
         case .success(var tokens):
             worked(flight.attempt)
@@ -76,18 +80,18 @@ extension ProviderMachine {
     private mutating func repetition(
         _ flight: TokenFlight, _ problem: ProviderProblem, newNonce: String?, now: Moment
     ) -> [ProviderAction]? {
-        guard let endpoints else { return nil }
+        guard let place = try? place(of: .token(flight.call)) else { return nil }
         // The key stays the same, also where it was made for this call.
         var call = flight.call
         call.proofKey = flight.proofKey.map { Secret($0.encoded()) } ?? call.proofKey
         if problem.code == "use_dpop_nonce", newNonce != nil, !flight.attempt.hasRepeatedForNonce {
             var attempt = flight.attempt
             attempt.hasRepeatedForNonce = true
-            return sendToken(call, endpoints: endpoints, attempt, now: now)
+            return sendToken(call, place, attempt, now: now)
         }
-        if let next = attempt(after: flight.attempt, problem, method: endpoints.tokenAuthentication) {
+        if let next = attempt(after: flight.attempt, problem, method: place.endpoints.tokenAuthentication) {
             return [.note(.secretRefused(index: flight.attempt.credential))]
-                + sendToken(call, endpoints: endpoints, next, now: now)
+                + sendToken(call, place, next, now: now)
         }
         return nil
     }
@@ -102,15 +106,29 @@ extension ProviderMachine {
     // MARK: Revocation
 
     mutating func sendRevocation(
-        _ call: RevocationCall, endpoints: ProviderEndpoints, _ attempt: Attempt, now: Moment
+        _ call: RevocationCall, _ place: Place, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
-        guard let url = endpoints.revocation else { return [.revocationCallFinished(call.id, .notSupported)] }
+        let style = place.settings.revocation
+        guard style.isSupported else { return [.revocationCallFinished(call.id, .notSupported)] }
+        guard style.wants(call.hint) else {
+            // Where the refresh token is the one that counts, a grant without one must not look revoked.
+            return [.revocationCallFinished(call.id, call.hint == .refreshToken ? .notNeeded : .notSupported)]
+        }
         do throws(ProviderProblem) {
-            let request = try requests(endpoints, attempt, now: now).revocation(call.token, hint: call.hint, url: url)
+            guard let request = try revocationRequest(call, place, attempt, now: now) else {
+                return [.revocationCallFinished(call.id, .notSupported)]
+            }
             return [send(request, .revocation(call, attempt))]
         } catch {
             return [.revocationCallFinished(call.id, .failed(error))]
         }
+    }
+
+    private func revocationRequest(
+        _ call: RevocationCall, _ place: Place, _ attempt: Attempt, now: Moment
+    ) throws(ProviderProblem) -> ProviderRequest? {
+        let variables = place.settings.templateVariables(call.variables)
+        return try requests(place, attempt, now: now).revocation(call, variables: variables)
     }
 
     mutating func revocationReplyReceived(
@@ -118,39 +136,65 @@ extension ProviderMachine {
     ) -> [ProviderAction] {
         let result = RevocationReply.read(
             outcome, settings: settings, now: now, hiding: [call.token] + settings.clientSecrets)
-        if case .failed(let problem) = result, let endpoints,
-            let next = self.attempt(after: attempt, problem, method: endpoints.revocationAuthentication)
+        if case .failed(let problem) = result, let place = try? place(of: .revocation(call)),
+            let next = self.attempt(after: attempt, problem, method: place.endpoints.revocationAuthentication)
         {
             return [.note(.secretRefused(index: attempt.credential))]
-                + sendRevocation(call, endpoints: endpoints, next, now: now)
+                + sendRevocation(call, place, next, now: now)
         }
         return [.revocationCallFinished(call.id, result)]
     }
 
     /// Tokens that are refused are not left alive at the provider, as far as that can be had without waiting for it.
-    mutating func revokeUnattended(_ tokens: TokenSet, now: Moment) -> [ProviderAction] {
-        guard let endpoints, let url = endpoints.revocation else { return [] }
+    mutating func revokeUnattended(_ tokens: TokenSet, of call: TokenCall, now: Moment) -> [ProviderAction] {
         let attempt = Attempt(credential: credentialIndex, epoch: credentialEpoch)
-        let token = tokens.refreshToken ?? tokens.accessToken
-        let hint: RevocationCall.Hint = tokens.refreshToken == nil ? .accessToken : .refreshToken
-        let requests = requests(endpoints, attempt, now: now)
-        guard let request = try? requests.revocation(token, hint: hint, url: url) else { return [] }
-        return [send(request, .unattended)]
+        let variables = call.variables.merging(tokens.captured) { _, new in new }
+        return tokens.revocable.filter { settings.revocation.wants($0.hint) }.prefix(1).flatMap { owed in
+            let revocation = RevocationCall(id: call.id, token: owed.token, hint: owed.hint, variables: variables)
+            guard settings.revocation.isSupported, let place = try? place(of: .revocation(revocation)),
+                let request = try? revocationRequest(revocation, place, attempt, now: now)
+            else { return [ProviderAction]() }
+            return [send(request, .unattended)]
+        }
+    }
+
+    // MARK: Look-ups
+
+    /// Look-ups come before anybody hears of the tokens, so that a consent is complete or fails.
+    mutating func lookUp(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment) -> [ProviderAction] {
+        guard call.followsConsent, !settings.lookups.isEmpty else {
+            return finish(call, .success(tokens), sentAt: sentAt)
+        }
+        var run = LookupRun(call: call, tokens: tokens, sentAt: sentAt)
+        let step = run.step(settings)
+        return follow(step, run)
+    }
+
+    mutating func lookupReplyReceived(_ outcome: ProviderOutcome, _ run: LookupRun) -> [ProviderAction] {
+        var run = run
+        let step = run.replyReceived(outcome, settings)
+        return follow(step, run)
+    }
+
+    private mutating func follow(_ step: LookupRun.Step, _ run: LookupRun) -> [ProviderAction] {
+        switch step {
+        case .send(let request): [send(request, .lookup(run))]
+        case .finished(let result): finish(run.call, result, sentAt: run.sentAt)
+        }
     }
 
     // MARK: Pushed authorization requests
 
     mutating func sendPush(
-        _ id: CallID, _ parameters: [ProviderSettings.Parameter], endpoints: ProviderEndpoints, _ attempt: Attempt,
-        now: Moment
+        _ id: CallID, _ parameters: [ProviderSettings.Parameter], _ place: Place, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
-        guard let url = endpoints.pushedRequest else {
+        guard let url = place.endpoints.pushedRequest else {
             let problem = ProviderProblem(
                 .configuration, code: "no_endpoints", detail: "The provider takes no pushed authorization requests.")
             return [.pushFinished(id, .failure(problem))]
         }
         do throws(ProviderProblem) {
-            let request = try requests(endpoints, attempt, now: now).pushedRequest(parameters, url: url)
+            let request = try requests(place, attempt, now: now).pushedRequest(parameters, url: url)
             return [send(request, .push(id, parameters, attempt))]
         } catch {
             return [.pushFinished(id, .failure(error))]
@@ -165,23 +209,25 @@ extension ProviderMachine {
         switch result {
         case .success: worked(attempt)
         case .failure(let problem):
-            if let endpoints,
-                let next = self.attempt(after: attempt, problem, method: endpoints.tokenAuthentication)
+            if let place = try? place(of: .push(id, parameters)),
+                let next = self.attempt(after: attempt, problem, method: place.endpoints.tokenAuthentication)
             {
                 return [.note(.secretRefused(index: attempt.credential))]
-                    + sendPush(id, parameters, endpoints: endpoints, next, now: now)
+                    + sendPush(id, parameters, place, next, now: now)
             }
         }
         return [.pushFinished(id, result)]
     }
 }
 
-extension TokenCall.Kind {
+extension TokenCall {
     /// What a provider might repeat in its answer.
     fileprivate var secrets: [Secret] {
-        switch self {
+        switch kind {
         case .refresh(let token, _): [token]
         case .code(let code, let verifier, _, _): [code] + (verifier.map { [$0] } ?? [])
+        case .unattended: [subjectToken, actorToken].compactMap { $0 }
+        case .deviceCode(let code): [code]
         }
     }
 }

@@ -16,7 +16,9 @@ extension ProviderMachine {
         var tokens = received
         let idToken = tokens.idToken
         tokens.idToken = nil
-        guard let identity = call.identity, settings.checkIDToken, let endpoints else {
+        guard let identity = call.identity, settings.checkIDToken,
+            let endpoints = try? place(of: .token(call))?.endpoints
+        else {
             return identified(tokens, call, sentAt: flight.sentAt, now: now)
         }
         let check = IDTokenCheck(settings: settings, endpoints: endpoints, expectation: identity)
@@ -41,7 +43,7 @@ extension ProviderMachine {
     }
 
     mutating func check(_ unchecked: Unchecked, now: Moment) -> [ProviderAction] {
-        guard let endpoints else {
+        guard let endpoints = try? place(of: .identity(unchecked))?.endpoints else {
             return refuse(unchecked, IDTokenFault.unknownKey.problem, now: now)
         }
         let check = IDTokenCheck(settings: settings, endpoints: endpoints, expectation: unchecked.identity)
@@ -100,8 +102,8 @@ extension ProviderMachine {
     }
 
     /// The id_token is good, or none was to be checked.
-    func identified(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment, now: Moment) -> [ProviderAction] {
-        finish(call, .success(tokens), sentAt: sentAt)
+    mutating func identified(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment, now: Moment) -> [ProviderAction] {
+        lookUp(tokens, call, sentAt: sentAt)
     }
 
     mutating func refuse(_ unchecked: Unchecked, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
@@ -113,6 +115,6 @@ extension ProviderMachine {
     ) -> [ProviderAction] {
         let end = [.note(.identityRefused(problem))] + finish(call, .failure(problem), sentAt: sentAt)
         // What a refresh brought belongs to a grant that lives on.
-        return call.kind.beginsGrant ? end + revokeUnattended(tokens, now: now) : end
+        return call.kind.beginsGrant ? end + revokeUnattended(tokens, of: call, now: now) : end
     }
 }

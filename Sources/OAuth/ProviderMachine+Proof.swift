@@ -73,7 +73,7 @@ extension TokenCall.Kind {
     var beginsGrant: Bool {
         switch self {
         case .refresh: false
-        case .code: true
+        case .code, .deviceCode, .unattended: true
         }
     }
 }

@@ -1,46 +1,44 @@
+import OpenSSLKit
+
 /// Grants where no browser is there: what their requests need, and the request for a device's code.
 extension ProviderMachine {
     /// Signs a new assertion for each request, also where only the client secret is another: a provider takes each jti
     /// once (RFC 7523 section 3).
     func material(
-        for call: TokenCall, endpoints: ProviderEndpoints, now: Moment
-    ) -> Result<UnattendedMaterial, ProviderProblem> {
+        for call: TokenCall, _ place: Place, now: Moment
+    ) throws(ProviderProblem) -> UnattendedMaterial {
         switch call.kind {
-        case .refresh, .code, .deviceCode, .unattended(.clientCredentials, _): return .success(.init())
+        case .refresh, .code, .deviceCode, .unattended(.clientCredentials, _): return UnattendedMaterial()
         case .unattended(.jwtBearer(let claims), let scopes):
-            return assertion(claims, scopes: scopes, endpoints: endpoints, now: now).map { .init(assertion: $0) }
+            return UnattendedMaterial(assertion: try assertion(claims, scopes: scopes, place.endpoints, now: now))
         case .unattended(.tokenExchange(let exchange), _):
             guard let subject = call.subjectToken, exchange.actor == nil || call.actorToken != nil else {
                 let missing = call.subjectToken == nil ? "subject" : "actor"
-                return .failure(
-                    ProviderProblem(
-                        .transient, code: "no_subject_token",
-                        detail: "The \(missing) token for the exchange could not be had."))
+                throw ProviderProblem(
+                    .transient, code: "no_subject_token",
+                    detail: "The \(missing) token for the exchange could not be had.")
             }
-            return .success(.init(subjectToken: subject, actorToken: call.actorToken))
+            return UnattendedMaterial(subjectToken: subject, actorToken: call.actorToken)
         }
     }
 
     private func assertion(
-        _ claims: AssertionClaims, scopes: [String], endpoints: ProviderEndpoints, now: Moment
-    ) -> Result<Secret, ProviderProblem> {
-        guard let signer = assertionSigner else {
-            return .failure(
-                ProviderProblem(.configuration, code: "no_assertion", detail: "There is no key to sign the assertion."))
+        _ claims: AssertionClaims, scopes: [String], _ endpoints: ProviderEndpoints, now: Moment
+    ) throws(ProviderProblem) -> Secret {
+        guard let key = claims.key else {
+            throw ProviderProblem(
+                .configuration, code: "no_assertion", detail: "There is no key to sign the assertion.")
         }
         let asClaim = claims.scopePlace != .parameter && !scopes.isEmpty
-        do {
-            return .success(
-                try Assertion.make(
-                    claims, issuer: claims.issuer ?? settings.clientID,
-                    audience: claims.audience ?? endpoints.token.description,
-                    scope: asClaim ? scopes.joined(separator: settings.scopeSeparator) : nil, id: random(16),
-                    signer: signer, now: now))
+        do throws(KeyError) {
+            return try Assertion.make(
+                claims, issuer: claims.issuer ?? settings.clientID,
+                audience: claims.audience ?? endpoints.token.description,
+                scope: asClaim ? scopes.joined(separator: settings.scopeSeparator) : nil, id: random(16), key: key,
+                now: now)
         } catch {
-            return .failure(
-                ProviderProblem(
-                    .configuration, code: "no_assertion",
-                    detail: "The assertion could not be signed with \(signer.algorithm): see the key."))
+            throw ProviderProblem(
+                .configuration, code: "no_assertion", detail: "The assertion could not be signed: \(error).")
         }
     }
 }
@@ -49,38 +47,55 @@ extension ProviderMachine {
 struct DeviceCall: Sendable, Equatable {
     var id: CallID
     var scopes: [String]
+    /// The grant's, for templates.
+    var variables: [String: String] = [:]
 }
 
 extension ProviderMachine {
     /// Asks for a device's code (RFC 8628 section 3.1); answered by `deviceAuthorizationFinished`.
-    package mutating func deviceAuthorizationNeeded(_ id: CallID, scopes: [String], now: Moment) -> [ProviderAction] {
-        begin(.device(DeviceCall(id: id, scopes: scopes)), now: now)
+    package mutating func deviceAuthorizationNeeded(
+        _ id: CallID, scopes: [String], variables: [String: String] = [:], now: Moment
+    ) -> [ProviderAction] {
+        begin(.device(DeviceCall(id: id, scopes: scopes, variables: variables)), now: now)
     }
 
-    mutating func sendDevice(
-        _ call: DeviceCall, endpoints: ProviderEndpoints, secret: Int, tried: Int
-    ) -> [ProviderAction] {
-        guard let url = endpoints.device else {
+    mutating func sendDevice(_ call: DeviceCall, _ place: Place, _ attempt: Attempt, now: Moment) -> [ProviderAction] {
+        guard let url = place.endpoints.device else {
             return [.deviceAuthorizationFinished(call.id, .failure(.noEndpoint("device authorization")))]
         }
-        let requests = TokenRequests(settings: settings, endpoints: endpoints, secretIndex: secret)
-        let request = requests.deviceAuthorization(scopes: call.scopes, url: url)
-        return [send(request, .device(call, secret: secret, tried: tried))]
+        do throws(ProviderProblem) {
+            let requests = requests(place, attempt, now: now)
+            let request = try requests.deviceAuthorization(scopes: call.scopes, url: url)
+            return [send(request, .device(call, attempt))]
+        } catch {
+            return [.deviceAuthorizationFinished(call.id, .failure(error))]
+        }
     }
 
     mutating func deviceReplyReceived(
-        _ outcome: ProviderOutcome, call: DeviceCall, secret: Int, tried: Int, now: Moment
+        _ outcome: ProviderOutcome, _ call: DeviceCall, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
         let result = DeviceAuthorization.read(outcome, settings: settings, now: now, hiding: settings.clientSecrets)
         switch result {
-        case .success: secretWorked(secret)
+        case .success: worked(attempt)
         case .failure(let problem):
-            if let next = secretAfter(secret, tried: tried, problem: problem), let endpoints {
-                return [.note(.secretRefused(index: secret))]
-                    + sendDevice(call, endpoints: endpoints, secret: next, tried: tried + 1)
+            if let place = try? place(of: .device(call)),
+                let next = self.attempt(after: attempt, problem, method: place.endpoints.tokenAuthentication)
+            {
+                return [.note(.secretRefused(index: attempt.credential))] + sendDevice(call, place, next, now: now)
             }
         }
         return [.deviceAuthorizationFinished(call.id, result)]
+    }
+}
+
+extension ProviderEndpoints {
+    func suffice(for work: ProviderMachine.Work) -> Bool {
+        switch work {
+        case .endpoints: authorization != nil
+        case .token, .revocation, .push, .identity: true
+        case .device: device != nil
+        }
     }
 }
 

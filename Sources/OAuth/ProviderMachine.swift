@@ -15,6 +15,8 @@ package enum ProviderAction: Sendable, Equatable {
     case revocationCallFinished(CallID, RevocationCallResult)
     /// To whoever called `pushNeeded`.
     case pushFinished(CallID, Result<PushedRequest, ProviderProblem>)
+    /// To the DeviceMachine that owns the call.
+    case deviceAuthorizationFinished(CallID, Result<DeviceAuthorization, ProviderProblem>)
     case note(ProviderFact)
 }
 
@@ -35,9 +37,11 @@ package enum ProviderFact: Sendable, Equatable {
 /// from the function that it is made with.
 package struct ProviderMachine: Sendable {
     enum Work: Sendable {
-        case endpoints(CallID)
+        /// With the grant's variables, for templates.
+        case endpoints(CallID, [String: String])
         case token(TokenCall)
         case revocation(RevocationCall)
+        case device(DeviceCall)
         case push(CallID, [ProviderSettings.Parameter])
         /// Tokens that came with an id_token, which waits for keys.
         case identity(Unchecked)
@@ -48,6 +52,8 @@ package struct ProviderMachine: Sendable {
         case keySet
         case token(TokenFlight)
         case revocation(RevocationCall, Attempt)
+        case device(DeviceCall, Attempt)
+        case lookup(LookupRun)
         case push(CallID, [ProviderSettings.Parameter], Attempt)
         /// Nobody waits for its end.
         case unattended
@@ -70,6 +76,12 @@ package struct ProviderMachine: Sendable {
         var attempt: Attempt
         var proofKey: ProofKey?
         var url: ProviderURL
+    }
+
+    /// The settings and endpoints as one grant has them: without templates.
+    struct Place: Sendable {
+        var settings: ProviderSettings
+        var endpoints: ProviderEndpoints
     }
 
     package internal(set) var settings: ProviderSettings
@@ -98,11 +110,14 @@ package struct ProviderMachine: Sendable {
 
     /// The endpoints as known now, without asking anybody.
     package var endpoints: ProviderEndpoints? {
-        ProviderEndpoints(settings: settings, metadata: discovery?.metadata)
+        try? place([:], for: .consent)?.endpoints
     }
 
-    package mutating func endpointsNeeded(_ id: CallID, now: Moment) -> [ProviderAction] {
-        begin(.endpoints(id), now: now)
+    /// `variables`: the grant's, where the provider's endpoints are templates.
+    package mutating func endpointsNeeded(
+        _ id: CallID, variables: [String: String] = [:], now: Moment
+    ) -> [ProviderAction] {
+        begin(.endpoints(id, variables), now: now)
     }
 
     package mutating func tokensNeeded(_ call: TokenCall, now: Moment) -> [ProviderAction] {
@@ -135,6 +150,9 @@ package struct ProviderMachine: Sendable {
         let samePlace =
             old.issuer == new.issuer && old.discovery == new.discovery
             && old.authorizationEndpoint == new.authorizationEndpoint && old.tokenEndpoint == new.tokenEndpoint
+            && old.knowsAuthorizationEndpoint == new.knowsAuthorizationEndpoint
+            && old.knowsTokenEndpoint == new.knowsTokenEndpoint
+            && old.knowsRevocationEndpoint == new.knowsRevocationEndpoint
             && old.allowPlaintextOnLoopback == new.allowPlaintextOnLoopback && old.userAgent == new.userAgent
             && old.metadataLifetime == new.metadataLifetime && old.jwksEndpoint == new.jwksEndpoint
             && old.presentsCertificate == new.presentsCertificate && old.pushedRequests == new.pushedRequests
@@ -143,7 +161,7 @@ package struct ProviderMachine: Sendable {
         flights = flights.filter {
             switch $0.value {
             case .metadata, .keySet: false
-            case .token, .revocation, .push, .unattended: true
+            case .token, .revocation, .device, .lookup, .push, .unattended: true
             }
         }
         discovery = DiscoveryMachine(settings: new)
@@ -164,6 +182,8 @@ package struct ProviderMachine: Sendable {
         case .keySet: keySetReceived(outcome, now: now)
         case .token(let flight): tokenReplyReceived(outcome, flight, now: now)
         case .revocation(let call, let attempt): revocationReplyReceived(outcome, call, attempt, now: now)
+        case .device(let call, let attempt): deviceReplyReceived(outcome, call, attempt, now: now)
+        case .lookup(let run): lookupReplyReceived(outcome, run)
         case .push(let id, let parameters, let attempt):
             pushReplyReceived(outcome, id, parameters, attempt, now: now)
         }
@@ -180,11 +200,15 @@ package struct ProviderMachine: Sendable {
 // MARK: - Work and discovery
 
 extension ProviderMachine {
-    private mutating func begin(_ work: Work, now: Moment) -> [ProviderAction] {
+    mutating func begin(_ work: Work, now: Moment) -> [ProviderAction] {
         let step = discovery?.metadataNeeded(now: now)
         // Metadata that is only old goes on serving while a new copy is fetched.
-        if let endpoints, !mustWait(work) {
-            return follow(step, now: now) + perform(work, endpoints: endpoints, now: now)
+        do throws(TemplateProblem) {
+            if let place = try place(of: work), !mustWait(work, place) {
+                return follow(step, now: now) + perform(work, place, now: now)
+            }
+        } catch {
+            return follow(step, now: now) + fail(work, error.problem, now: now)
         }
         guard discovery != nil else {
             return fail(
@@ -198,12 +222,34 @@ extension ProviderMachine {
     }
 
     /// The endpoints may be given and what else is needed may still be on its way with the metadata.
-    private func mustWait(_ work: Work) -> Bool {
+    private func mustWait(_ work: Work, _ place: Place) -> Bool {
         guard let discovery, discovery.metadata == nil, discovery.isFetching else { return false }
         return switch work {
         case .endpoints, .push: true
         case .token: settings.presentsCertificate
-        case .revocation, .identity: false
+        case .device: place.endpoints.device == nil
+        case .revocation: place.endpoints.revocation == nil && settings.revocation.url == nil
+        case .identity: false
+        }
+    }
+
+    /// The settings and endpoints for one grant; nil: metadata is needed first.
+    func place(
+        _ variables: [String: String], for use: ProviderSettings.EndpointUse
+    ) throws(TemplateProblem) -> Place? {
+        let resolved = try settings.resolved(variables, for: use)
+        guard let endpoints = ProviderEndpoints(settings: resolved, metadata: discovery?.metadata) else { return nil }
+        return Place(settings: resolved, endpoints: endpoints)
+    }
+
+    func place(of work: Work) throws(TemplateProblem) -> Place? {
+        switch work {
+        case .endpoints(_, let variables): try place(variables, for: .consent)
+        case .token(let call): try place(call.variables, for: .token)
+        case .revocation(let call): try place(call.variables, for: .revocation)
+        case .device(let call): try place(call.variables, for: .token)
+        case .push: try place([:], for: .revocation)
+        case .identity(let unchecked): try place(unchecked.call.variables, for: .token)
         }
     }
 
@@ -216,8 +262,7 @@ extension ProviderMachine {
         case nil: return []
         case .fetch(let request): return [send(request, .metadata)]
         case .found:
-            guard let endpoints else { return [] }
-            return [.note(.metadataFound)] + takeWaiting().flatMap { perform($0, endpoints: endpoints, now: now) }
+            return [.note(.metadataFound)] + takeWaiting().flatMap { begin($0, now: now) }
         case .failed(let problem):
             let work = takeWaiting()
             return [.note(.discoveryFailed(problem))] + work.flatMap { giveUp($0, problem, now: now) }
@@ -229,33 +274,36 @@ extension ProviderMachine {
         return waiting
     }
 
-    /// What waited only for the rest of the metadata goes on without, where the endpoints are known.
+    /// What waited only for the rest of the metadata goes on without, where the endpoints are known: client credentials,
+    /// say, need no more than a token endpoint.
     private mutating func giveUp(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
-        switch work {
-        case .endpoints, .token, .revocation, .push:
-            guard let endpoints else { return fail(work, problem, now: now) }
-            return perform(work, endpoints: endpoints, now: now)
-        case .identity: return fail(work, problem, now: now)
+        if case .identity = work { return fail(work, problem, now: now) }
+        guard let place = try? place(of: work), place.endpoints.suffice(for: work) else {
+            return fail(work, problem, now: now)
         }
+        return perform(work, place, now: now)
     }
 
-    private mutating func fail(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
+    mutating func fail(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
         switch work {
-        case .endpoints(let id): [.endpointsUnavailable(id, problem)]
+        case .endpoints(let id, _): [.endpointsUnavailable(id, problem)]
         case .token(let call): [.tokenCallFinished(call.id, TokenCallReport(result: .failure(problem), sentAt: now))]
         case .revocation(let call): [.revocationCallFinished(call.id, .failed(problem))]
+        case .device(let call): [.deviceAuthorizationFinished(call.id, .failure(problem))]
         case .push(let id, _): [.pushFinished(id, .failure(problem))]
         case .identity(let unchecked): refuse(unchecked, problem, now: now)
         }
     }
 
-    private mutating func perform(_ work: Work, endpoints: ProviderEndpoints, now: Moment) -> [ProviderAction] {
+    private mutating func perform(_ work: Work, _ place: Place, now: Moment) -> [ProviderAction] {
         switch work {
-        case .endpoints(let id): [.endpointsReady(id, endpoints)]
-        case .token(let call): sendToken(call, endpoints: endpoints, firstAttempt, now: now)
-        case .revocation(let call): sendRevocation(call, endpoints: endpoints, firstAttempt, now: now)
-        case .push(let id, let parameters):
-            sendPush(id, parameters, endpoints: endpoints, firstAttempt, now: now)
+        case .endpoints(let id, _):
+            place.endpoints.authorization == nil
+                ? [.endpointsUnavailable(id, .noEndpoint("authorization"))] : [.endpointsReady(id, place.endpoints)]
+        case .token(let call): sendToken(call, place, firstAttempt, now: now)
+        case .revocation(let call): sendRevocation(call, place, firstAttempt, now: now)
+        case .device(let call): sendDevice(call, place, firstAttempt, now: now)
+        case .push(let id, let parameters): sendPush(id, parameters, place, firstAttempt, now: now)
         case .identity(let unchecked): check(unchecked, now: now)
         }
     }

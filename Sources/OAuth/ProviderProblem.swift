@@ -24,14 +24,19 @@ extension ProviderProblem {
     /// A reply that is not a success. Only a parsed OAuth error, or what the provider's aliases say, is anything but
     /// transient (pains 6).
     init(
-        _ reply: ProviderReply, fields: ReplyFields?, settings: ProviderSettings, now: Moment, hiding secrets: [Secret]
+        _ reply: ProviderReply, fields: ReplyFields?, settings: ProviderSettings, now: Moment, hiding secrets: [Secret],
+        isRefresh: Bool = false
     ) {
         let retryAfter = reply.header("retry-after").flatMap { RetryAfter.parse($0, now: now) }
         guard let code = fields?.errorCode(settings) else {
+            if isRefresh, let refusal = Self(emptyRefusal: reply, settings: settings) {
+                self = refusal
+                return
+            }
             self.init(withoutCode: reply, settings: settings, retryAfter: retryAfter)
             return
         }
-        let meaning = settings.errorAliases[code] ?? code
+        let meaning = settings.meaning(ofCode: code, status: reply.status)
         // 429 and 5xx say "not now" whatever code comes with them.
         let errorClass = reply.status == 429 || reply.status >= 500 ? .transient : Self.errorClass(ofCode: meaning)
         let description = fields?.errorDescription(settings, hiding: secrets).map { ": \($0)" } ?? ""
@@ -63,6 +68,23 @@ extension ProviderProblem {
         self.init(
             .transient, code: code, detail: detail, status: status, retryAfter: retryAfter,
             outcomeUnknown: status >= 500 || status == 200 || status == 408)
+    }
+
+    /// A refresh that is refused with 400, 401 or 403 and not one octet of explanation: so some servers say that the
+    /// refresh token is dead (glewlwyd; checklist D24). A page is an intermediary's, and 401 with a challenge is about
+    /// the client (RFC 6749 section 5.2); neither is this.
+    private init?(emptyRefusal reply: ProviderReply, settings: ProviderSettings) {
+        guard settings.emptyRefusalEndsGrant, reply.body.isEmpty else { return nil }
+        guard reply.status == 400 || reply.status == 401 || reply.status == 403 else { return nil }
+        guard settings.errorAliases[String(reply.status)] == nil else { return nil }
+        guard reply.header("content-type")?.lowercased().contains("html") != true else { return nil }
+        let isAboutClient = reply.status == 401 && reply.header("www-authenticate") != nil
+        self.init(
+            isAboutClient ? .configuration : .permanent, code: "http_\(reply.status)",
+            detail: isAboutClient
+                ? "The provider answered 401 with a challenge to the client: it does not accept our client secret."
+                : "The provider refused the refresh token: it answered \(reply.status) without a word.",
+            status: reply.status)
     }
 
     static func errorClass(ofCode code: String) -> ErrorClass {

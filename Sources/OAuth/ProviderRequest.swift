@@ -15,13 +15,15 @@ package struct HeaderField: Sendable, Hashable {
 /// (checklist D22), reads at most `replyLimitBytes`, and ends the call as a whole at the deadline that comes with it.
 package struct ProviderRequest: Sendable, Equatable {
     package enum Purpose: String, Sendable {
-        case metadata, codeExchange, refresh, revocation
+        case metadata, codeExchange, refresh, revocation, lookup
         case pushedRequest, keySet
+        case unattended, deviceAuthorization, devicePoll
     }
 
     package enum Method: String, Sendable {
         case get = "GET"
         case post = "POST"
+        case delete = "DELETE"
     }
 
     /// The most that is read of a reply's body; what is longer is `ProviderFailure.tooLarge` (checklist D21).
@@ -32,22 +34,26 @@ package struct ProviderRequest: Sendable, Equatable {
     package var url: ProviderURL
     package var headers: [HeaderField]
     package var body: [UInt8]
+    /// The path for descriptions, where the true one holds a token; nil: the true one.
+    package var shownPath: String?
 
     package init(
-        purpose: Purpose, method: Method, url: ProviderURL, headers: [HeaderField] = [], body: [UInt8] = []
+        purpose: Purpose, method: Method, url: ProviderURL, headers: [HeaderField] = [], body: [UInt8] = [],
+        shownPath: String? = nil
     ) {
         self.purpose = purpose
         self.method = method
         self.url = url
         self.headers = headers
         self.body = body
+        self.shownPath = shownPath
     }
 }
 
 extension ProviderRequest: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    /// Purpose, method and place; headers and body hold secrets.
+    /// Purpose, method and place; headers, query and body hold secrets, and some paths do.
     package var description: String {
-        "\(purpose.rawValue): \(method.rawValue) \(url.scheme.rawValue)://\(url.hostField)\(url.path)"
+        "\(purpose.rawValue): \(method.rawValue) \(url.scheme.rawValue)://\(url.hostField)\(shownPath ?? url.path)"
     }
     package var debugDescription: String { description }
     package var customMirror: Mirror { Mirror(self, children: [:]) }

@@ -8,6 +8,10 @@ package enum ClientAuthentication: String, Sendable, CaseIterable {
     case basic = "client_secret_basic"
     case post = "client_secret_post"
     case none
+    /// The secret as a bearer token, without a client id (Stripe).
+    case bearerSecret = "bearer_secret"
+    /// Basic with the secret as the user and no password (Stripe).
+    case secretAsUser = "secret_as_user"
     /// An assertion under HS256 with the client secret (OpenID Connect Core section 9).
     case secretJWT = "client_secret_jwt"
     /// An assertion under one of `clientKeys` (RFC 7523 section 2.2).
@@ -21,7 +25,7 @@ package enum ClientAuthentication: String, Sendable, CaseIterable {
     var usesCertificate: Bool {
         switch self {
         case .tlsClientAuth, .selfSignedTLS: true
-        case .automatic, .basic, .post, .none, .secretJWT, .privateKeyJWT: false
+        case .automatic, .basic, .post, .none, .bearerSecret, .secretAsUser, .secretJWT, .privateKeyJWT: false
         }
     }
 }
@@ -41,6 +45,9 @@ package struct ProviderSettings: Sendable, Equatable {
 
     package enum Body: String, Sendable, CaseIterable {
         case form, json
+        /// A GET with the parameters in the query: for providers that know nothing better (Facebook). The secrets are
+        /// then in a URL, which is never logged here, but may be there.
+        case query
     }
 
     package enum RefreshScope: Sendable, Equatable {
@@ -67,7 +74,8 @@ package struct ProviderSettings: Sendable, Equatable {
         case unknown
     }
 
-    /// Where in a token reply the values are: member names joined by dots.
+    /// Where in a token reply the values are: member names and places in arrays joined by dots; "PATH@CLAIM" is a claim
+    /// of the JWT at PATH ("access_token@exp"); "A|B" is A, else B.
     package struct Paths: Sendable, Equatable {
         package var accessToken = "access_token"
         package var refreshToken = "refresh_token"
@@ -81,6 +89,11 @@ package struct ProviderSettings: Sendable, Equatable {
         /// is a claim of the checked id_token. nil: the id_token's `sub`, where openid was asked for.
         package var account: String?
         package var idToken = "id_token"
+        package var tokenType = "token_type"
+        /// nil: refresh_token_expires_in, refresh_expires_in, x_refresh_token_expires_in.
+        package var refreshExpiresIn: String?
+        /// A further limit of the refresh token that no refresh moves (QuickBooks).
+        package var refreshHardExpiresIn = "x_refresh_token_hard_expires_in"
 
         package init() {}
     }
@@ -173,6 +186,34 @@ package struct ProviderSettings: Sendable, Equatable {
 
     /// Where a device asks for a code (RFC 8628 section 3.1); nil: as the metadata says.
     package var deviceEndpoint: ProviderURL?
+    // What providers need beyond the standards (providers.md); each is off by default.
+
+    /// Values for names in templates, from the provider's section: the same for all its grants.
+    package var variables: [String: String] = [:]
+    /// These go before the fixed endpoints above.
+    package var authorizationEndpointTemplate: URLTemplate?
+    package var tokenEndpointTemplate: URLTemplate?
+    package var refreshEndpointTemplate: URLTemplate?
+    /// The only hosts that values of grants, callbacks, replies and look-ups may select.
+    package var allowedHosts: [HostPattern] = []
+    package var callbackCaptures: [Capture] = []
+    package var replyCaptures: [Capture] = []
+    /// In their order, after a consent.
+    package var lookups: [Lookup] = []
+    /// Sent upstream with the credential.
+    package var extraHeaders: [NamedTemplate] = []
+    package var omittedAuthorizeParameters: Set<String> = []
+    /// See `renamed(_:for:)`.
+    package var renamedParameters: [String: String] = [:]
+    package var revocation = RevocationStyle.standard
+    /// Token types besides bearer that are sent as the header's scheme says, in lower case (Slack: bot, user).
+    package var tokenTypes: Set<String> = []
+    package var refreshWith = RefreshWith.refreshToken
+    package var refreshGrantType = "refresh_token"
+    /// A refresh does not prolong what `refreshTokenLifetime` says: it counts from the consent (NetSuite).
+    package var refreshTokenEndIsFixed = false
+    /// A refresh that is refused with 400, 401 or 403 and an empty body means invalid_grant.
+    package var emptyRefusalEndsGrant = true
 
     package init(name: String, clientID: String) {
         self.name = name
@@ -192,7 +233,7 @@ package struct ProviderSettings: Sendable, Equatable {
             + [assertionAudience ?? "", "\(presentsCertificate)", dpop.rawValue] + resources
             + (tokenParameters + refreshParameters).flatMap { [$0.name, $0.value] }
             + tokenHeaders.flatMap { [$0.name, $0.value] }
-            + errorAliases.sorted { $0.key < $1.key }.flatMap { [$0.key, $0.value] }
+            + errorAliases.sorted { $0.key < $1.key }.flatMap { [$0.key, $0.value] } + quirksFingerprint
         let joined = parts.map { "\($0.utf8.count):\($0)" }.joined()
         return Crypto.base64URL(Crypto.sha256(Array(("token-gateway provider\n" + joined).utf8)))
     }
@@ -202,6 +243,12 @@ package struct ProviderSettings: Sendable, Equatable {
     /// As RFC 6750 has it, so that a token that is bound to a key is presented as RFC 9449 has it.
     var presentsBearerTokens: Bool {
         headerName.lowercased() == "authorization" && headerScheme.lowercased() == "bearer"
+    }
+
+    /// Any type where the configuration says how the token is sent; else bearer and what is listed.
+    func accepts(tokenType: String) -> Bool {
+        let type = tokenType.lowercased()
+        return type == "bearer" || tokenTypes.contains(type) || acceptsAnyTokenType
     }
 }
 
@@ -240,7 +287,7 @@ package struct GrantSettings: Sendable, Equatable {
     /// The only account whose consent is accepted; nil: the first that consents is pinned, where `paths.account` is set.
     package var expectedAccount: String?
     package var acquisition = Acquisition.consent
-    /// For templates in the provider's settings; what a provider's replies gave (`GrantRecord.captured`) goes before it.
+    /// Values for names in the provider's templates; what is set here is not captured.
     package var variables: [String: String] = [:]
     /// More waiters than this are answered at once (checklist D34).
     package var maximumWaiters = 10_000

@@ -10,38 +10,46 @@ package enum TokenReply {
     ///
     /// - Parameter type: `dpop` where a proof was sent: a reply of another type is then an error, so that nobody between
     ///   can turn bound tokens into ones that anybody may use.
+    /// - Parameter call: what the reply is to, where that matters.
     package static func read(
         _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, type: TokenType = .bearer,
-        hiding secrets: [Secret] = []
+        hiding secrets: [Secret] = [], call: TokenCall? = nil
     ) -> Result<TokenSet, ProviderProblem> {
         switch outcome {
         case .failure(let failure): .failure(ProviderProblem(failure))
-        case .success(let reply): read(reply, settings: settings, now: now, type: type, hiding: secrets)
+        case .success(let reply): read(reply, settings: settings, now: now, type: type, hiding: secrets, call: call)
         }
     }
 
     private static func read(
-        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, type: TokenType, hiding secrets: [Secret]
+        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, type: TokenType, hiding secrets: [Secret],
+        call: TokenCall?
     ) -> Result<TokenSet, ProviderProblem> {
         let fields = ReplyFields(reply)
+        let isRefresh = call?.isRefresh ?? false
         guard reply.status == 200, let fields, fields.errorCode(settings) == nil else {
             return .failure(
-                ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
+                ProviderProblem(
+                    reply, fields: fields, settings: settings, now: now, hiding: secrets, isRefresh: isRefresh))
         }
         do throws(ProviderProblem) {
-            try checkType(fields.text("token_type"), expected: type, settings: settings)
-            return .success(try tokens(fields, settings: settings, now: now))
+            try checkType(fields.text(settings.paths.tokenType), expected: type, settings: settings, call: call)
+            var tokens = try tokens(fields, settings: settings, now: now)
+            try tokens.addQuirks(fields, settings: settings, call: call)
+            return .success(tokens)
         } catch {
             return .failure(error)
         }
     }
 
     private static func checkType(
-        _ type: String?, expected: TokenType, settings: ProviderSettings
+        _ type: String?, expected: TokenType, settings: ProviderSettings, call: TokenCall?
     ) throws(ProviderProblem) {
         switch expected {
         case .bearer:
-            guard let type, type.lowercased() != "bearer", !settings.acceptsAnyTokenType else { return }
+            guard let type, !settings.accepts(tokenType: type) else { return }
+            let isUntyped = call?.kind.acceptsUntypedToken ?? false
+            guard !(isUntyped && UnattendedReply.isNotApplicable(type)) else { return }
             throw .invalidReply("The token type is \(SafeText.clean(type, limit: 40)), not Bearer.")
         case .dpop:
             guard type?.lowercased() != "dpop" else { return }
@@ -71,7 +79,7 @@ package enum TokenReply {
             tokens.refreshToken = Secret(refresh)
         }
         tokens.lifetime = lifetime(fields, settings: settings, now: now)
-        tokens.refreshTokenLifetime = refreshLifetime(fields) ?? settings.refreshTokenLifetime
+        tokens.refreshTokenLifetime = refreshLifetime(fields, paths)
         tokens.scopes = fields.scopes(paths.scope, separator: settings.scopeSeparator)
         if let account = paths.account.flatMap({ fields.text($0) }), !account.isEmpty {
             tokens.account = SafeText.clean(account, limit: 200)
@@ -97,9 +105,14 @@ package enum TokenReply {
         return settings.defaultLifetime
     }
 
-    private static func refreshLifetime(_ fields: ReplyFields) -> Int64? {
-        let names = ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"]
-        return names.lazy.compactMap { fields.text($0) }.compactMap { duration($0, unit: 1000) }.first
+    /// What the reply says, under any of its usual names; a hard end that comes sooner counts.
+    private static func refreshLifetime(_ fields: ReplyFields, _ paths: ProviderSettings.Paths) -> Int64? {
+        let names =
+            paths.refreshExpiresIn.map { [$0] }
+            ?? ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"]
+        let told = names.lazy.compactMap { fields.text($0) }.compactMap { duration($0, unit: 1000) }.first
+        let hard = fields.text(paths.refreshHardExpiresIn).flatMap { duration($0, unit: 1000) }
+        return [told, hard].compactMap { $0 }.min()
     }
 
     /// A positive number of units as milliseconds; nil for everything else, and for less than half a second, which
@@ -138,13 +151,14 @@ struct ReplyFields {
         !name.isEmpty && name.utf8.count <= 100 && name.utf8.allSatisfy { (0x21...0x7E).contains($0) && $0 != 0x3C }
     }
 
+    /// "PATH@CLAIM" is a claim of the JWT at PATH.
     func text(_ path: String) -> String? {
-        json.value(at: path)?.scalarText
+        json.text(at: path)
     }
 
     /// A string with separators or an array of strings; nil where there is none.
     func scopes(_ path: String, separator: String) -> [String]? {
-        if let list = json.value(at: path)?.list {
+        if let list = path.split(separator: "|").lazy.compactMap({ json.value(at: String($0))?.list }).first {
             let scopes = list.prefix(500).compactMap(\.text).map { SafeText.clean($0, limit: 300) }
             return scopes.isEmpty ? nil : scopes
         }
@@ -158,16 +172,22 @@ struct ReplyFields {
 
     /// The provider's error code, cleaned; nil where the reply has none.
     func errorCode(_ settings: ProviderSettings) -> String? {
-        guard let value = json.value(at: settings.paths.error) else { return nil }
+        let paths = settings.paths.error.split(separator: "|")
+        return paths.lazy.compactMap { errorCode(at: String($0), settings) }.first
+    }
+
+    private func errorCode(at path: String, _ settings: ProviderSettings) -> String? {
+        guard let value = json.value(at: path) else { return nil }
         let text: String? =
             switch value {
             case .string(let text), .number(let text): text
             case .object:
-                ["code", "type", "error", "status"].lazy.compactMap { value[$0]?.scalarText }.first ?? "unnamed_error"
+                ["code", "type", "error", "status", ".tag"].lazy.compactMap { value[$0]?.scalarText }.first
+                    ?? "unnamed_error"
             case .null, .bool(false): nil
             case .bool(true), .array: "unnamed_error"
             }
-        guard let text, !text.isEmpty else { return nil }
+        guard let text, !text.isEmpty, settings.errorAliases[text] != "success" else { return nil }
         return SafeText.clean(text, limit: 80)
     }
 

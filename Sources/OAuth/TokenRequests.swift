@@ -11,16 +11,22 @@ struct TokenRequests {
     /// New for each request: "jti" of a client assertion.
     let tokenID: String
 
-    func request(for kind: TokenCall.Kind) throws(ProviderProblem) -> ProviderRequest {
+    func request(
+        for kind: TokenCall.Kind, _ material: UnattendedMaterial = .init()
+    ) throws(ProviderProblem) -> ProviderRequest {
         switch kind {
         case .refresh(let token, let scopes): try refresh(token, scopes: scopes)
         case .code(let code, let verifier, let redirectURI, let tokenEndpoint):
             try exchange(code, verifier: verifier, redirectURI: redirectURI, url: tokenEndpoint)
+        case .unattended(let grant, let scopes): try unattended(grant, scopes: scopes, material)
+        case .deviceCode(let code): try devicePoll(code)
         }
     }
 
     private func refresh(_ token: Secret, scopes: [String]) throws(ProviderProblem) -> ProviderRequest {
-        var parameters = [Parameter("grant_type", "refresh_token"), Parameter("refresh_token", token.reveal())]
+        var parameters = [
+            Parameter("grant_type", settings.refreshGrantType), Parameter("refresh_token", token.reveal()),
+        ]
         let asked: [String] =
             switch settings.refreshScope {
             case .omit: []
@@ -51,14 +57,6 @@ struct TokenRequests {
             authentication: endpoints.tokenAuthentication)
     }
 
-    func revocation(
-        _ token: Secret, hint: RevocationCall.Hint, url: ProviderURL
-    ) throws(ProviderProblem) -> ProviderRequest {
-        try post(
-            .revocation, url: url, [Parameter("token", token.reveal()), Parameter("token_type_hint", hint.rawValue)],
-            extra: settings.revocationParameters, authentication: endpoints.revocationAuthentication)
-    }
-
     /// The client authenticates as at the token endpoint (RFC 9126 section 2).
     func pushedRequest(_ parameters: [Parameter], url: ProviderURL) throws(ProviderProblem) -> ProviderRequest {
         try post(
@@ -70,38 +68,44 @@ struct TokenRequests {
         settings.resources.map { Parameter("resource", $0) }
     }
 
+    /// - Parameter namesItself: false where what is sent says who the client is (RFC 7521 section 4.1).
     func post(
         _ purpose: ProviderRequest.Purpose, url: ProviderURL, _ parameters: [Parameter], extra: [Parameter],
-        authentication: ClientAuthentication
+        authentication: ClientAuthentication, namesItself: Bool = true
     ) throws(ProviderProblem) -> ProviderRequest {
         var parameters = parameters
         var headers = [HeaderField("Accept", "application/json"), HeaderField("User-Agent", settings.userAgent)]
-        try authenticate(authentication, &parameters, &headers)
+        try authenticate(authentication, &parameters, &headers, namesItself: namesItself)
         // An extra parameter replaces one of ours by the same name only if it carries no secret and no code: those
-        // names are reserved. A parameter never goes out twice, but for `resource`.
+        // names are reserved. A parameter never goes out twice, but for `resource` and `audience`.
         for parameter in extra where !Self.reserved.contains(parameter.name) {
             parameters.removeAll { $0.name == parameter.name }
             parameters.append(parameter)
         }
-        // RFC 7009 section 2.1 and RFC 9126 section 2.1 know forms only, whatever the token endpoint takes.
-        let asJSON = settings.tokenBody == .json && purpose != .revocation && purpose != .pushedRequest
-        headers.append(HeaderField("Content-Type", asJSON ? "application/json" : "application/x-www-form-urlencoded"))
         for field in settings.tokenHeaders where mayBeSet(field, authentication) {
             headers.removeAll { $0.name.lowercased() == field.name.lowercased() }
             headers.append(field)
         }
-        let body = asJSON ? Self.json(parameters) : Array(FormEncoding.encode(parameters).utf8)
-        return ProviderRequest(purpose: purpose, method: .post, url: url, headers: headers, body: body)
+        let request = ProviderRequest(purpose: purpose, method: .post, url: url, headers: headers)
+        return encode(settings.renamed(parameters, for: purpose.parameterPlace), into: request)
     }
 
-    /// A name that comes more than once (`resource`) becomes a list.
-    private static func json(_ parameters: [Parameter]) -> [UInt8] {
-        let grouped = Dictionary(grouping: parameters, by: \.name)
-        return JSONValue.object(
-            grouped.mapValues { list in
-                list.count == 1 ? .string(list[0].value) : .array(list.map { .string($0.value) })
+    private func encode(_ parameters: [Parameter], into request: ProviderRequest) -> ProviderRequest {
+        var request = request
+        // RFC 9126 section 2.1 and RFC 8628 section 3.1 know forms only, whatever the token endpoint takes.
+        switch request.purpose.isTokenCall ? settings.tokenBody : .form {
+        case .form: request.setForm(parameters)
+        case .json: request.setJSON(parameters)
+        case .query:
+            guard let extended = request.url.adding(query: parameters) else {
+                // Too long for a URL: a form is what the endpoint must take then.
+                request.setForm(parameters)
+                break
             }
-        ).encoded()
+            request.method = .get
+            request.url = extended
+        }
+        return request
     }
 
     static let reserved: Set<String> = [
@@ -113,15 +117,21 @@ struct TokenRequests {
 // MARK: - Client authentication
 
 extension TokenRequests {
-    private func authenticate(
-        _ method: ClientAuthentication, _ parameters: inout [Parameter], _ headers: inout [HeaderField]
+    func authenticate(
+        _ method: ClientAuthentication, _ parameters: inout [Parameter], _ headers: inout [HeaderField],
+        namesItself: Bool = true
     ) throws(ProviderProblem) {
         switch method {
         case .basic: headers.append(HeaderField("Authorization", basicCredentials))
         case .post:
             identify(&parameters)
             parameters.append(Parameter("client_secret", secret.reveal()))
-        case .none, .automatic, .tlsClientAuth, .selfSignedTLS: identify(&parameters)
+        case .none, .automatic: if namesItself { identify(&parameters) }
+        case .tlsClientAuth, .selfSignedTLS: identify(&parameters)
+        case .bearerSecret: headers.append(HeaderField("Authorization", "Bearer " + secret.reveal()))
+        case .secretAsUser:
+            let pair = Crypto.base64(Array((secret.reveal() + ":").utf8))
+            headers.append(HeaderField("Authorization", "Basic " + pair))
         case .secretJWT:
             guard !secret.isEmpty else { throw .noClientCredential("client_secret_jwt needs a client secret.") }
             prove(assertion.signed(with: secret), &parameters)
@@ -181,7 +191,7 @@ extension ProviderSettings {
     /// How many secrets or keys there are to try, one in a call.
     func credentialCount(_ method: ClientAuthentication) -> Int {
         switch method {
-        case .basic, .post, .secretJWT: clientSecrets.count
+        case .basic, .post, .bearerSecret, .secretAsUser, .secretJWT: clientSecrets.count
         case .privateKeyJWT: clientKeys.count
         case .none, .automatic, .tlsClientAuth, .selfSignedTLS: 1
         }
@@ -190,5 +200,25 @@ extension ProviderSettings {
     /// What goes before an access token in its header: the scheme follows the token's type (RFC 9449 section 7.1).
     package func headerScheme(proofKey: Secret?) -> String {
         proofKey == nil ? headerScheme : TokenType.dpop.rawValue
+    }
+}
+
+extension ProviderRequest.Purpose {
+    /// Requests to the token endpoint.
+    var isTokenCall: Bool {
+        switch self {
+        case .codeExchange, .refresh, .unattended, .devicePoll: true
+        case .metadata, .revocation, .lookup, .pushedRequest, .keySet, .deviceAuthorization: false
+        }
+    }
+
+    /// What `ProviderSettings.renamedParameters` knows the request as.
+    var parameterPlace: ProviderSettings.ParameterPlace {
+        switch self {
+        case .refresh: .refresh
+        case .codeExchange: .code
+        case .pushedRequest, .deviceAuthorization: .authorize
+        case .unattended, .devicePoll, .metadata, .revocation, .lookup, .keySet: .token
+        }
     }
 }

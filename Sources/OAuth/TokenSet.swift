@@ -10,6 +10,10 @@ package struct TokenSet: Sendable, Equatable {
     /// nil: the reply did not say, so it is what was asked for.
     package var scopes: [String]?
     package var account: String?
+    /// What the reply, the callback and the look-ups gave by the provider's captures; all values are checked.
+    package var captured: [String: String] = [:]
+    /// The refresh token's end was fixed at the consent: a new refresh token does not move it (NetSuite).
+    package var keepsRefreshTokenEnd = false
     package var tokenType = TokenType.bearer
     /// `ProofKey.encoded()` of the key that the tokens are bound to; nil for bearer tokens.
     package var proofKey: Secret?
@@ -24,7 +28,7 @@ package struct TokenSet: Sendable, Equatable {
 }
 
 /// The header scheme that goes with an access token (RFC 6749 section 7.1, RFC 9449 section 5).
-package enum TokenType: String, Sendable, CaseIterable {
+package enum TokenType: String, Sendable, Hashable, CaseIterable {
     case bearer = "Bearer"
     case dpop = "DPoP"
 }
@@ -71,8 +75,10 @@ extension ProviderProblem {
         "unsupported_grant_type", "server_error", "temporarily_unavailable", "timeout", "tls", "redirect",
         "invalid_reply",
         "malformed_reply", "reply_too_large", "blocked_by_intermediary", "discovery_failed", "no_endpoints",
-        "use_dpop_nonce", "invalid_dpop_proof", "not_dpop", "invalid_target", "client_key", "proof_key",
-        "key_set_unavailable",
+        "use_dpop_nonce", "invalid_dpop_proof", "not_dpop", "client_key", "proof_key", "key_set_unavailable",
+        "unresolved_variable", "bad_variable", "host_not_allowed", "capture_missing", "capture_refused",
+        "lookup_failed", "invalid_target", "access_denied", "expired_token", "no_subject_token", "no_assertion",
+        "wrong_token_type",
     ]
 
     /// The code for a metric: one of a fixed set, whatever the provider says.
@@ -90,6 +96,8 @@ package struct CallID: Sendable, Hashable {
     package enum Owner: Sendable, Hashable {
         case grant(String)
         case consent(UInt64)
+        /// A DeviceMachine of this number.
+        case device(UInt64)
     }
 
     package var owner: Owner
@@ -107,21 +115,36 @@ package struct TokenCall: Sendable, Equatable {
         case refresh(refreshToken: Secret, scopes: [String])
         /// The code goes only to the token endpoint that was remembered with the state (checklist D6).
         case code(Secret, verifier: Secret?, redirectURI: String, tokenEndpoint: ProviderURL)
+        /// No person is asked. A refresh token in the reply is dropped (RFC 6749 section 4.4.3).
+        case unattended(UnattendedGrant, scopes: [String])
+        /// One poll of a DeviceMachine.
+        case deviceCode(Secret)
     }
 
     package var id: CallID
     package var kind: Kind
+    /// The grant's variables and captured values, for templates.
+    package var variables: [String: String]
     /// `ProofKey.encoded()` of the key that the grant's tokens are, or are to be, bound to (RFC 9449). nil: none yet;
     /// then a call that begins a grant makes one where the provider's settings say so, and a refresh does without.
     package var proofKey: Secret?
     /// Not nil: openid was asked for, and an id_token is checked.
     package var identity: IdentityExpectation?
+    /// What a token exchange gives in (RFC 8693); the driver reads it and puts it here.
+    package var subjectToken: Secret?
+    package var actorToken: Secret?
 
-    package init(id: CallID, kind: Kind, proofKey: Secret? = nil, identity: IdentityExpectation? = nil) {
+    package init(
+        id: CallID, kind: Kind, variables: [String: String] = [:], proofKey: Secret? = nil,
+        identity: IdentityExpectation? = nil, subjectToken: Secret? = nil, actorToken: Secret? = nil
+    ) {
         self.id = id
         self.kind = kind
+        self.variables = variables
         self.proofKey = proofKey
         self.identity = identity
+        self.subjectToken = subjectToken
+        self.actorToken = actorToken
     }
 }
 
@@ -147,11 +170,14 @@ package struct RevocationCall: Sendable, Equatable {
     package var id: CallID
     package var token: Secret
     package var hint: Hint
+    /// The grant's variables and captured values, for templates.
+    package var variables: [String: String] = [:]
 
-    package init(id: CallID, token: Secret, hint: Hint) {
+    package init(id: CallID, token: Secret, hint: Hint, variables: [String: String] = [:]) {
         self.id = id
         self.token = token
         self.hint = hint
+        self.variables = variables
     }
 }
 
@@ -161,5 +187,7 @@ package enum RevocationCallResult: Sendable, Hashable {
     case alreadyInvalid
     /// The provider has no revocation endpoint, or does not revoke this type of token.
     case notSupported
+    /// Nothing was sent: at this provider the grant ends with the other token, whose outcome counts.
+    case notNeeded
     case failed(ProviderProblem)
 }

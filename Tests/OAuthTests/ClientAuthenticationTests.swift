@@ -297,7 +297,7 @@ private let keys: [KeyKind: SigningKey] = {
         for method in [ClientAuthentication.tlsClientAuth, .selfSignedTLS] {
             let certified = try discovered { $0.clientAuthentication = method }
             #expect(certified.token.host == "mtls.example" && certified.revocation?.host == "mtls.example")
-            #expect(certified.pushedRequest?.host == "mtls.example" && certified.authorization.host == "as.example")
+            #expect(certified.pushedRequest?.host == "mtls.example" && certified.authorization?.host == "as.example")
         }
         let bound = try discovered { $0.presentsCertificate = true }
         #expect(bound.token.host == "mtls.example")

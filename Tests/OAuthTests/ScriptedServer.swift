@@ -56,6 +56,7 @@ struct ScriptedServer {
             case .tokenCallFinished(_, let report): reports.append(report)
             case .revocationCallFinished(_, let result): revocations.append(result)
             case .pushFinished(_, let result): pushes.append(result)
+            case .deviceAuthorizationFinished: break
             case .note(let fact): facts.append(fact)
             }
         }

@@ -117,7 +117,7 @@ enum ProviderRequestWriter {
         }
         switch request.method {
         case .post: HTTP1Writer.field("Content-Length", UInt64(request.body.count), to: &out)
-        case .get:
+        case .get, .delete:
             if !request.body.isEmpty { HTTP1Writer.field("Content-Length", UInt64(request.body.count), to: &out) }
         }
         out.append("Connection: close\r\n\r\n")

@@ -37,6 +37,7 @@ struct ProviderReplyReader: ~Copyable {
         switch method {
         case .get: self.method = .get
         case .post: self.method = .post
+        case .delete: self.method = .delete
         }
         self.bodyLimit = bodyLimit
     }

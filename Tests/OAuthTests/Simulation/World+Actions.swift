@@ -85,6 +85,7 @@ extension World {
         case .refresh(let token, _): token.reveal()
         case .code: "a code"
         case .unattended: "nothing but itself"
+        case .deviceCode: "a device's code"
         }
     }
 

@@ -1,0 +1,43 @@
+/// What a token reply gives beyond RFC 6749.
+extension TokenSet {
+    /// A consent fails for a required capture that is missing and for any that is refused; a refresh never does, because
+    /// its reply may hold the only refresh token that is left.
+    mutating func addQuirks(
+        _ fields: ReplyFields, settings: ProviderSettings, call: TokenCall?
+    ) throws(ProviderProblem) {
+        let isRefresh = call?.isRefresh ?? false
+        let given = isRefresh ? [:] : call?.variables ?? [:]
+        let found = settings.replyCaptures.values(given: given, allowing: settings.allowedHosts) { fields.text($0) }
+        if let problem = found.problem, let call, !call.isRefresh { throw problem.problem }
+        captured.merge(found.values) { _, new in new }
+        switch settings.refreshWith {
+        case .refreshToken: break
+        case .accessToken:
+            refreshToken = accessToken
+            refreshTokenLifetime = refreshTokenLifetime ?? lifetime
+        }
+        guard refreshTokenLifetime == nil else { return }
+        if isRefresh, settings.refreshTokenEndIsFixed {
+            keepsRefreshTokenEnd = true
+        } else {
+            refreshTokenLifetime = settings.refreshTokenLifetime
+        }
+    }
+}
+
+extension TokenCall {
+    var isRefresh: Bool {
+        switch kind {
+        case .refresh: true
+        case .code, .deviceCode, .unattended: false
+        }
+    }
+
+    /// A person has just consented: captures are made and look-ups are sent.
+    var followsConsent: Bool {
+        switch kind {
+        case .refresh, .unattended: false
+        case .code, .deviceCode: true
+        }
+    }
+}
