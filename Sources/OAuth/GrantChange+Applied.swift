@@ -106,7 +106,8 @@ extension GrantRecord {
         generation = max(generation, floor) + 1
         account = new.account ?? account
         acquiredWith = nil
-        captured.merge(new.captured) { _, last in last }
+        // What another consent captured says nothing of this one's tenant.
+        captured = new.captured
         // A revocation that is still owed would end the new consent at providers that revoke by user.
         revocation = nil
         revocationOutcome = nil

@@ -15,7 +15,9 @@ package struct PendingCapture: Sendable, Equatable {
         let names = Set(settings.callbackCaptures.map(\.name))
         let isSelected = settings.tokenEndpointTemplate?.names.contains(where: names.contains) ?? false
         tokenEndpoint = isSelected ? settings.tokenEndpointTemplate : nil
-        captures = settings.callbackCaptures
+        // The code and the state are secrets: no configuration may keep them in a record that is shown.
+        let secret = Set(["code", "state", settings.codeParameter])
+        captures = settings.callbackCaptures.filter { !secret.contains($0.source) }
         allowedHosts = isSelected || captures.contains { $0.kind == .host } ? settings.allowedHosts : []
         variables = TemplateVariables(provider: isSelected ? settings.variables : [:], grant: grant)
         allowPlaintextOnLoopback = settings.allowPlaintextOnLoopback

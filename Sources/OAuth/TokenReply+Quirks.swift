@@ -7,7 +7,11 @@ extension TokenSet {
     ) throws(ProviderProblem) {
         let isRefresh = call?.isRefresh ?? false
         let given = isRefresh ? [:] : call?.variables ?? [:]
-        let found = settings.replyCaptures.values(given: given, allowing: settings.allowedHosts) { fields.text($0) }
+        // Captured values are shown to operators: a token is never one, whatever the configuration says.
+        let tokens = [accessToken, refreshToken, fields.text("id_token").map { Secret($0) }].compactMap { $0 }
+        let found = settings.replyCaptures.values(given: given, allowing: settings.allowedHosts) { source in
+            fields.text(source).flatMap { text in tokens.contains(Secret(text)) ? nil : text }
+        }
         if let problem = found.problem, let call, !call.isRefresh { throw problem.problem }
         captured.merge(found.values) { _, new in new }
         switch settings.refreshWith {

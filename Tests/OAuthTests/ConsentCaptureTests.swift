@@ -92,6 +92,15 @@ struct ConsentCaptureTests {
         #expect(try endpoint(query) == .failure(.captureRefused))
     }
 
+    @Test func `neither code nor state is captured`() throws {
+        let start = try Self.start { _, provider in
+            provider.callbackCaptures = ["code", "state", "realmId"].map { Capture(name: $0.lowercased(), source: $0) }
+        }
+        var machine = AuthorizationMachine()
+        let call = try Self.callback("realmId=9", pending: start.pending, state: start.state, machine: &machine).get()
+        #expect(call.variables == ["realmid": "9"])
+    }
+
     @Test func `a host that comes twice is refused`() throws {
         let one = "accounts-server=https%3A%2F%2Faccounts.zoho.eu"
         #expect(try endpoint(one + "&" + one) == .failure(.repeatedParameter))

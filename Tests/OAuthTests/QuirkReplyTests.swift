@@ -131,6 +131,14 @@ struct QuirkReplyTests {
                 == ["instance_url": "other.my.salesforce.com"])
     }
 
+    @Test(arguments: ["access_token", "refresh_token", "id_token", "copy", "none|access_token"])
+    func `a token is never captured`(source: String) throws {
+        let body =
+            #"{"access_token":"the-access","refresh_token":"the-refresh","id_token":"h.e.s","copy":"the-access"}"#
+        let tokens = try read(body) { $0.replyCaptures = [Capture(name: "x", source: source)] }.get()
+        #expect(tokens.captured.isEmpty)
+    }
+
     // MARK: Errors
 
     @Test(arguments: [

@@ -24,7 +24,7 @@ struct QuirkRequestTests {
     func `the secret alone authenticates the client`(method: ClientAuthentication, field: String) throws {
         let request = try sent(ScriptedProvider.refresh()) { $0.clientAuthentication = method }
         #expect(request.field("authorization") == field)
-        #expect(request.form == ["grant_type=refresh_token", "refresh_token=r"])
+        #expect(request.formTexts == ["grant_type=refresh_token", "refresh_token=r"])
     }
 
     @Test func `parameters have the provider's names, narrower rules first`() throws {
@@ -37,10 +37,10 @@ struct QuirkRequestTests {
         }
         // Nothing may take the name of what protects the flow.
         #expect(
-            try sent(ScriptedProvider.refresh(), rename).form
+            try sent(ScriptedProvider.refresh(), rename).formTexts
                 == ["client_key=client", "fb_exchange_token=r", "secret=s3cret"])
         #expect(
-            try sent(ScriptedProvider.code(), rename).form
+            try sent(ScriptedProvider.code(), rename).formTexts
                 == [
                     "auth_code=the-code", "client_key=client", "redirect_uri=https://gw.example/cb", "secret=s3cret",
                 ])
@@ -51,7 +51,7 @@ struct QuirkRequestTests {
             $0.renamedParameters = ["client_id": "app"]
             $0.tokenParameters = [.init("app", "other")]
         }
-        #expect(request.form.filter { $0.hasPrefix("app=") }.count == 1)
+        #expect(request.formTexts.filter { $0.hasPrefix("app=") }.count == 1)
     }
 
     @Test func `a provider that knows only queries gets a GET whose description has none`() throws {

@@ -102,7 +102,7 @@ struct RevocationStyleTests {
 
     @Test func `Google gets the token and no client`() throws {
         let request = try sent(Self.google, ScriptedProvider.revocation(.refreshToken))
-        #expect(request.form == ["token=the-refresh"] && request.field("authorization") == nil)
+        #expect(request.formTexts == ["token=the-refresh"] && request.field("authorization") == nil)
     }
 
     @Test func `a token in a path is never shown`() throws {
@@ -124,7 +124,7 @@ struct RevocationStyleTests {
     @Test func `Stripe gets the captured account and not the token`() throws {
         let call = ScriptedProvider.revocation(.accessToken, variables: ["stripe_user_id": "acct_1"])
         let request = try sent(Self.stripe, call)
-        #expect(request.form == ["client_id=client", "stripe_user_id=acct_1"])
+        #expect(request.formTexts == ["client_id=client", "stripe_user_id=acct_1"])
         #expect(request.field("authorization") == "Basic czNjcmV0Og==")
     }
 
@@ -153,7 +153,7 @@ struct RevocationStyleTests {
             try sent(Self.hubspot, ScriptedProvider.revocation(.refreshToken, variables: variables)).url.path
                 .hasSuffix("/the-refresh"))
         #expect(
-            try sent(Self.stripe, ScriptedProvider.revocation(.accessToken, variables: variables)).form
+            try sent(Self.stripe, ScriptedProvider.revocation(.accessToken, variables: variables)).formTexts
                 .contains("client_id=client"))
     }
 
@@ -176,7 +176,7 @@ struct RevocationStyleTests {
             $0.revocationParameters = [.init("token", "evil"), .init("reason", "x")]
         }
         #expect(
-            try sent(settings, ScriptedProvider.revocation(.refreshToken)).form
+            try sent(settings, ScriptedProvider.revocation(.refreshToken)).formTexts
                 == ["reason=x", "token=the-refresh", "token_type_hint=refresh_token"])
     }
 

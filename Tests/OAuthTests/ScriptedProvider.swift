@@ -84,7 +84,7 @@ extension ProviderRequest {
     }
 
     /// "name=value" of each parameter in the body, sorted.
-    var form: [String] {
+    var formTexts: [String] {
         (FormEncoding.decode(text) ?? []).map { "\($0.name)=\($0.value)" }.sorted()
     }
 }

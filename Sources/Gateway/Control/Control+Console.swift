@@ -179,7 +179,7 @@ extension Control {
         case .unknownState, .tooManyCallbacks: .unknownState
         case .wrongBrowser, .wrongPlace: .otherBrowser
         case .otherIssuer, .missingIssuer: .issuerMismatch
-        case .tooLong, .malformed, .repeatedParameter, .codeAndError, .neitherCodeNorError: .malformed
+        case .tooLong, .malformed, .repeatedParameter, .codeAndError, .neitherCodeNorError, .captureRefused: .malformed
         case .storeUnavailable: .storeUnavailable
         }
     }
