@@ -32,7 +32,6 @@ final class Replica {
     /// Access tokens that it fetched itself.
     var own: Set<String> = []
     var seenRevision: UInt64 = 0
-    var hasSeenStoreFail = false
 
     init(machine: GrantMachine, life: Int, instance: String, monotonicOffset: Int64, wallOffset: Int64) {
         self.machine = machine

@@ -31,8 +31,7 @@ struct SimulationRun {
         world.run(until: world.time + measured)
         guard world.failure == nil else { return }
         // Not in the middle of a refresh.
-        for _ in 0..<20 where world.stored?.intent != nil { world.run(until: world.time + 1000) }
-        world.run(until: world.time + 500)
+        for _ in 0..<40 where !isAtRest { world.run(until: world.time + 250) }
         guard world.failure == nil else { return }
         if isAlive { lookAtCalm(calls: world.calls - calls, measured: measured) }
         lookAtEnd()
@@ -48,6 +47,11 @@ struct SimulationRun {
             if !world.replicas[index].isAlive { world.restart(index) }
             world.replicas[index].stalledUntil = min(world.replicas[index].stalledUntil, world.time)
         }
+    }
+
+    private var isAtRest: Bool {
+        let revision = world.stored?.revision
+        return world.stored?.intent == nil && world.replicas.allSatisfy { $0.machine.record.revision == revision }
     }
 
     /// One token call for each expiry, over all replicas.

@@ -91,7 +91,7 @@ extension World {
     /// A token call starts: is it allowed to?
     private func checkSend(_ index: Int, _ call: TokenCall) {
         let replica = replicas[index]
-        let isFree = scenario.usesTokensBeforeStored && replica.hasSeenStoreFail
+        let isFree = scenario.usesTokensBeforeStored && storeHasFailed
         check(
             isFree || stored?.intent?.instance == replica.instance,
             "a token call without a durable intent of its own: \(replica.instance)")
@@ -147,7 +147,7 @@ extension World {
         let replica = replicas[index]
         let value = token(of: credential)
         check(
-            everStored.contains(value) || scenario.usesTokensBeforeStored && replica.hasSeenStoreFail,
+            everStored.contains(value) || scenario.usesTokensBeforeStored && storeHasFailed,
             "\(value) is \(what) before it is durable")
         let now = replica.moment(at: time)
         check(credential.isUsable(atMonotonic: now.monotonic), "\(value) is \(what) after its expiry")

@@ -127,7 +127,7 @@ extension World {
         switch reply {
         case .commit(let result):
             replicas[index].commit = nil
-            if result == .failed { replicas[index].hasSeenStoreFail = true }
+            if result == .failed { storeHasFailed = true }
             step(index) { $0.commitFinished(result, now: $1) }
         case .load(let record):
             replicas[index].isReading = false

@@ -68,6 +68,8 @@ final class World {
     var crashes = 0
     var latchedAt: Int64?
     var storeTrouble: Int64 = 0
+    /// A replica was told that the store did not take something.
+    var storeHasFailed = false
     var trace: [String] = []
     let isTracing: Bool
     var failure: String?
