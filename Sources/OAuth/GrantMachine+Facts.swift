@@ -56,7 +56,8 @@ extension GrantMachine {
         if acquisitionMark != nil || record.acquiredWith != nil {
             return record.tokens != nil && record.acquiredWith != acquisitionMark
         }
-        return record.provider.map { $0 != settings.provider } ?? false
+        guard let name = record.provider else { return false }
+        return name != settings.provider
     }
 
     var isRefreshable: Bool {

@@ -45,7 +45,8 @@ extension GrantMachine {
     }
 
     func isWaitingForSibling(_ now: Moment) -> Bool {
-        foreign.map { !$0.isConfirmed || $0.until > now.monotonic } ?? false
+        guard let foreign else { return false }
+        return !foreign.isConfirmed || foreign.until > now.monotonic
     }
 
     /// Another's intent has run out: the store is read, and a replica that may have waited for the store too has time
@@ -63,8 +64,8 @@ extension GrantMachine {
         foreign?.until = now.monotonic.saturatingAdd(Self.takeOverPause)
     }
 
-    /// More than twice `tokenCommitRetryLimit`.
-    static let takeOverPause: Int64 = 10_000
+    /// `tokenCommitRetryLimit`, and the time that the store may take.
+    static let takeOverPause: Int64 = 15_000
 
     /// Before its time is over, a dead sibling's refresh is made again only where that may find the reply that was
     /// lost, or does no harm.

@@ -16,12 +16,12 @@ extension GrantMachine {
         case .takeOver:
             let awaited = foreign?.intent
             if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
-            syncedAt = now.monotonic
+            synced(now)
             if foreign?.intent == awaited { takeOverRead(now) }
         case .suspicion(let problem, let sent):
             // A sibling may have rotated the token while ours was on its way (pains 3).
             if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
-            syncedAt = now.monotonic
+            synced(now)
             if record.generation == sent.generation, record.tokens?.refreshToken == sent.refreshToken {
                 latch(problem, now: now)
             }
@@ -49,7 +49,8 @@ extension GrantMachine {
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: nil)
-        syncedAt = now.monotonic
+        syncedIntent = found.intent
+        syncedAt = found.intent == nil ? now.monotonic : nil
         unlatchIfConfigurationChanged()
         rebuildCredential()
         notedState = state
@@ -66,7 +67,7 @@ extension GrantMachine {
         rejectedGeneration = newer.rejectedGeneration ?? rejectedGeneration
         if tokensChanged {
             replay = nil
-            if unstored == nil { readClocks(now, knownSince: syncedAt) }
+            if unstored == nil { readClocks(now, knownSince: newer.tokens?.origin?.fence == 0 ? nil : syncedAt) }
             if newer.tokens != nil {
                 actions.append(.note(.siblingTokensAdopted(generation: newer.generation)))
                 finishRefreshTickets(.refreshed(generation: newer.generation))
@@ -76,7 +77,7 @@ extension GrantMachine {
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: syncedAt)
-        syncedAt = now.monotonic
+        synced(now)
         rebuildCredential()
     }
 
@@ -138,7 +139,7 @@ extension GrantMachine {
         commitRetryAt = nil
         storeBlockedUntil = .min
         if let written { record = written }
-        syncedAt = now.monotonic
+        synced(now)
         tookEffect(change, now: now)
     }
 

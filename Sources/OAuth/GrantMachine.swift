@@ -135,8 +135,9 @@ package struct GrantMachine: Sendable {
     /// No refresh before this: the store did not take an intent.
     var storeBlockedUntil: Int64 = .min
     var unstored: Unstored?
-    /// When `record` was last known to be what the store holds, monotonic.
+    /// Tokens that are not in `record` were asked for after this, monotonic; nil: that is not known.
     var syncedAt: Int64?
+    var syncedIntent: GrantRecord.Intent?
     /// Generations never come twice, not even after `forget`.
     var generationFloor: UInt64 = 0
 

@@ -1,7 +1,7 @@
 @testable import OAuth
 
 /// One process: its machine, its clocks, and what it has under way.
-struct Replica {
+final class Replica {
     struct Flight {
         var call: TokenCall
         var sentAt: Moment
@@ -32,7 +32,14 @@ struct Replica {
     /// Access tokens that it fetched itself.
     var own: Set<String> = []
     var seenRevision: UInt64 = 0
-    var hasSeenStoreFail = false
+
+    init(machine: GrantMachine, life: Int, instance: String, monotonicOffset: Int64, wallOffset: Int64) {
+        self.machine = machine
+        self.life = life
+        self.instance = instance
+        self.monotonicOffset = monotonicOffset
+        self.wallOffset = wallOffset
+    }
 
     func moment(at time: Int64) -> Moment {
         Moment(monotonic: time + monotonicOffset, wall: time + wallOffset)

@@ -115,5 +115,6 @@ struct Scenario {
     /// The store is away: what is fetched then is used all the same.
     var usesTokensBeforeStored: Bool { kind != .rotating }
 
-    var clockSpread: Int64 { (clockErrors.max() ?? 0) - (clockErrors.min() ?? 0) }
+    /// The first record is written by a clock that is right.
+    var clockSpread: Int64 { max(clockErrors.max() ?? 0, 0) - min(clockErrors.min() ?? 0, 0) }
 }

@@ -127,7 +127,7 @@ extension World {
         switch reply {
         case .commit(let result):
             replicas[index].commit = nil
-            if result == .failed { replicas[index].hasSeenStoreFail = true }
+            if result == .failed { storeHasFailed = true }
             step(index) { $0.commitFinished(result, now: $1) }
         case .load(let record):
             replicas[index].isReading = false
@@ -165,7 +165,8 @@ extension World {
         let wasDead = server.isFamilyDead
         let serial = server.refresh(token, now: time)
         log("the server takes \(tokenName(call)): \(serial.map { "gives \($0)" } ?? "invalid_grant")")
-        if isLate, serial == nil, !wasDead, server.isFamilyDead { lostByLateArrival = true }
+        let standsStill = replicas.contains { $0.isAlive && $0.stalledUntil > time && $0.flight != nil }
+        if serial == nil, !wasDead, isLate || standsStill { lostByLateness = true }
         switch answer {
         case .actsAndFails(let problem):
             if let serial { lose(serial) }

@@ -57,7 +57,8 @@ final class World {
 
     // Facts for the invariants.
     var everStored: Set<String> = []
-    var lostByLateArrival = false
+    /// A request that its sender had given up, or a process that stood still beyond its lease, ended the grant.
+    var lostByLateness = false
     /// The intent under which calls are being made, and when the first of its replies was lost.
     var lossUnder: (intent: GrantRecord.Intent, at: Int64)?
     var callsFor: [UInt64: Int] = [:]
@@ -67,6 +68,8 @@ final class World {
     var crashes = 0
     var latchedAt: Int64?
     var storeTrouble: Int64 = 0
+    /// A replica was told that the store did not take something.
+    var storeHasFailed = false
     var trace: [String] = []
     let isTracing: Bool
     var failure: String?
@@ -162,18 +165,22 @@ final class World {
 
 /// A heap of events by time, then by order of coming.
 struct EventQueue {
-    private var heap: [(time: Int64, order: UInt64, event: World.Event)] = []
-    private var order: UInt64 = 0
+    private struct Entry {
+        var time: Int64
+        var order: Int
+    }
+
+    private var heap: [Entry] = []
+    /// By order.
+    private var events: [Int: World.Event] = [:]
+    private var order = 0
 
     var first: Int64? { heap.first?.time }
 
-    private func isBefore(_ left: Int, _ right: Int) -> Bool {
-        (heap[left].time, heap[left].order) < (heap[right].time, heap[right].order)
-    }
-
     mutating func push(_ time: Int64, _ event: World.Event) {
         order += 1
-        heap.append((time, order, event))
+        events[order] = event
+        heap.append(Entry(time: time, order: order))
         var child = heap.count - 1
         while child > 0, isBefore(child, (child - 1) / 2) {
             heap.swapAt(child, (child - 1) / 2)
@@ -184,18 +191,28 @@ struct EventQueue {
     mutating func pop() -> (Int64, World.Event) {
         let top = heap[0]
         let last = heap.removeLast()
-        guard !heap.isEmpty else { return (top.time, top.event) }
-        heap[0] = last
+        if !heap.isEmpty {
+            heap[0] = last
+            sink()
+        }
+        guard let event = events.removeValue(forKey: top.order) else { fatalError("an event that was not pushed") }
+        return (top.time, event)
+    }
+
+    private func isBefore(_ left: Int, _ right: Int) -> Bool {
+        let (one, other) = (heap[left], heap[right])
+        return one.time == other.time ? one.order < other.order : one.time < other.time
+    }
+
+    private mutating func sink() {
         var parent = 0
         while true {
             var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && isBefore(child, least) {
-                least = child
-            }
-            if least == parent { break }
+            if 2 * parent + 1 < heap.count, isBefore(2 * parent + 1, least) { least = 2 * parent + 1 }
+            if 2 * parent + 2 < heap.count, isBefore(2 * parent + 2, least) { least = 2 * parent + 2 }
+            if least == parent { return }
             heap.swapAt(parent, least)
             parent = least
         }
-        return (top.time, top.event)
     }
 }
