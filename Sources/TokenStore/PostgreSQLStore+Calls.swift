@@ -225,11 +225,13 @@ enum KeyStatements {
         return try rows.list { row throws(ServerFailure) in KeyID(try rows.text(row, 0)) }
     }
 
-    /// Seals a page again in one statement. A row that has changed since it was read is left as it is.
+    /// Seals a page again in one statement. A row that has changed since it was read is left as it is. The question is
+    /// put in such a way that only the index by key answers it: by the primary key each page would pass all rows done.
     static func resealGrants(_ link: Link, under id: KeyID, limit: Int) throws(ServerFailure) -> RekeyPage {
         let rows = try link.run(
-            GrantStatements.columns + " WHERE key_id = $1 ORDER BY grant_id LIMIT $2", .text(id.text),
-            PostgreSQLStore.limit(limit))
+            GrantStatements.columns
+                + " WHERE (key_id, grant_id) >= ($1, '') AND key_id <= $1 ORDER BY key_id, grant_id LIMIT $2",
+            .text(id.text), PostgreSQLStore.limit(limit))
         guard !rows.isEmpty else { return RekeyPage(seen: 0, resealed: 0) }
         var (grants, generations, lives, sealed): ([String], [Int64], [Int64], [[UInt8]]) = ([], [], [], [])
         for index in 0..<rows.count {

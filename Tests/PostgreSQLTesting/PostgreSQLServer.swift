@@ -25,7 +25,9 @@ package final class PostgreSQLServer: Sendable {
         let versions = packaged.compactMap(Int.init).sorted(by: >).map { "/usr/lib/postgresql/\($0)/bin" }
         let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
         return (versions + path).first { directory in
-            ["initdb", "postgres", "psql", "pg_dump"].allSatisfy { FileManager.default.isExecutableFile(atPath: "\(directory)/\($0)") }
+            ["initdb", "postgres", "psql", "pg_dump"].allSatisfy {
+                FileManager.default.isExecutableFile(atPath: "\(directory)/\($0)")
+            }
         }
     }()
 
