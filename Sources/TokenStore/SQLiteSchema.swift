@@ -37,7 +37,7 @@ enum SQLiteSchema {
             // values are there.
             "ALTER TABLE grant_record ADD COLUMN due_at INTEGER",
             "CREATE INDEX grant_by_due ON grant_record (due_at, grant_id) WHERE due_at IS NOT NULL",
-            "CREATE INDEX grant_live ON grant_record (grant_id) WHERE live <> 0",
+            "CREATE INDEX grant_live ON grant_record (grant_id, live) WHERE live <> 0",
             "CREATE INDEX grant_by_key ON grant_record (key_id, grant_id)",
             "CREATE INDEX consent_by_key ON pending_consent (key_id, consent_id)",
             "CREATE INDEX consent_by_expiry ON pending_consent (expires_at)",

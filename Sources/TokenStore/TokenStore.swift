@@ -212,7 +212,7 @@ extension TokenStore {
         // Rows that another replica keeps writing under its own active key must not hold us here for ever.
         var idlePages = 0
         while idlePages < 3 {
-            let page = try rekeySome(limit: 64)
+            let page = try rekeySome(limit: 200)
             if page.seen == 0 { break }
             resealed += page.resealed
             idlePages = page.resealed == 0 ? idlePages + 1 : 0
