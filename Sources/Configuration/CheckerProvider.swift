@@ -77,7 +77,9 @@ extension Checker {
     }
 
     private mutating func checkClientID(_ section: Section<Snapshot.Provider>) {
-        guard !section.mentions("client_id"), !section.mentions("service_account_file") else { return }
+        guard !section.mentions("client_id"), !section.faulty.contains("profile"),
+            !section.mentions("service_account_file")
+        else { return }
         diagnostics.error(section.position, "\(section.title) needs \"client_id\"")
     }
 
