@@ -81,7 +81,8 @@ let unattendedMistakes: [MistakeRow] = [
         #"12:8: error: "type" must be "authorization_code", "client_credentials", "jwt_bearer", "token_exchange" or "device", not "client_credential"; did you mean "client_credentials"?"#
     ),
     MistakeRow(
-        unattended, #""client_credentials""#, #""client_credentials"\#nsubject = "x"\#naudience = "y"\#nexpected_account = "z""#,
+        unattended, #""client_credentials""#,
+        #""client_credentials"\#nsubject = "x"\#naudience = "y"\#nexpected_account = "z""#,
         #"13:11: error: "subject" is for type "jwt_bearer"; this grant's type is "client_credentials""#,
         #"14:12: error: "audience" is for type "token_exchange"; this grant's type is "client_credentials""#,
         #"15:20: error: "expected_account" is for type "authorization_code" or "device"; this grant's type is "client_credentials""#
@@ -167,7 +168,8 @@ let variableMistakes: [MistakeRow] = [
     MistakeRow(
         full.replacing(
             #"issuer = "https://accounts.zoho.com""#,
-            with: #"authorize_url = "https://a.example/"\#ntoken_url = "https://{dc}/t"\#ncallback_capture.dc = "dc host"\#nallowed_hosts = ["*.example"]"#
+            with:
+                #"authorize_url = "https://a.example/"\#ntoken_url = "https://{dc}/t"\#ncallback_capture.dc = "dc host"\#nallowed_hosts = ["*.example"]"#
         ), "zzz", "zzz",
         #"11:13: error: "token_url" has {dc}, whose value is captured only later: give "variables" a value for the time before"#,
         #"13:18: error: "allowed_hosts" has an element that must be a host such as "api.example.com", or "*.example.com" for all below it, not "*.example""#
@@ -186,23 +188,27 @@ let variableMistakes: [MistakeRow] = [
         #"12:33: error: "extra_headers" has "c" with {e}, which nothing gives a value: put it into "variables" or capture it"#
     ),
     MistakeRow(
-        full, "client_id =", #"rename_params = { state = "s", "a.b" = "c" }\#nomit_authorize_params = ["nonce"]\#nclient_id ="#,
+        full, "client_id =",
+        #"rename_params = { state = "s", "a.b" = "c" }\#nomit_authorize_params = ["nonce"]\#nclient_id ="#,
         #"11:19: error: "rename_params" must not rename "state""#,
         #"11:32: error: "rename_params" has "a.b": in front of the dot stands "authorize", "code", "refresh" or "token""#,
         #"12:26: error: "omit_authorize_params" has an element that must be a parameter other than state, nonce and those of PKCE (pkce = "off"), not "nonce""#
     ),
     MistakeRow(
-        full, "client_id =", #"revocation = { method = "PUT", statuses = [1] }\#nlookup = [{ capture = { a = "b" } }, 1]\#nclient_id ="#,
+        full, "client_id =",
+        #"revocation = { method = "PUT", statuses = [1] }\#nlookup = [{ capture = { a = "b" } }, 1]\#nclient_id ="#,
         #"11:25: error: "revocation" has "method", which must be "POST", "DELETE" or "GET", not "PUT""#,
         #"11:32: error: "revocation" has an unknown member "statuses"; did you mean "done_statuses"?"#,
         #"12:11: error: "lookup" needs "url""#,
         #"12:38: error: "lookup" has an element that must be a table such as [{ url = "https://api.example.com/me", capture = { tenant = "id word" } }], not the number 1"#
     ),
     MistakeRow(
-        full, "client_id =", #"required_variables.a = { about = "x", example = "1", pattern = "[a-z]" }\#nrequired_variables.b = { about = "x", pattern = "[" }\#nclient_id ="#,
+        full, "client_id =",
+        #"required_variables.a = { about = "x", example = "1", pattern = "[a-z]" }\#nrequired_variables.b = { about = "x", pattern = "[" }\#nclient_id ="#,
         #"11:24: error: "required_variables" has an example that its pattern does not take"#,
         #"12:24: error: "required_variables" has "b", which needs "example""#,
-        #"12:49: error: "required_variables" has "b", which has "pattern", which must be a regular expression, not "[""#),
+        #"12:49: error: "required_variables" has "b", which has "pattern", which must be a regular expression, not "[""#
+    ),
 ]
 
 let selectionMistakes: [MistakeRow] = [
@@ -214,6 +220,7 @@ let selectionMistakes: [MistakeRow] = [
         #"16:22: error: "variables" has "shop", which must be the shop's name, such as "acme""#),
     MistakeRow(
         shops, #"provider = "shops""#, #"token_file = "/k/token""#,
+        #"8:1: error: [provider.shops] needs the variable "shop", the shop's name: write variables = { shop = "acme" }"#,
         #"14:1: error: [grant_template.shops] needs "provider""#,
         #"15:1: error: unknown directive "token_file" in [grant_template.shops]; it belongs in [grant.NAME]"#,
         #"17:7: error: "url" has {shop}, which the token_file of [grant.shops] does not give"#),
@@ -241,7 +248,8 @@ let selectionMistakes: [MistakeRow] = [
     ),
     MistakeRow(
         shops, #""header:X-Shop""#, #""header:Authorization""#,
-        #"23:14: error: "grant_from" names "authorization", in which the token of [grant_template.shops] goes upstream"#),
+        #"23:14: error: "grant_from" names "authorization", in which the token of [grant_template.shops] goes upstream"#
+    ),
     MistakeRow(
         shops, #"allowed_hosts = ["*.example.com"]\#n"#, "",
         #"17:7: error: "url" lets {shop} choose the host: "allowed_hosts" must say which are right"#),

@@ -26,7 +26,9 @@ struct ProfileTests {
 
     private func found(_ text: String) -> [String] { mistakes(text + Self.rest, Self.world) }
 
-    private func provider(_ text: String) -> Snapshot.Provider? { parsed(text + Self.rest, Self.world)?.providers.first }
+    private func provider(_ text: String) -> Snapshot.Provider? {
+        parsed(text + Self.rest, Self.world)?.providers.first
+    }
 
     @Test func `there is a profile for each provider that the issue names, in order, each once`() {
         let names = ProviderProfile.all.map(\.name)
@@ -123,10 +125,14 @@ struct ProfileTests {
         let line = "revocation_url = \"https://revoke.example.com\"\n"
         let changed = try #require(provider(usage.replacing("\n\n[grant", with: "\n\(line)\n[grant")))
         #expect(changed.revocationURL?.host == "revoke.example.com")
-        #expect(changed.revocation?.url == nil && changed.revocation?.authentication == Snapshot.Revocation.Authentication.none)
+        #expect(
+            changed.revocation?.url == nil
+                && changed.revocation?.authentication == Snapshot.Revocation.Authentication.none)
     }
 
-    @Test func `a mistake in a line of the file points there, and one that the profile's lines make to its name`() throws {
+    @Test func `a mistake in a line of the file points there, and one that the profile's lines make to its name`()
+        throws
+    {
         let usage = try #require(ProviderProfile.named("zoho")?.usage)
         #expect(
             found(usage.replacing("\n\n[grant", with: "\nmin_refresh_interval = 60\n\n[grant")) == [
@@ -166,7 +172,8 @@ struct ProfileTests {
         #expect(snapshot.grantTemplates.first?.neededVariables.map(\.name) == ["shop"])
         #expect(snapshot.grantTemplates.first?.neededVariables.first?.accepts("my-shop") == true)
         #expect(snapshot.grantTemplates.first?.neededVariables.first?.accepts("evil.example/") == false)
-        #expect(snapshot.providers.first?.tokenURLTemplate?.text == "https://{shop}.myshopify.com/admin/oauth/access_token")
+        #expect(
+            snapshot.providers.first?.tokenURLTemplate?.text == "https://{shop}.myshopify.com/admin/oauth/access_token")
         #expect(snapshot.routes.first?.grantSelection == .template("shops", .path(2)))
     }
 }
