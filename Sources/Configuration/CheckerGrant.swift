@@ -43,7 +43,9 @@ extension Checker {
                 "\"openid\" gives an id_token, whose check needs \"issuer\" or \"jwks_url\" in "
                     + "[provider.\(provider.name)], or \"check_id_token\" = false there")
         }
-        guard section.has("expected_account"), !provider.tellsAccount(scopes: section.value.scopes) else { return }
+        guard section.has("expected_account"), !section.value.kind.isUnattended,
+            !provider.tellsAccount(scopes: section.value.scopes)
+        else { return }
         diagnostics.error(
             section.position(of: "expected_account"),
             "\"expected_account\" needs \"account\" in the \"paths\" of [provider.\(provider.name)]")

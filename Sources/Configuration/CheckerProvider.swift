@@ -43,7 +43,9 @@ extension Checker {
     /// Each endpoint that a grant needs is given, or can be discovered.
     private mutating func checkEndpointsAreKnown(_ section: Section<Snapshot.Provider>) {
         guard !section.mentions("issuer"), !section.faulty.contains("profile") else { return }
-        let kinds = Set(grantSections(of: section.value.name).map(\.value.kind))
+        let grants = grantSections(of: section.value.name)
+        guard !grants.contains(where: { $0.faulty.contains("type") }) else { return }
+        let kinds = Set(grants.map(\.value.kind))
         let hasToken = section.mentions("token_url") || section.mentions("service_account_file")
         if kinds.isEmpty || kinds.contains(.authorizationCode) {
             if !(section.mentions("authorize_url") && hasToken) {
@@ -77,7 +79,9 @@ extension Checker {
     }
 
     private mutating func checkClientID(_ section: Section<Snapshot.Provider>) {
-        guard !section.mentions("client_id"), !section.mentions("service_account_file") else { return }
+        guard !section.mentions("client_id"), !section.faulty.contains("profile"),
+            !section.mentions("service_account_file")
+        else { return }
         diagnostics.error(section.position, "\(section.title) needs \"client_id\"")
     }
 

@@ -66,7 +66,7 @@ extension Checker {
     }
 
     private mutating func checkConsole(for grants: [Section<GrantDraft>]) {
-        let consented = grants.first { $0.value.kind == .authorizationCode }
+        let consented = grants.first { $0.value.kind == .authorizationCode && !$0.faulty.contains("type") }
         guard let console = draft.console else {
             if let consented {
                 diagnostics.error(

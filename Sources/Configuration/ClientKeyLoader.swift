@@ -1,24 +1,30 @@
+package import OpenSSLKit
+
 /// Reads the private keys that sign our assertions, and checks them. Call it again to re-read; it keeps nothing. Blocks.
 package struct ClientKeyLoader: Sendable {
     private let environment: ConfigurationEnvironment
 
     package init(environment: ConfigurationEnvironment) { self.environment = environment }
 
-    /// The bytes of a PEM file with a private key. The file must be closed to others, like any secret.
+    /// A private key from a PEM file, for signatures of `algorithm`, or else its kind's usual one. The file must be closed
+    /// to others, like any secret.
     package func key(
         file: String, algorithm: Snapshot.SignatureAlgorithm?
-    ) -> Result<LoadedSecret, SecretError> {
+    ) -> Result<LoadedKey, SecretError> {
         SecretLoader(environment: environment).loadKey(.file(path: file)).flatMap { secret in
-            let text = String(decoding: secret.bytes, as: UTF8.self)
-            if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("\nProc-Type: 4,ENCRYPTED") {
-                return .failure(
-                    SecretError("the file \(quoted(file)) holds an encrypted key: store it without a password"))
+            do throws(TLSConfigurationError) {
+                let key = try SigningKey(pem: SecretBytes(secret.bytes), name: "the file \(quoted(file))")
+                let chosen = algorithm.flatMap { SignatureAlgorithm(rawValue: $0.rawValue) } ?? key.kind.usualAlgorithm
+                guard chosen.suits(key.kind) else {
+                    return .failure(
+                        SecretError(
+                            "the key in the file \(quoted(file)) cannot sign as \(chosen.rawValue); it can as "
+                                + key.kind.usualAlgorithm.rawValue))
+                }
+                return .success(LoadedKey(key: key, algorithm: chosen))
+            } catch {
+                return .failure(SecretError(error.reason))
             }
-            let kinds = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"]
-            guard kinds.contains(where: { text.contains("-----BEGIN \($0)-----") }) else {
-                return .failure(SecretError("the file \(quoted(file)) holds no private key in PEM form"))
-            }
-            return .success(secret)
         }
     }
 
@@ -32,4 +38,10 @@ package struct ClientKeyLoader: Sendable {
                 : .failure(SecretError("the file \(quoted(file)) is not the JSON file of a Google service account"))
         }
     }
+}
+
+/// A private key of ours and how it signs.
+package struct LoadedKey: Sendable, Hashable {
+    package let key: SigningKey
+    package let algorithm: SignatureAlgorithm
 }

@@ -7,6 +7,9 @@ let providerDirectives = Directives<Snapshot.Provider>(
 
 private let endpointDirectives: [Directive<Snapshot.Provider>] = [
     Directive(
+        "profile", .profileName, \.profile,
+        "What the program knows of a vendor, under the lines here; `false` takes one of its lines away."),
+    Directive(
         "issuer", .issuer, \.issuer,
         "The issuer's URL: endpoints that are not given are discovered from it; `iss` is compared with it."),
     Directive("authorize_url", .urlTemplate, \.authorizeURLTemplate, "The authorization endpoint."),

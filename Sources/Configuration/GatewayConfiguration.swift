@@ -60,7 +60,11 @@ struct Draft {
         listeners = reader.named(listenerDirectives, in: root) { ListenerDraft(name: $0) }
         console = reader.single(consoleDirectives, in: root, Snapshot.Console())
         store = reader.single(storeDirectives, in: root, StoreDraft())
-        providers = reader.named(providerDirectives, in: root) { Snapshot.Provider(name: $0) }
+        providers = reader.namedTables(.provider, in: root).map { table in
+            reader.read(
+                ProviderProfile.underlying(table.members), title: table.title, at: table.position,
+                as: providerDirectives, into: Snapshot.Provider(name: table.name))
+        }
         grants = reader.named(grantDirectives, in: root) { GrantDraft(name: $0) }
         grantTemplates = reader.named(grantTemplateDirectives, in: root) { GrantDraft(name: $0) }
         upstreams = reader.named(upstreamDirectives, in: root) { Snapshot.Upstream(name: $0) }

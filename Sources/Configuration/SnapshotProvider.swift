@@ -2,6 +2,8 @@ extension Snapshot {
     /// `[provider.NAME]`: an OAuth authorization server together with our client registration there.
     package struct Provider: Sendable, Hashable {
         package internal(set) var name = ""
+        /// The profile whose directives stand under those of the file.
+        package internal(set) var profile: String?
         /// The issuer exactly as written, for RFC 8414 discovery and the simple string comparison of RFC 9207.
         package internal(set) var issuer: String?
         package internal(set) var authorizeURL: URL?

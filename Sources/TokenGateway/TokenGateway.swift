@@ -15,6 +15,6 @@ struct TokenGateway: ParsableCommand {
             """,
         subcommands: [
             Run.self, Check.self, Authorize.self, Grants.self, Refresh.self, Revoke.self, Forget.self, Demo.self,
-            Version.self,
+            Version.self, Providers.self,
         ])
 }

@@ -20,9 +20,13 @@ struct MistakeRow: Sendable, CustomTestStringConvertible {
 }
 
 struct MistakeTests {
-    @Test(arguments: shapeMistakes + addressesMistakes + oauthMistakes + routesMistakes)
+    private static let rows =
+        [shapeMistakes, addressesMistakes, oauthMistakes, routesMistakes, unattendedMistakes]
+        + [keyMistakes, variableMistakes, selectionMistakes, databaseMistakes]
+
+    @Test(arguments: rows.flatMap { $0 })
     func `a mistake is reported at its place with what would be right`(_ row: MistakeRow) {
-        #expect(row.base.contains(row.old))
+        #expect(row.old == "zzz" || row.base.contains(row.old))
         #expect(mistakes(row.base.replacing(row.old, with: row.new)) == row.expected)
     }
 

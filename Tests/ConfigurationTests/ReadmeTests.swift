@@ -34,6 +34,17 @@ struct ReadmeTests {
         #expect(shown == wanted, "run: TOKEN_GATEWAY_UPDATE_README=1 swift test --filter ReadmeTests")
     }
 
+    @Test func `the table of profiles has each of them with what must be given`() throws {
+        let start = try #require(text.firstRange(of: "<!-- profiles: begin -->"))
+        let end = try #require(text.firstRange(of: "<!-- profiles: end -->"))
+        let rows = text[start.upperBound..<end.lowerBound].split(separator: "\n").dropFirst(2).map(String.init)
+        let wanted = ProviderProfile.all.map { profile in
+            let needs = profile.needs.map { "`\($0)`" }.joined(separator: ", ")
+            return "| `\(profile.name)` | \(profile.title) | \(profile.purpose) | \(needs) |"
+        }
+        #expect(rows == wanted)
+    }
+
     // MARK: Snippets
 
     @Test func `every snippet of gateway.conf is a configuration without mistakes`() {

@@ -17,6 +17,9 @@ struct Check: ParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
+    @Flag(help: "Show also what is in force of providers with a profile, line by line.")
+    var verbose = false
+
     func run() throws {
         var report: CheckReport?
         try reportingFailures(asJSON: json) { () throws(CommandFailure) in
@@ -36,11 +39,27 @@ struct Check: ParsableCommand {
         for diagnostic in report.diagnostics { terminal.line(printable(diagnostic.text(file: report.file))) }
         for problem in report.problems { terminal.line(printable("\(report.file): error: \(problem)")) }
         Terminal.output.write(printable(report.summary))
+        if verbose { showProviders(of: report.file) }
         if let uri = report.redirectURI {
             Terminal.output.line("\nRegister exactly this redirect URI at the provider:\n  \(printable(uri))\n")
         }
         let verdict = report.ok ? terminal.styled("ok", .green) : terminal.styled("not usable", .red)
         terminal.line("\(printable(report.file)): \(verdict)\(report.counts)")
+    }
+}
+
+extension Check {
+    /// Each directive of a provider with a profile; the profile's own are marked.
+    private func showProviders(of file: String) {
+        for provider in GatewayConfiguration.providersWithProfile(path: file, environment: .system) {
+            Terminal.output.line(
+                printable(
+                    "\n[provider.\(provider.name)]    # with the profile \(provider.profile); lines with # are its own")
+            )
+            for line in provider.lines {
+                Terminal.output.line(printable(line.text + (line.isFromProfile ? "    #" : "")))
+            }
+        }
     }
 }
 
