@@ -7,17 +7,21 @@ package enum TokenReply {
 
     /// Never traps, whatever the bytes; no octet of the body appears in the problem, except the provider's error code
     /// and description, cleaned and cut, without the `secrets` that the request held.
+    ///
+    /// - Parameter type: `dpop` where a proof was sent: a reply of another type is then an error, so that nobody between
+    ///   can turn bound tokens into ones that anybody may use.
     package static func read(
-        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = []
+        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, type: TokenType = .bearer,
+        hiding secrets: [Secret] = []
     ) -> Result<TokenSet, ProviderProblem> {
         switch outcome {
         case .failure(let failure): .failure(ProviderProblem(failure))
-        case .success(let reply): read(reply, settings: settings, now: now, hiding: secrets)
+        case .success(let reply): read(reply, settings: settings, now: now, type: type, hiding: secrets)
         }
     }
 
     private static func read(
-        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, hiding secrets: [Secret]
+        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, type: TokenType, hiding secrets: [Secret]
     ) -> Result<TokenSet, ProviderProblem> {
         let fields = ReplyFields(reply)
         guard reply.status == 200, let fields, fields.errorCode(settings) == nil else {
@@ -25,9 +29,27 @@ package enum TokenReply {
                 ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
         }
         do throws(ProviderProblem) {
+            try checkType(fields.text("token_type"), expected: type, settings: settings)
             return .success(try tokens(fields, settings: settings, now: now))
         } catch {
             return .failure(error)
+        }
+    }
+
+    private static func checkType(
+        _ type: String?, expected: TokenType, settings: ProviderSettings
+    ) throws(ProviderProblem) {
+        switch expected {
+        case .bearer:
+            guard let type, type.lowercased() != "bearer", !settings.acceptsAnyTokenType else { return }
+            throw .invalidReply("The token type is \(SafeText.clean(type, limit: 40)), not Bearer.")
+        case .dpop:
+            guard type?.lowercased() != "dpop" else { return }
+            let found = type.map { SafeText.clean($0, limit: 40) } ?? "missing"
+            // Not to be repeated: the server does not do what we need, and a refresh token may be used up by it.
+            throw ProviderProblem(
+                .configuration, code: "not_dpop",
+                detail: "A proof was sent, but the token type is \(found), not DPoP.", status: 200)
         }
     }
 
@@ -40,9 +62,6 @@ package enum TokenReply {
         }
         guard isHeaderSafe(access) else {
             throw .invalidReply("The access token is too long or has octets that must not be in a header.")
-        }
-        if let type = fields.text("token_type"), type.lowercased() != "bearer", !settings.acceptsAnyTokenType {
-            throw .invalidReply("The token type is \(SafeText.clean(type, limit: 40)), not Bearer.")
         }
         var tokens = TokenSet(accessToken: Secret(access))
         if let refresh = fields.text(paths.refreshToken), !refresh.isEmpty {
@@ -57,6 +76,7 @@ package enum TokenReply {
         if let account = paths.account.flatMap({ fields.text($0) }), !account.isEmpty {
             tokens.account = SafeText.clean(account, limit: 200)
         }
+        tokens.idToken = fields.text(paths.idToken).map { Secret($0) }
         return tokens
     }
 

@@ -10,12 +10,23 @@ package struct TokenSet: Sendable, Equatable {
     /// nil: the reply did not say, so it is what was asked for.
     package var scopes: [String]?
     package var account: String?
+    package var tokenType = TokenType.bearer
+    /// `ProofKey.encoded()` of the key that the tokens are bound to; nil for bearer tokens.
+    package var proofKey: Secret?
+    /// As it came; taken out and checked by the ProviderMachine, which hands it on to nobody.
+    var idToken: Secret?
 
     package init(accessToken: Secret, refreshToken: Secret? = nil, lifetime: Int64? = nil) {
         self.accessToken = accessToken
         self.refreshToken = refreshToken
         self.lifetime = lifetime
     }
+}
+
+/// The header scheme that goes with an access token (RFC 6749 section 7.1, RFC 9449 section 5).
+package enum TokenType: String, Sendable, CaseIterable {
+    case bearer = "Bearer"
+    case dpop = "DPoP"
 }
 
 /// What a failed provider call means for the grant (design.md, "Grants").
@@ -60,6 +71,8 @@ extension ProviderProblem {
         "unsupported_grant_type", "server_error", "temporarily_unavailable", "timeout", "tls", "redirect",
         "invalid_reply",
         "malformed_reply", "reply_too_large", "blocked_by_intermediary", "discovery_failed", "no_endpoints",
+        "use_dpop_nonce", "invalid_dpop_proof", "not_dpop", "invalid_target", "client_key", "proof_key",
+        "key_set_unavailable",
     ]
 
     /// The code for a metric: one of a fixed set, whatever the provider says.
@@ -67,6 +80,7 @@ extension ProviderProblem {
         if Self.labels.contains(code) { return code }
         if code.hasPrefix("not_sent_") { return "not_sent" }
         if code.hasPrefix("reply_lost_") { return "reply_lost" }
+        if IDTokenFault(rawValue: code) != nil { return code }
         return code.hasPrefix("http_") && status != nil ? "http_status" : "other"
     }
 }
@@ -97,10 +111,17 @@ package struct TokenCall: Sendable, Equatable {
 
     package var id: CallID
     package var kind: Kind
+    /// `ProofKey.encoded()` of the key that the grant's tokens are, or are to be, bound to (RFC 9449). nil: none yet;
+    /// then a call that begins a grant makes one where the provider's settings say so, and a refresh does without.
+    package var proofKey: Secret?
+    /// Not nil: openid was asked for, and an id_token is checked.
+    package var identity: IdentityExpectation?
 
-    package init(id: CallID, kind: Kind) {
+    package init(id: CallID, kind: Kind, proofKey: Secret? = nil, identity: IdentityExpectation? = nil) {
         self.id = id
         self.kind = kind
+        self.proofKey = proofKey
+        self.identity = identity
     }
 }
 

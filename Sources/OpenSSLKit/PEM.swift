@@ -111,7 +111,22 @@ enum PEMSource {
     func privateKey() throws(TLSConfigurationError) -> PrivateKey {
         try unsafe read { bio throws(TLSConfigurationError) in
             // OpenSSL would ask for the password of an encrypted key on the terminal.
-            guard let key = unsafe PEM_read_bio_PrivateKey(bio, nil, { _, _, _, _ in -1 }, nil) else {
+            var isEncrypted = false
+            let key = unsafe withUnsafeMutablePointer(to: &isEncrypted) { asked in
+                unsafe PEM_read_bio_PrivateKey(
+                    bio, nil,
+                    { _, _, _, asked in
+                        unsafe asked?.assumingMemoryBound(to: Bool.self).pointee = true
+                        return -1
+                    }, asked)
+            }
+            guard let key = unsafe key else {
+                if isEncrypted {
+                    throw error(
+                        .badKey,
+                        "\(name) is encrypted: the gateway does not ask for passwords; it must hold one unencrypted PEM "
+                            + "PRIVATE KEY block (openssl pkey -in … -out …)")
+                }
                 try unsafe checkReadable(bio)
                 throw error(
                     .badKey, "\(name) has no usable private key: it must hold one unencrypted PEM PRIVATE KEY block")

@@ -121,6 +121,39 @@ void tg_system_error(int number, char *text, size_t capacity);
 bool tg_x509_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value);
 EVP_PKEY *tg_generate_p256(void);
 
+/// The signature algorithms of RFC 7518 section 3.1 and RFC 8037.
+typedef enum {
+    tg_rs256, tg_rs384, tg_rs512, tg_ps256, tg_ps384, tg_ps512, tg_es256, tg_es384, tg_es512, tg_eddsa
+} tg_algorithm;
+
+typedef enum { tg_key_rsa, tg_key_p256, tg_key_p384, tg_key_p521, tg_key_ed25519, tg_key_other } tg_key_kind;
+
+typedef enum { tg_part_n, tg_part_e, tg_part_x, tg_part_y } tg_key_part;
+
+tg_key_kind tg_key_kind_of(EVP_PKEY *key);
+/// `bits` is for RSA. Null when OpenSSL cannot.
+EVP_PKEY *tg_key_generate(tg_key_kind kind, unsigned int bits);
+/// A public number of the key: n and e without leading zeros, x and y as wide as the curve. The count of octets, or 0.
+size_t tg_key_number(EVP_PKEY *key, tg_key_part part, unsigned char *octets, size_t room);
+EVP_PKEY *tg_key_from_rsa(const unsigned char *n, size_t n_count, const unsigned char *e, size_t e_count);
+/// `x` and `y` are as wide as the curve. Null when the point is not on it.
+EVP_PKEY *tg_key_from_coordinates(tg_key_kind kind, const unsigned char *x, const unsigned char *y);
+/// A private key from 32 octets: the scalar of P-256 (null when it is out of range), or the seed of Ed25519.
+EVP_PKEY *tg_key_from_seed(tg_key_kind kind, const unsigned char *seed);
+/// PKCS#8, to be cleansed and freed with OPENSSL_clear_free. The count of octets, or 0.
+size_t tg_key_der(EVP_PKEY *key, unsigned char **der);
+
+/// A private key with everything made ready that can be made ready before a message comes. Not for two threads at once.
+typedef struct tg_signer tg_signer;
+/// Null when the algorithm does not suit the key.
+tg_signer *tg_signer_new(EVP_PKEY *key, tg_algorithm algorithm);
+void tg_signer_free(tg_signer *signer);
+/// The signature in the form of JWS. The count of octets, or 0.
+size_t tg_signer_sign(tg_signer *signer, const unsigned char *message, size_t count, unsigned char *signature,
+                      size_t room);
+bool tg_key_verify(EVP_PKEY *key, tg_algorithm algorithm, const unsigned char *message, size_t count,
+                   const unsigned char *signature, size_t signature_count);
+
 // Macros, as functions.
 static inline int tg_set_minimum_version(SSL_CTX *c, int version) { return SSL_CTX_set_min_proto_version(c, version); }
 static inline int tg_set_maximum_version(SSL_CTX *c, int version) { return SSL_CTX_set_max_proto_version(c, version); }
