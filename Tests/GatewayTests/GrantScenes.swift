@@ -18,6 +18,8 @@ enum Tenants {
         setup.url = url
         setup.route = "grant_template = \"t\"\ngrant_from = \"\(from)\"\n" + route
         setup.more = """
+            [listener.unix]
+            address = "unix:/k/callers.sock"
             [console]
             address = "127.0.0.1:9"
             public_url = "http://127.0.0.1:9"
@@ -29,6 +31,7 @@ enum Tenants {
             token_url = "https://as.test/token"
             client_id = "\(clientID)"
             client_secret_file = "/k/secret"
+            response_capture = { zone = "zone" }
             [grant_template.t]
             provider = "p"
             """

@@ -16,6 +16,8 @@ final class KnownGrant {
     var tablePlace = -1
     /// Where the credential leads that it was last asked for.
     var upstreamPlace: CapturedPlace?
+    /// Signs for the credential that was last sent with a proof.
+    var signer: CredentialSigner?
 
     init(id: String, source: String?) {
         self.id = id
@@ -86,6 +88,7 @@ struct KnownGrants {
         if let grant = find(id) {
             grant.state = state
             grant.missingUntil = 0
+            grant.signer = nil
         } else if !id.utf8.contains(0x3A) {
             let grant = KnownGrant(id: id, source: nil)
             grant.state = state

@@ -132,6 +132,7 @@ extension Worker {
         }
         exchange.waitsForContinue = false
         let flags = exchange.response.flags
+        let wantsNonce = takeNonce(exchange)
         let isRejection = route.rule.retries(exchange.response.status)
         perform(
             exchange,
@@ -139,7 +140,7 @@ extension Worker {
                 isRejection: isRejection,
                 challenge: !flags.contains(.challenge) || flags.contains(.tokenChallenge)
                     || route.rule.acceptsAnyChallenge,
-                replayable: exchange.replay.isReplayable))
+                replayable: exchange.replay.isReplayable, wantsNonce: wantsNonce))
     }
 
     /// The answer is a rejection and is kept, unread, until it is known whether there is a newer credential.

@@ -94,7 +94,9 @@ extension Worker {
     // MARK: Sending
 
     /// False when the upstream takes no stream now.
-    func writeHTTP2Head(_ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool) -> Bool {
+    func writeHTTP2Head(
+        _ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool, proof: [UInt8]?
+    ) -> Bool {
         guard let route = exchange.route, let caller = exchange.caller, let session = connection.session,
             let identity = exchange.upstreamIdentity, session.canRequest
         else {
@@ -112,7 +114,7 @@ extension Worker {
             RequestTransform.writeHTTP2(
                 exchange.request, rule: route.rule, upstream: identity,
                 caller: caller.identity, credential: exchange.credential, upgrade: exchange.wantsUpgrade,
-                expectContinue: asks, encoder: &encoder, to: &out)
+                expectContinue: asks, proof: proof, encoder: &encoder, to: &out)
         }
         guard let stream else { return false }
         stream.owner = exchange.id

@@ -59,6 +59,8 @@ final class Worker {
     var grants = KnownGrants()
     /// The id of the grant that a request names is put together here.
     var grantScratch = ByteBuffer(capacity: 512)
+    /// What a proof of possession is about is put together here.
+    var proofScratch = ByteBuffer()
     /// By user id; nil where the user has no name.
     var userNames: [UInt32: [UInt8]?] = [:]
     /// Exchanges that wait for control, by serial.
