@@ -1,3 +1,4 @@
+import CAllocationCounter
 import Glibc
 import HTTP
 import OpenSSLKit
@@ -327,6 +328,39 @@ import Testing
         }
         #expect(plane.control.questions.count == 1)
         #expect(try plane.stop() == PlaneEnd())
+    }
+
+    // MARK: Cost
+
+    private static let countsAllocations = allocations_of_this_thread() >= 0
+
+    /// Allocations of the worker's thread for a request in the steady state; the optimizer is off here.
+    private func cost(_ pair: PeerPair, _ setup: PlaneSetup, _ fields: PeerHead.Fields) throws -> Int {
+        let scene = try Scene(pair, setup, control: Tenants.answer)
+        scene.plane.post(.credential(grant: "fixed", .ready(Tenants.credential("fixed"))))
+        let caller = try scene.connect()
+        func go(_ count: Int) throws {
+            for _ in 0..<count {
+                let call = caller.request("GET", "/", fields)
+                try scene.served().answer()
+                try scene.finish(call)
+            }
+        }
+        try go(40)
+        let before = try scene.plane.inspect { _ in allocations_of_this_thread() }
+        try go(40)
+        let spent = try scene.plane.inspect { _ in allocations_of_this_thread() } - before
+        try scene.end()
+        return spent / 40
+    }
+
+    /// The release build allocates nothing for a fixed grant (AllocationTests), so nothing for one that a request names.
+    @Test(.enabled(if: countsAllocations), arguments: PeerPair.plain)
+    func `a grant that a request names costs no allocation more than a fixed one`(pair: PeerPair) throws {
+        let fixed = try cost(pair, PlaneSetup(), [("x-tenant", "acme")])
+        let named = try cost(pair, Tenants.setup(from: "header:X-Tenant"), [("x-tenant", "acme")])
+        // A closure for each comparison of names, which the optimizer takes away; see NameTableTests.
+        #expect(named <= fixed + 12, "\(named) and \(fixed)")
     }
 
     // MARK: Many

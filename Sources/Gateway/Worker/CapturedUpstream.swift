@@ -78,7 +78,9 @@ final class CapturedUpstream {
     }
 
     /// The host that no request has gone to for the longest time.
-    var leastUsed: UpstreamRuntime? { runtimes.values.min { $0.usedAt < $1.usedAt } }
+    func leastUsed(except newest: UpstreamRuntime) -> UpstreamRuntime? {
+        runtimes.values.filter { $0 !== newest }.min { $0.usedAt < $1.usedAt }
+    }
 
     func drop(_ runtime: UpstreamRuntime) {
         runtimes[runtime.settings.host] = nil
@@ -146,7 +148,7 @@ extension Worker {
     private func dropLeastUsed(except newest: UpstreamRuntime) -> Bool {
         var found: (CapturedUpstream, UpstreamRuntime)?
         for case .captured(let upstream) in places {
-            guard let runtime = upstream.leastUsed, runtime !== newest else { continue }
+            guard let runtime = upstream.leastUsed(except: newest) else { continue }
             if found.map({ runtime.usedAt < $0.1.usedAt }) ?? true { found = (upstream, runtime) }
         }
         guard let found else { return false }

@@ -19,9 +19,14 @@ final class KnownGrant {
     /// Signs for the credential that was last sent with a proof.
     var signer: CredentialSigner?
 
-    init(id: String, source: String?) {
+    /// What the access log says of it; nil for a grant of the file, which the route tells.
+    let loggedID: String?
+
+    /// - Parameter isTemplated: it was made from a template.
+    init(id: String, source: String?, isTemplated: Bool = false) {
         self.id = id
         self.source = source
+        loggedID = isTemplated ? id : nil
     }
 }
 
@@ -55,7 +60,8 @@ struct KnownGrants {
             table.use(place)
             return grant
         }
-        let grant = KnownGrant(id: String(decoding: id, as: UTF8.self), source: template.source)
+        let grant = KnownGrant(
+            id: String(decoding: id, as: UTF8.self), source: template.source, isTemplated: true)
         let place = table.add(id)
         table.use(place)
         grant.tablePlace = place

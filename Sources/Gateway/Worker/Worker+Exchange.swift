@@ -279,7 +279,7 @@ extension Worker {
             firstByteNanoseconds: exchange.firstByteAt == 0 ? nil : exchange.firstByteAt &- exchange.startedAt,
             credentialWaitNanoseconds: exchange.credentialWait, attempts: exchange.attempts,
             retry: exchange.machine.retryOutcome.map { Telemetry.RetryOutcome($0) },
-            errorCode: exchange.error.map { $0.code.description })
+            errorCode: exchange.error.map { $0.code.description }, grant: exchange.grant?.loggedID)
         var requestID = ByteBuffer(capacity: 16)
         requestID.appendHexadecimal(exchange.requestID)
         let address = exchange.caller?.identity.address ?? []
