@@ -28,7 +28,8 @@ extension WorkerConfiguration {
                     upstream, clientIdentity: clientIdentities[upstream.name],
                     metricIndex: extended.upstreamIndex(of: upstream.name) ?? 0)
             },
-            grants: grants, grantSources: snapshot.grantSources, timeouts: CallerTimeouts(snapshot.timeouts),
+            grants: grants, grantSources: snapshot.grantSources, templates: snapshot.workerTemplates,
+            timeouts: CallerTimeouts(snapshot.timeouts),
             limits: CallerLimits(snapshot.limits),
             names: extended)
     }
@@ -39,16 +40,26 @@ extension Snapshot {
     fileprivate var grantSources: [String: String] {
         var sources: [String: String] = [:]
         for grant in grants {
-            switch grant.source {
-            case .tokenFile(let path): sources[grant.name] = "file \(path)"
-            case .provider(let name, _, _):
-                guard let provider = providers.first(where: { $0.name == name }) else { continue }
-                let endpoint =
-                    provider.tokenURL.map { "\($0)" } ?? provider.tokenURLTemplate?.text ?? provider.issuer ?? ""
-                sources[grant.name] = "provider \(endpoint) \(provider.clientID)"
-            }
+            if let source = source(of: grant) { sources[grant.name] = source }
         }
         return sources
+    }
+
+    fileprivate var workerTemplates: [WorkerConfiguration.GrantTemplate] {
+        grantTemplates.map { template in
+            WorkerConfiguration.GrantTemplate(name: template.name, source: source(of: template.grant) ?? "")
+        }
+    }
+
+    private func source(of grant: Grant) -> String? {
+        switch grant.source {
+        case .tokenFile(let path):
+            return "file \(path)"
+        case .provider(let name, _, _):
+            guard let provider = provider(named: name) else { return nil }
+            let endpoint = provider.tokenURL.map { "\($0)" } ?? provider.tokenURLTemplate?.text ?? provider.issuer ?? ""
+            return "provider \(endpoint) \(provider.clientID)"
+        }
     }
 }
 
@@ -84,14 +95,16 @@ extension CallerLimits {
 extension UpstreamSettings {
     init(_ upstream: Snapshot.Upstream, clientIdentity: TLSIdentity?, metricIndex: Int) {
         let choice = ProtocolChoice(upstream.protocolChoice)
-        var basePath = Array(upstream.url.path.utf8)
+        // Where the host comes with the credential, so does what is said of it.
+        let template = UpstreamTemplate(upstream)
+        let authority = upstream.host ?? (template == nil ? upstream.url.authority : "")
+        var basePath = template == nil ? Array(upstream.url.path.utf8) : []
         while basePath.last == 0x2F { basePath.removeLast() }
         self.init(
             name: upstream.name,
             identity: UpstreamIdentity(
-                isPlaintext: upstream.url.isPlaintext, authority: Array((upstream.host ?? upstream.url.authority).utf8),
-                basePath: basePath),
-            host: upstream.url.host, port: upstream.url.port,
+                isPlaintext: upstream.url.isPlaintext, authority: Array(authority.utf8), basePath: basePath),
+            host: template == nil ? upstream.url.host : "", port: upstream.url.port,
             tls: upstream.url.isPlaintext
                 ? nil
                 : TLSClientConfiguration(caFile: upstream.caFile, alpn: choice.alpn, clientIdentity: clientIdentity),
@@ -110,6 +123,7 @@ extension UpstreamSettings {
         pingInterval = upstream.http2PingInterval?.milliseconds
         pingTimeout = upstream.http2PingTimeout.milliseconds
         self.metricIndex = metricIndex
+        self.template = template
     }
 }
 
@@ -157,10 +171,11 @@ extension RouteRule {
             case .exact(let path): .exact(Array(path.utf8))
             case .prefix(let path): .prefix(Array(path.utf8))
             }
-        // The parser has checked that both names exist.
+        // The parser has checked that all names exist.
         let upstream = snapshot.upstreams.firstIndex { $0.name == route.upstream } ?? 0
-        let grant = route.grant.flatMap { name in snapshot.grants.firstIndex { $0.name == name } }
-        self.init(name: route.name, path: path, upstream: upstream, grant: grant)
+        let (selection, grant) = GrantSelection.make(route.grantSelection, in: snapshot)
+        self.init(name: route.name, path: path, upstream: upstream, grantSelection: selection)
+        removesGrantHeader = route.removeGrantHeader
         host = route.host.map { Array($0.utf8) }
         methods = route.methods.map { Array($0.utf8) }
         stripPrefix = Array((route.stripPrefix ?? "").utf8)
@@ -182,11 +197,57 @@ extension RouteRule {
         allowWebSocket = route.allowWebSocket
         timeout = route.timeout?.milliseconds
         if let grant {
-            let header = snapshot.grants[grant].credentialHeader
+            let header = grant.credentialHeader
             credentialHeader = Array(header.name.lowercased().utf8)
             acceptsAnyChallenge =
                 header.name.lowercased() != "authorization" || header.scheme.lowercased() != "bearer"
         }
+    }
+}
+
+extension GrantSelection {
+    /// The selection, and what all grants that it can pick have in common.
+    fileprivate static func make(
+        _ selection: Snapshot.GrantSelection, in snapshot: Snapshot
+    ) -> (GrantSelection, Snapshot.Grant?) {
+        switch selection {
+        case .none:
+            return (.none, nil)
+        case .fixed(let name):
+            guard let index = snapshot.grants.firstIndex(where: { $0.name == name }) else { return (.none, nil) }
+            return (.fixed(index), snapshot.grants[index])
+        case .template(let name, let source):
+            guard let index = snapshot.grantTemplates.firstIndex(where: { $0.name == name }) else {
+                return (.none, nil)
+            }
+            return (.template(index, GrantKeySource(source)), snapshot.grantTemplates[index].grant)
+        }
+    }
+}
+
+extension GrantKeySource {
+    init(_ source: Snapshot.GrantKeySource) {
+        switch source {
+        case .header(let name): self = .header(Array(name.utf8))
+        case .path(let number): self = .pathSegment(number)
+        case .caller: self = .caller
+        case .name(let name): self = .name(Array(name.utf8))
+        }
+    }
+}
+
+extension UpstreamTemplate {
+    /// Nil where the URL says it all itself.
+    fileprivate init?(_ upstream: Snapshot.Upstream) {
+        guard let url = upstream.urlTemplate else { return nil }
+        // Scheme, user and port are plain text; a name at the very front stands for scheme and host together.
+        var rest = Substring(url.text)
+        if let scheme = rest.firstRange(of: "://") { rest = rest[scheme.upperBound...] }
+        let end = rest.firstIndex(of: "/") ?? rest.endIndex
+        let host = rest[..<end].prefix { $0 != ":" }
+        self.init(
+            host: String(host), path: String(rest[end...]), port: upstream.url.port,
+            isPlaintext: upstream.url.isPlaintext, allowed: upstream.allowedHosts.compactMap { AllowedHost($0) })
     }
 }
 

@@ -20,11 +20,14 @@ package struct ExchangeFacts: Sendable {
     package var retry: RetryOutcome?
     /// The code of an error that the gateway made.
     package var errorCode: String?
+    /// The grant whose credential the exchange asked for.
+    package var grant: String?
 
     package init(
         unixMilliseconds: Int64, route: String?, upstream: String?, status: Int, bytesReceived: UInt64,
         bytesSent: UInt64, totalNanoseconds: UInt64, firstByteNanoseconds: UInt64? = nil,
-        credentialWaitNanoseconds: UInt64 = 0, attempts: Int = 0, retry: RetryOutcome? = nil, errorCode: String? = nil
+        credentialWaitNanoseconds: UInt64 = 0, attempts: Int = 0, retry: RetryOutcome? = nil, errorCode: String? = nil,
+        grant: String? = nil
     ) {
         self.unixMilliseconds = unixMilliseconds
         self.route = route
@@ -38,6 +41,7 @@ package struct ExchangeFacts: Sendable {
         self.attempts = attempts
         self.retry = retry
         self.errorCode = errorCode
+        self.grant = grant
     }
 }
 
@@ -71,6 +75,7 @@ extension LineWriter {
             field("credential_wait_ms", milliseconds: facts.credentialWaitNanoseconds)
         }
         if let upstream = facts.upstream { field("upstream", upstream) }
+        if let grant = facts.grant { field("grant", grant) }
         field("attempts", facts.attempts)
         if let retry = facts.retry { field("retry", retry.label) }
         if let code = facts.errorCode { field("error", code) }

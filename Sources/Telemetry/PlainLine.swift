@@ -103,10 +103,11 @@ extension LineWriter {
             facts.unixMilliseconds >= 0 && facts.status >= 0 && facts.attempts >= 0
             && Self.isPlain(requestID, isJSON) && Self.isPlain(caller, isJSON) && Self.isPlain(method, isJSON)
             && Self.isPlain(path, isJSON) && Self.isPlain(facts.route, isJSON) && Self.isPlain(facts.upstream, isJSON)
-            && Self.isPlain(facts.errorCode, isJSON)
+            && Self.isPlain(facts.errorCode, isJSON) && Self.isPlain(facts.grant, isJSON)
         let variable =
             requestID.count + caller.count + method.count + path.count + (facts.route?.utf8.count ?? 0)
             + (facts.upstream?.utf8.count ?? 0) + (facts.errorCode?.utf8.count ?? 0)
+            + (facts.grant?.utf8.count ?? 0)
         guard isPlain, variable <= Self.plainTextLimit else { return false }
         append(room: Self.plainFixedBytes + variable) { memory in
             var line = PlainCursor(memory, isJSON: isJSON)
@@ -127,6 +128,7 @@ extension LineWriter {
                 line.field("credential_wait_ms", milliseconds: facts.credentialWaitNanoseconds)
             }
             if let upstream = facts.upstream { line.field("upstream", upstream.utf8.span) }
+            if let grant = facts.grant { line.field("grant", grant.utf8.span) }
             line.field("attempts", UInt64(facts.attempts))
             if let retry = facts.retry { line.field("retry", retry.label.utf8.span) }
             if let code = facts.errorCode { line.field("error", code.utf8.span) }

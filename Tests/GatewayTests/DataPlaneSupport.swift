@@ -21,12 +21,16 @@ struct PlaneSetup: Sendable {
     var hasGrant = true
     var isTLS = false
     var tokenFile = "/k/token"
+    /// Instead of one that is made; `{port}` stands for the upstream's.
+    var url: String?
     /// A name to be resolved, instead of the address.
     var host: String?
 
     func text(upstreamPort: UInt16) -> String {
         let name = host ?? (isTLS ? "api.test" : "127.0.0.1")
-        let url = "\(isTLS ? "https" : "http")://\(name):\(upstreamPort)"
+        let url =
+            self.url?.replacing("{port}", with: "\(upstreamPort)")
+            ?? "\(isTLS ? "https" : "http")://\(name):\(upstreamPort)"
         let trust = isTLS ? "ca_file = \"\(PlaneCertificates.caFile)\"" : "allow_plaintext = true"
         let grant = hasGrant ? "grant = \"fixed\"" : ""
         return """
@@ -71,6 +75,8 @@ struct PlaneSetup: Sendable {
 enum PlaneCertificates {
     static let authority = try! CertificateAuthority(commonName: "Plane Authority", validity: Certificates.validity)
     static let api = try! authority.issue(LeafRequest(dnsNames: ["api.test"], validity: Certificates.validity))
+    static let zones = try! authority.issue(
+        LeafRequest(dnsNames: ["eu.api.test", "us.api.test"], validity: Certificates.validity))
     static let otherName = try! authority.issue(LeafRequest(dnsNames: ["other.test"], validity: Certificates.validity))
     static let expired = try! authority.issue(
         LeafRequest(dnsNames: ["api.test"], validity: Validity(notBefore: 946_684_800, notAfter: 978_307_200)))
@@ -92,6 +98,7 @@ enum PlaneCertificates {
 final class StubControl: Sendable {
     enum Answer: Sendable {
         case generation(UInt64)
+        case credential(Credential)
         case refusal(CredentialRefusal)
         case silence
     }
@@ -133,6 +140,8 @@ final class StubControl: Sendable {
         switch answer {
         case .generation(let generation):
             mailbox.post(.credentialAnswer(waiter, .success(Self.credential(generation))))
+        case .credential(let credential):
+            mailbox.post(.credentialAnswer(waiter, .success(credential)))
         case .refusal(let refusal):
             mailbox.post(.credentialAnswer(waiter, .failure(CredentialUnavailable(refusal: refusal))))
         case .silence:
@@ -294,7 +303,7 @@ extension PlaneEnd {
         exchanges = worker.activeExchanges
         lostExchanges = worker.exchanges.count - Set(worker.freeExchanges).count
         waiters = worker.waiters.count
-        leases = worker.runtimes.reduce(0) {
+        leases = worker.places.flatMap(\.runtimes).reduce(0) {
             $0 + $1.pool.openCount + $1.pool.waitingCount + $1.streams.openCount + $1.streams.waitingCount
         }
         for slot in worker.slots {

@@ -21,6 +21,8 @@ final class Scene {
     var upstreamSettings = HTTP2Settings()
     /// What the upstream speaks by TLS.
     var upstreamALPN: [String]
+    /// Shown to the gateway from now on.
+    var upstreamCertificate = PlaneCertificates.api
     /// Connections are taken, and their handshakes not answered.
     var holdsHandshakes = false
     private let clientContext: TLSClientContext?
@@ -59,19 +61,27 @@ final class Scene {
     }
 
     static func secureListener(_ certificate: IssuedCertificate = PlaneCertificates.api) throws -> ListenerSettings {
-        let identity = try TLSIdentity(
-            chainPEM: certificate.certificatePEM, keyPEM: SecretBytes(certificate.privateKeyPEM.exposed().utf8))
-        return ListenerSettings(
-            name: "internal", tls: TLSServerSettings(identities: [identity], alpn: ["h2", "http/1.1"]))
+        ListenerSettings(
+            name: "internal",
+            tls: TLSServerSettings(identities: [try TLSIdentity(certificate)], alpn: ["h2", "http/1.1"]))
     }
 
     // MARK: Connections
 
     /// A caller's connection.
-    func connect(_ settings: HTTP2Settings = HTTP2Settings(), host: String = "api.test") throws -> PeerLink {
+    ///
+    /// - Parameter identity: what it presents by TLS.
+    func connect(
+        _ settings: HTTP2Settings = HTTP2Settings(), host: String = "api.test", identity: TLSIdentity? = nil
+    ) throws -> PeerLink {
         let descriptor = try WireEnd(connectingTo: plane.address).giveAway()
         let link: PeerLink
-        if let clientContext {
+        if var clientContext {
+            if let identity {
+                var own = clientContext.configuration
+                own.clientIdentity = identity
+                clientContext = try TLSClientContext(own)
+            }
             link = PeerLink(
                 descriptor, isCaller: true, engine: TLSEngine(client: clientContext, host: host), version: nil,
                 settings: settings)
@@ -94,9 +104,7 @@ final class Scene {
         while case .accepted(let descriptor, _) = Socket.accept(plane.upstream.listener) {
             var engine: TLSEngine?
             if pair.isTLS {
-                let identity = try TLSIdentity(
-                    chainPEM: PlaneCertificates.api.certificatePEM,
-                    keyPEM: SecretBytes(PlaneCertificates.api.privateKeyPEM.exposed().utf8))
+                let identity = try TLSIdentity(upstreamCertificate)
                 engine = TLSEngine(
                     server: try TLSServerContext(TLSServerSettings(identities: [identity], alpn: upstreamALPN)))
             }
@@ -218,6 +226,13 @@ final class Scene {
     /// Ends the worker: nothing is left in it.
     func end(location: SourceLocation = #_sourceLocation) throws {
         #expect(try plane.stop() == PlaneEnd(), sourceLocation: location)
+    }
+}
+
+extension TLSIdentity {
+    init(_ certificate: IssuedCertificate) throws {
+        try self.init(
+            chainPEM: certificate.certificatePEM, keyPEM: SecretBytes(certificate.privateKeyPEM.exposed().utf8))
     }
 }
 

@@ -57,10 +57,10 @@ import Testing
         ExchangeFacts(
             unixMilliseconds: 253_402_300_799_999, route: "a", upstream: "b", status: 599, bytesReceived: .max,
             bytesSent: .max, totalNanoseconds: .max, firstByteNanoseconds: .max, credentialWaitNanoseconds: .max,
-            attempts: .max, retry: .bodyNotKept, errorCode: "reauthorization_required"),
+            attempts: .max, retry: .bodyNotKept, errorCode: "reauthorization_required", grant: "zoho:acme@example.com"),
         ExchangeFacts(
             unixMilliseconds: 1_000_000_000_007, route: "a \"quoted\" = name", upstream: "", status: 200,
-            bytesReceived: 9, bytesSent: 10, totalNanoseconds: 999_999, errorCode: ""),
+            bytesReceived: 9, bytesSent: 10, totalNanoseconds: 999_999, errorCode: "", grant: "a b\""),
         ExchangeFacts(
             unixMilliseconds: -1, route: "before 1970", upstream: "b", status: -1, bytesReceived: 99, bytesSent: 100,
             totalNanoseconds: 1_000_000, attempts: -1),

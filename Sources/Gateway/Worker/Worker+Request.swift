@@ -15,14 +15,26 @@ extension Worker {
         let asks = exchange.owesContinue && exchange.replay.received == 0
         exchange.waitsForContinue = asks
         stopUpstreamWait(exchange)
+        if let credential = exchange.credential, !credential.extraHeaders.isEmpty {
+            RequestTransform.replaceFields(&exchange.request, with: credential)
+        }
+        var proof: [UInt8]?
+        if exchange.credential?.proofKey != nil {
+            proof = makeProof(exchange, connection)
+            guard proof != nil else {
+                exchange.errorReason = "no proof can be made with the key of the grant"
+                perform(exchange, exchange.machine.requestRefused(.internalError))
+                return
+            }
+        }
         if connection.session != nil {
-            guard writeHTTP2Head(exchange, connection, asks: asks) else {
+            guard writeHTTP2Head(exchange, connection, asks: asks, proof: proof) else {
                 // Between the lease and now the upstream has taken its offer back.
                 perform(exchange, streamRefused(exchange))
                 return
             }
         } else {
-            writeHTTP1Head(exchange, connection, asks: asks)
+            writeHTTP1Head(exchange, connection, asks: asks, proof: proof)
         }
         touch(connection)
         if asks {
@@ -36,14 +48,18 @@ extension Worker {
         }
     }
 
-    private func writeHTTP1Head(_ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool) {
-        guard let route = exchange.route, let caller = exchange.caller else { return }
+    private func writeHTTP1Head(
+        _ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool, proof: [UInt8]?
+    ) {
+        guard let route = exchange.route, let caller = exchange.caller, let identity = exchange.upstreamIdentity else {
+            return
+        }
         connection.scanner.reset()
         connection.wire.outbound.acquire(from: buffers)
         RequestTransform.writeHTTP1(
-            exchange.request, rule: route.rule, upstream: connection.runtime.settings.identity, caller: caller.identity,
+            exchange.request, rule: route.rule, upstream: identity, caller: caller.identity,
             credential: exchange.credential, upgrade: exchange.wantsUpgrade, expectContinue: asks,
-            webSocketKey: webSocketKey(exchange), to: &connection.wire.outbound)
+            webSocketKey: webSocketKey(exchange), proof: proof, to: &connection.wire.outbound)
     }
 
     /// The upstream wants the content, or did not say in time.
