@@ -192,7 +192,7 @@ extension Control {
         let payload = commit.record.encoded()
         let expected = commit.expectedRevision
         withStore(.commit) { store throws(StoreError) in
-            try store.commit(grant: grant, payload: payload, ifGeneration: expected)
+            try store.commit(grant: grant, payload: payload, ifGeneration: expected, dueAt: nil)
         } then: { [unowned self] result in
             guard let entry = grants[grant] else { return }
             let outcome: CommitResult
