@@ -256,6 +256,7 @@ extension TokenCall.Kind {
         switch self {
         case .refresh(let token, _): [token]
         case .code(let code, let verifier, _, _): [code] + (verifier.map { [$0] } ?? [])
+        case .unattended: []
         }
     }
 }

@@ -12,7 +12,19 @@ struct TokenRequests {
         case .refresh(let token, let scopes): refresh(token, scopes: scopes)
         case .code(let code, let verifier, let redirectURI, let tokenEndpoint):
             exchange(code, verifier: verifier, redirectURI: redirectURI, url: tokenEndpoint)
+        case .unattended(.clientCredentials, let scopes): clientCredentials(scopes)
         }
+    }
+
+    /// RFC 6749 section 4.4.2.
+    private func clientCredentials(_ scopes: [String]) -> ProviderRequest {
+        var parameters = [Parameter("grant_type", "client_credentials")]
+        if !scopes.isEmpty {
+            parameters.append(Parameter("scope", scopes.joined(separator: settings.scopeSeparator)))
+        }
+        return post(
+            .refresh, url: endpoints.token, parameters, extra: settings.tokenParameters,
+            authentication: endpoints.tokenAuthentication)
     }
 
     private func refresh(_ token: Secret, scopes: [String]) -> ProviderRequest {
