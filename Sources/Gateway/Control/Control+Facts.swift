@@ -1,3 +1,4 @@
+import Console
 import Logging
 import OAuth
 import Telemetry
@@ -6,8 +7,7 @@ import Telemetry
 extension Control {
     /// A grant's name in a metric. Those of a template share one: 100,000 series would be none.
     func metricName(of grant: String) -> String {
-        guard let template = grants[grant]?.template else { return grant }
-        return "\(template):*"
+        TemplatedName(grant).map { "\($0.template):*" } ?? grant
     }
 
     func note(_ grant: String, _ fact: GrantFact) {
@@ -52,6 +52,14 @@ extension Control {
         case .storeFailed:
             counters.refreshEnded(grant: metricName(of: grant), outcome: .storeFailed)
             logger.error("the grant's tokens could not be stored; trying again", metadata: name)
+        case .usedBeforeStored(let generation):
+            logger.warning(
+                "the store is away; a new token is used from memory",
+                metadata: name.adding("generation", "\(generation)"))
+        case .takenOver(let instance):
+            logger.notice(
+                "a refresh that another replica left unfinished is finished here",
+                metadata: name.adding("instance", instance))
         case .connected(let generation):
             counters.consentEnded(grant: metricName(of: grant), connected: true)
             logger.notice("the grant is connected", metadata: name.adding("generation", "\(generation)"))

@@ -59,7 +59,10 @@ extension Control {
         loading.absent[grant] = nil
         due.changed(grant)
         if let entry = grants[grant] {
-            if entry.isRead, entry.revision != revision { news.toRead.insert(grant) }
+            // News may be older than what we have; a removal has no revision.
+            if entry.revision < revision || (revision == 0 && entry.revision > 0) || !entry.isRead {
+                news.toRead.insert(grant)
+            }
         } else if let outstanding = loading.outstanding[grant], outstanding.revision != revision {
             // Nobody needs it in this moment; workers that hold something ask again.
             loading.outstanding[grant] = nil
@@ -106,7 +109,6 @@ extension Control {
     private func readElsewhere(_ grant: String, _ result: Result<StoredRecord?, StoreError>) {
         guard let entry = grants[grant], case .success(let stored) = result else { return }
         guard let stored else {
-            entry.revision = 0
             entry.note(nil)
             perform(grant, entry.machine.recordChangedElsewhere(nil, now: moment))
             // A templated grant that another replica deleted is nobody's any more.
@@ -114,11 +116,17 @@ extension Control {
             return
         }
         guard let record = record(stored) else { return }
-        if stored.generation >= entry.revision {
-            entry.revision = stored.generation
-            entry.note(record)
-        }
         perform(grant, entry.machine.recordChangedElsewhere(record, now: moment))
+        guard grants[grant] === entry else { return }
+        if entry.revision < stored.generation {
+            // The machine is at its own commit or read, whose outcome may or may not hold this.
+            loop.schedule(after: 200) { [unowned self] in
+                changedElsewhere(grant, stored.generation)
+                readChanged()
+            }
+            return
+        }
+        entry.note(record)
         tellOfDeadIntent(record, entry)
         settleTemplated(entry)
     }

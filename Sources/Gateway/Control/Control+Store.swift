@@ -94,7 +94,6 @@ extension Control {
         switch result {
         case .success(nil):
             storeHealth.recordRead(grant)
-            entry.revision = 0
             if entry.template != nil, !entry.isBeingCreated {
                 vanish(entry)
                 return
@@ -109,7 +108,6 @@ extension Control {
                 return
             }
             storeHealth.recordRead(grant)
-            entry.revision = stored.generation
             entry.note(record)
             perform(grant, entry.machine.recordLoaded(record, now: moment))
             tellOfDeadIntent(record, entry)
@@ -146,12 +144,10 @@ extension Control {
             let outcome: CommitResult
             switch result {
             case .success(.committed(let generation)):
-                entry.revision = generation
                 entry.note(record)
                 due.changed(grant)
                 outcome = .committedAs(revision: generation)
             case .success(.conflict(let current)):
-                entry.revision = current?.generation ?? 0
                 outcome = .conflict(current.flatMap { self.record($0) })
             case .failure:
                 outcome = .failed
@@ -176,7 +172,6 @@ extension Control {
                 case .success(.conflict(let current)): .conflict(record(current))
                 case .failure: .failed
                 }
-            if outcome == .committed { entry.revision = 0 }
             perform(grant, entry.machine.commitFinished(outcome, now: moment))
             settleTemplated(entry)
         }
@@ -196,5 +191,5 @@ extension StoreError {
     /// False for what is wrong with one call or one row: the store itself works.
     var concernsTheWholeStore: Bool { kind != .invalid && !concernsOneRecord }
 
-    var concernsOneRecord: Bool { kind == .unknownKey }
+    var concernsOneRecord: Bool { kind == .unknownKey || kind == .corrupt }
 }

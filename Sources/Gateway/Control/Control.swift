@@ -42,6 +42,8 @@ final class Control {
     var callbacks: [CallbackID: PendingCallback] = [:]
     var nextCallback: UInt64 = 1
     let instance: String
+    /// Grants of the file whose records have not been asked for to the end.
+    var unreadFileGrants = 0
     /// What follows from the file by name, so that nothing looks through thousands of grants.
     var index = SnapshotIndex()
 
@@ -64,7 +66,7 @@ final class Control {
     var isProbingStore = false
     var rekeyState = RekeyState()
     /// What signs the console's cookies and forms: the same on every replica.
-    let signingKeys: [[UInt8]]
+    var signingKeys: [[UInt8]]
 
     // The console and the calls to providers.
     let client: ProviderClient
@@ -184,8 +186,6 @@ final class Control {
             newsArrived(news)
         case .newsFailed(let error):
             newsFailed(error)
-        case .rekeyed(let step):
-            rekeyAdvanced(step)
         case .workerStopped:
             workersRunning -= 1
             if workersRunning == 0 { allWorkersStopped() }

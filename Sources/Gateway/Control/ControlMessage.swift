@@ -14,5 +14,4 @@ enum ControlMessage: Sendable {
     /// What others have changed in a shared store.
     case news(StoreNews)
     case newsFailed(StoreError)
-    case rekeyed(RekeyStep)
 }

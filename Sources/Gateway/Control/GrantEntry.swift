@@ -27,8 +27,8 @@ final class GrantEntry {
     var lastConsent: GrantView.LastConsent?
     /// The store has been asked for its record, and has answered or failed.
     var isRead = false
-    /// As the store has it, to our best knowledge; 0: it has none.
-    var revision: UInt64 = 0
+    /// As the store has it, to the machine's knowledge; 0: it has none.
+    var revision: UInt64 { machine.storedRevision }
     /// The operator's note and what fills templated URLs, out of the record.
     var label: String?
     var variables: [String: String] = [:]
@@ -57,7 +57,7 @@ final class GrantEntry {
     /// Takes over what the pages show of a record.
     func note(_ record: GrantRecord?) {
         label = record?.label
-        variables = record?.captured ?? [:]
+        variables = (record?.variables ?? [:]).merging(record?.captured ?? [:]) { $1 }
     }
 }
 
@@ -70,6 +70,8 @@ struct GrantTemplate {
     var provider: ProviderSettings
     var header: Snapshot.CredentialHeader
     var maxGrants: Int
+    /// Variables that each grant must be given.
+    var neededVariables: [Snapshot.RequiredVariable]
 
     func settings(for grant: String) -> GrantSettings {
         var copy = settings

@@ -6,6 +6,8 @@ struct RekeyState {
     var resealed = 0
     var failure: String?
     var hasRun = false
+    /// Pages in a row in which others wrote faster than we sealed.
+    var idlePages = 0
 
     var view: KeysReply.Progress? {
         guard hasRun || isRunning else { return nil }
