@@ -1,3 +1,6 @@
+import Telemetry
+import Logging
+import Configuration
 import Console
 import OAuth
 import Reactor

@@ -1,3 +1,5 @@
+import OpenSSLKit
+import Telemetry
 import Configuration
 import Console
 import Logging
@@ -165,7 +167,7 @@ extension Control {
 
 extension KeyRing {
     /// Reads the keys of the configuration; the first one is the active one.
-    init(_ sources: [SecretSource], environment: ConfigurationEnvironment) throws(StoreError) {
+    init(_ sources: [Snapshot.SecretSource], environment: ConfigurationEnvironment) throws(StoreError) {
         let loader = SecretLoader(environment: environment)
         var keys: [StoreKey] = []
         for source in sources {

@@ -1,3 +1,4 @@
+import Telemetry
 import Logging
 import OAuth
 import Reactor
@@ -145,7 +146,7 @@ extension Control {
     func compareRevisions() {
         guard store?.isShared == true, !news.isComparing else { return }
         news.isComparing = true
-        let names = grants.keys + loading.outstanding.keys
+        let names = Array(grants.keys) + Array(loading.outstanding.keys)
         compare(Array(names)[...])
     }
 
