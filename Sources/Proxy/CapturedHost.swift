@@ -7,7 +7,7 @@ package struct AllowedHost: Sendable, Equatable {
     ///   anything else.
     package init?(_ text: String) {
         let isBelow = text.hasPrefix("*.")
-        guard let name = HostTemplate.canonicalHost(isBelow ? String(text.dropFirst(2)) : text) else { return nil }
+        guard let name = UpstreamTemplate.canonicalHost(isBelow ? String(text.dropFirst(2)) : text) else { return nil }
         self.name = name
         self.isBelow = isBelow
     }
@@ -24,66 +24,94 @@ package enum CapturedHostFault: Error, Sendable, Equatable {
 
     package var reason: StaticString {
         switch self {
-        case .missing: "the grant has captured no value for the upstream's host"
-        case .malformed: "what the grant has captured is not the host of an upstream"
+        case .missing: "the grant has captured no value that the upstream's URL needs"
+        case .malformed: "what the grant has captured does not fit the upstream's URL"
         case .notAllowed: "the host that the grant has captured is not among the upstream's allowed hosts"
         }
     }
 }
 
-/// The host of an upstream whose URL has captured values in it, such as `{api_domain}` or `{shop}.example.com`.
+/// Where an upstream is whose URL has captured values in it: `{api_domain}`, `{shop}.example.com`, `/ex/{cloud_id}`.
 ///
 /// A token goes to the host that was captured with it and nowhere else, and only where the operator has allowed that
 /// host: what a provider's answer says is not trusted to name just any (RFC 6750 5.3).
-package struct HostTemplate: Sendable, Equatable {
+package struct UpstreamTemplate: Sendable, Equatable {
+    package struct Place: Sendable, Equatable {
+        /// In lower case.
+        package var host: String
+        /// As in ``UpstreamIdentity/basePath``.
+        package var basePath: [UInt8]
+    }
+
     private enum Part: Sendable, Equatable {
         case text(String)
         case captured(String)
     }
 
-    private let parts: [Part]
+    private let host: [Part]
+    private let path: [Part]
     private let isPlaintext: Bool
     /// The port of the upstream's URL: a captured value may say it, and no other.
     private let port: UInt16
     private let allowed: [AllowedHost]
 
     /// - Parameters:
-    ///   - text: the host part of the URL. Nil when it has no name in braces, or is malformed.
-    ///   - allowed: empty: no host is.
-    package init?(_ text: String, port: UInt16, isPlaintext: Bool, allowed: [AllowedHost]) {
-        var parts: [Part] = []
-        var rest = Substring(text)
-        while let open = rest.firstIndex(of: "{") {
-            guard let close = rest[open...].firstIndex(of: "}") else { return nil }
-            if open > rest.startIndex { parts.append(.text(rest[..<open].lowercased())) }
-            let name = rest[rest.index(after: open)..<close]
-            guard !name.isEmpty, !name.contains("{") else { return nil }
-            parts.append(.captured(String(name)))
-            rest = rest[rest.index(after: close)...]
-        }
-        guard !parts.isEmpty, !rest.contains("}") else { return nil }
-        if !rest.isEmpty { parts.append(.text(rest.lowercased())) }
-        self.parts = parts
+    ///   - host: of the URL, with names in braces.
+    ///   - path: of the URL, with names in braces; empty, or begins with "/".
+    ///   - allowed: where `host` has names: the hosts that may come of it; empty: none.
+    /// Nil when braces are not in pairs around names.
+    package init?(host: String, path: String, port: UInt16, isPlaintext: Bool, allowed: [AllowedHost]) {
+        guard let hostParts = Self.parts(host.lowercased(), original: host), !hostParts.isEmpty,
+            let pathParts = Self.parts(path, original: path)
+        else { return nil }
+        self.host = hostParts
+        self.path = pathParts
         self.port = port
         self.isPlaintext = isPlaintext
         self.allowed = allowed
     }
 
-    /// The host for these captured values, in lower case. Allocates; to be asked once for a credential.
-    package func host(_ captured: [String: String]) throws(CapturedHostFault) -> String {
+    /// - Parameter original: names are taken from it, as their case matters.
+    private static func parts(_ text: String, original: String) -> [Part]? {
+        var parts: [Part] = []
+        let (octets, names) = (Array(text.utf8), Array(original.utf8))
+        var start = 0
+        while let open = octets[start...].firstIndex(of: 0x7B) {
+            guard let close = octets[open...].firstIndex(of: 0x7D), close > open + 1,
+                !octets[(open + 1)..<close].contains(0x7B), !octets[start..<open].contains(0x7D)
+            else { return nil }
+            if open > start { parts.append(.text(String(decoding: octets[start..<open], as: UTF8.self))) }
+            parts.append(.captured(String(decoding: names[(open + 1)..<close], as: UTF8.self)))
+            start = close + 1
+        }
+        guard !octets[start...].contains(0x7D) else { return nil }
+        if start < octets.count { parts.append(.text(String(decoding: octets[start...], as: UTF8.self))) }
+        return parts
+    }
+
+    /// Where these captured values lead. Allocates; to be asked once for a credential.
+    package func place(_ captured: [String: String]) throws(CapturedHostFault) -> Place {
+        Place(host: try host(captured), basePath: try basePath(captured))
+    }
+
+    // MARK: Host
+
+    private func host(_ captured: [String: String]) throws(CapturedHostFault) -> String {
         var text = ""
-        for part in parts {
+        var isFixed = true
+        for part in host {
             switch part {
             case .text(let literal): text += literal
             case .captured(let name):
+                isFixed = false
                 guard let value = captured[name] else { throw .missing }
                 // A label must not bring dots of its own: "evil.test/" or "evil.test." before a suffix.
-                guard parts.count == 1 || !value.contains(".") else { throw .malformed }
-                text += parts.count == 1 ? try authority(of: value) : Substring(value)
+                guard host.count == 1 || !value.contains(".") else { throw .malformed }
+                text += host.count == 1 ? try authority(of: value) : Substring(value)
             }
         }
         guard let host = Self.canonicalHost(text) else { throw .malformed }
-        guard allowed.contains(where: { $0.covers(host) }) else { throw .notAllowed }
+        guard isFixed || allowed.contains(where: { $0.covers(host) }) else { throw .notAllowed }
         return host
     }
 
@@ -114,5 +142,32 @@ package struct HostTemplate: Sendable, Equatable {
             }
         }
         return host
+    }
+
+    // MARK: Path
+
+    /// A value stays one segment, or part of one, whatever is in it.
+    private func basePath(_ captured: [String: String]) throws(CapturedHostFault) -> [UInt8] {
+        var out: [UInt8] = []
+        for part in path {
+            switch part {
+            case .text(let literal): out += Array(literal.utf8)
+            case .captured(let name):
+                guard let value = captured[name] else { throw .missing }
+                guard (1...1024).contains(value.utf8.count), value != ".", value != ".." else { throw .malformed }
+                for byte in value.utf8 { Self.appendEscaped(byte, to: &out) }
+            }
+        }
+        while out.last == 0x2F { out.removeLast() }
+        return out
+    }
+
+    private static func appendEscaped(_ byte: UInt8, to out: inout [UInt8]) {
+        switch byte {
+        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x5F, 0x7E: out.append(byte)
+        default:
+            let digits: StaticString = "0123456789ABCDEF"
+            digits.withUTF8Buffer { out += [0x25, $0[Int(byte >> 4)], $0[Int(byte & 15)]] }
+        }
     }
 }

@@ -7,8 +7,8 @@ import Testing
     ) throws -> Result<String, CapturedHostFault> {
         let patterns = try allowed.map { try #require(AllowedHost($0)) }
         let template = try #require(
-            HostTemplate(template, port: port, isPlaintext: plaintext, allowed: patterns))
-        return Result { () throws(CapturedHostFault) in try template.host(captured) }
+            UpstreamTemplate(host: template, path: "", port: port, isPlaintext: plaintext, allowed: patterns))
+        return Result { () throws(CapturedHostFault) in try template.place(captured).host }
     }
 
     private static let zoho = ["www.zohoapis.com", "www.zohoapis.eu", "*.zohoapis.in"]
@@ -67,9 +67,30 @@ import Testing
         #expect(try host("{a}", name, allowed: ["api.test"], port: 80, plaintext: true) == .failure(.malformed))
     }
 
-    @Test(arguments: ["", "api.example.com", "{", "}", "{}", "{a", "a}", "{a}}", "{{a}}"])
+    @Test(arguments: ["", "{", "}", "{}", "{a", "a}", "{a}}", "{{a}}", "}{a}"])
     func `a template has names in braces`(text: String) {
-        #expect(HostTemplate(text, port: 443, isPlaintext: false, allowed: []) == nil)
+        #expect(UpstreamTemplate(host: text, path: "", port: 443, isPlaintext: false, allowed: []) == nil)
+        guard !text.isEmpty else { return }
+        #expect(UpstreamTemplate(host: "a", path: "/" + text, port: 443, isPlaintext: false, allowed: []) == nil)
+    }
+
+    @Test(arguments: [
+        ("/ex/jira/{cloud_id}", "1-a", "/ex/jira/1-a"), ("/{cloud_id}/v1/", "a/../b?c#%", "/a%2F..%2Fb%3Fc%23%25/v1"),
+        ("/v{cloud_id}", "2", "/v2"), ("/{cloud_id}", "ä", "/%C3%A4"), ("", "x", ""), ("/v1/", "x", "/v1"),
+    ])
+    func `a captured value in the path stays in its segment`(path: String, value: String, expected: String) throws {
+        let template = try #require(
+            UpstreamTemplate(host: "API.example.com", path: path, port: 443, isPlaintext: false, allowed: []))
+        let place = try template.place(["cloud_id": value])
+        #expect(place.host == "api.example.com" && String(decoding: place.basePath, as: UTF8.self) == expected)
+    }
+
+    @Test(arguments: ["", ".", "..", String(repeating: "a", count: 1025)])
+    func `a captured value that would move the path leads nowhere`(value: String) throws {
+        let template = try #require(
+            UpstreamTemplate(host: "a", path: "/{x}/", port: 443, isPlaintext: false, allowed: []))
+        #expect(throws: CapturedHostFault.malformed) { try template.place(["x": value]) }
+        #expect(throws: CapturedHostFault.missing) { try template.place(["X": value]) }
     }
 
     @Test(arguments: ["", "*", "*.", "*.*.a", "a.*", "a b", "https://a", "a/", "a:1", ".a", "a..b", "*a.test"])
