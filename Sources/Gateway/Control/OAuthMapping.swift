@@ -96,6 +96,9 @@ extension ClientAuthentication {
         case .clientSecretBasic: self = .basic
         case .clientSecretPost: self = .post
         case .none: self = .none
+        // What OAuth does not know yet; see the merge of its client authentication.
+        case .clientSecretJWT, .privateKeyJWT, .tlsClientAuth, .selfSignedTLS, .bearerSecret, .secretAsUser:
+            self = .automatic
         }
     }
 }
