@@ -19,7 +19,7 @@ import Testing
     ) throws {
         let harness = Harness()
         let page = try #require(
-            harness.perform("GET", "/grants", outcome: .grants([sampleGrant(state: state)]))?.response)
+            harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [sampleGrant(state: state)])))?.response)
         #expect(page.status == 200)
         #expect(page.text.contains(">\(word)</span>"))
         let shown = page.text.split(separator: "class=\"button").dropFirst().filter { !$0.hasPrefix("s\"") }.map {
@@ -59,7 +59,7 @@ import Testing
         let name = Encodings.percentEncoded(Self.hostile)
         let token = harness.formToken(at: "/grants/crm/revoke")
         let outcomes: [(String, String, ConsoleOutcome)] = [
-            ("GET", "/", .status(sampleStatus([grant]))), ("GET", "/grants", .grants([grant])),
+            ("GET", "/", .status(sampleStatus([grant]))), ("GET", "/grants", .grants(GrantsReply(grants: [grant]))),
             ("GET", "/grants/\(name)", .grant(grant)),
             ("GET", "/grants/\(name)", .failed(ConsoleFailure(.unknownGrant, detail: Self.hostile))),
             (
@@ -94,7 +94,7 @@ import Testing
             try #require(
                 harness.perform("GET", "/", outcome: .status(sampleStatus(grants, reloaded: false, draining: true)))?
                     .response))
-        pages.append(try #require(harness.perform("GET", "/grants", outcome: .grants([]))?.response))
+        pages.append(try #require(harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [])))?.response))
         pages.append(try #require(harness.perform("GET", "/grants/x", outcome: .grant(grants[1]))?.response))
         pages.append(try #require(harness.respond("GET", "/grants/x/revoke")))
         pages.append(

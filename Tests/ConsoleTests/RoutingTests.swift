@@ -62,8 +62,8 @@ import Testing
 
     @Test func `HEAD has the fields of GET and no body`() {
         let harness = Harness()
-        let get = harness.perform("GET", "/grants", outcome: .grants([sampleGrant()]))?.response
-        let head = harness.perform("HEAD", "/grants", outcome: .grants([sampleGrant()]))?.response
+        let get = harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [sampleGrant()])))?.response
+        let head = harness.perform("HEAD", "/grants", outcome: .grants(GrantsReply(grants: [sampleGrant()])))?.response
         #expect(head?.body.isEmpty == true)
         #expect(head?.field("Content-Length") == get?.field("Content-Length"))
         #expect(get?.field("Content-Length") == get.map { String($0.body.count) })
@@ -72,8 +72,8 @@ import Testing
     @Test func `the public URL's prefix may be there or not, and links carry it`() {
         let harness = Harness(publicURL: "http://127.0.0.1:9090/tokens")
         for path in ["/grants", "/tokens/grants"] {
-            let answer = harness.perform("GET", path, outcome: .grants([sampleGrant()]))
-            #expect(answer?.command == .listGrants)
+            let answer = harness.perform("GET", path, outcome: .grants(GrantsReply(grants: [sampleGrant()])))
+            #expect(answer?.command == .listGrants(GrantsQuery()))
             #expect(answer?.response.text.contains("href=\"/tokens/authorize/crm\"") == true)
         }
         #expect(harness.perform("GET", "/tokens", outcome: .status(sampleStatus()))?.command == .status)

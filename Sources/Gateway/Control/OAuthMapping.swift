@@ -121,7 +121,9 @@ extension Proxy.Credential {
     convenience init(_ credential: OAuth.Credential) {
         self.init(
             headerName: String(decoding: credential.headerName, as: UTF8.self), headerValue: credential.headerValue,
-            generation: credential.generation, expiry: credential.expiresAt.map { UInt64(max(0, $0)) } ?? .max)
+            generation: credential.generation, expiry: credential.expiresAt.map { UInt64(max(0, $0)) } ?? .max,
+            extraHeaders: credential.extraHeaders.compactMap { CredentialField(name: $0.name, value: $0.value) },
+            captured: credential.captured, proofKey: credential.proofKey?.bytes)
     }
 }
 
