@@ -12,7 +12,7 @@ import Testing
         harness.signIn()
         let answer = try #require(
             harness.perform("GET", "/authorize/crm", outcome: .authorizationStarted(url: Self.providerURL)))
-        guard case .startAuthorization("crm", let binding) = answer.command else {
+        guard case .startAuthorization("crm", let binding, nil) = answer.command else {
             Issue.record("\(answer.command.name)")
             return
         }

@@ -188,7 +188,7 @@ import Testing
     @Test func `lists are sorted by name, status is read back`() throws {
         let harness = Harness()
         let grants = [sampleGrant("b"), sampleGrant("a")]
-        let list = try #require(harness.perform("GET", "/api/v1/grants", outcome: .grants(grants))?.response)
+        let list = try #require(harness.perform("GET", "/api/v1/grants", outcome: .grants(GrantsReply(grants: grants)))?.response)
         #expect(try ConsoleJSON.decode(GrantsReply.self, from: list.body).grants.map(\.name) == ["a", "b"])
         let status = try #require(harness.perform("GET", "/api/v1/status", outcome: .status(sampleStatus()))?.response)
         #expect(try ConsoleJSON.decode(StatusView.self, from: status.body).requestsTotal == 1_234_567)

@@ -137,7 +137,8 @@ final class Control {
     init(
         loop: ControlLoop, mailbox: Mailbox<ControlMessage>, snapshot: Snapshot, configurationPath: String,
         environment: ConfigurationEnvironment, store: StoreExecutor?, resolver: Resolver, client: ProviderClient,
-        names: MetricNames, logger: Logger, version: String, instance: String, signingKeys: [[UInt8]] = []
+        names: MetricNames, logger: Logger, version: String,
+        instance: String = Base64.urlEncode(SystemRandom.bytes(12)), signingKeys: [[UInt8]] = []
     ) throws(Errno) {
         self.loop = loop
         self.mailbox = mailbox
