@@ -45,6 +45,7 @@ let package = Package(
         .target(
             name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(name: "CNghttp2", linkerSettings: [.linkedLibrary("nghttp2")]),
+        .target(name: "CPostgreSQL", linkerSettings: [.linkedLibrary("pq")]),
         .target(name: "CTOML", cxxSettings: cxxWarnings),
 
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: strict + hot),
@@ -53,7 +54,7 @@ let package = Package(
         .target(name: "HTTP", dependencies: ["CNghttp2"], swiftSettings: strict + hot),
         .target(
             name: "TokenStore",
-            dependencies: ["OpenSSLKit", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: ["CPostgreSQL", "OpenSSLKit", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: common),
         // Only for the crash tests of the store: a writer to be killed.
         .executableTarget(
@@ -90,10 +91,13 @@ let package = Package(
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter", exclude: ["preload"]),
         .testTarget(name: "HTTPTests", dependencies: ["CAllocationCounter", "HTTP"], swiftSettings: common),
+        // A PostgreSQL server of a test's own.
+        .target(name: "PostgreSQLTesting", path: "Tests/PostgreSQLTesting", swiftSettings: common),
         .testTarget(
             name: "TokenStoreTests",
             dependencies: [
-                "OpenSSLKit", "StoreCrashHelper", "TokenStore", .product(name: "GRDB", package: "GRDB.swift"),
+                "OpenSSLKit", "PostgreSQLTesting", "StoreCrashHelper", "TokenStore",
+                .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: common),
         .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),

@@ -15,6 +15,8 @@ struct StoreCrashHelper {
             case "rekey": try rekey(arguments[2])
             case "fill": try fill(arguments[2], limit: arguments.count > 3 ? rlim_t(arguments[3]) : nil)
             case "hold": try hold(arguments[2])
+            case "race": try race(arguments[2], instance: arguments.count > 3 ? arguments[3] : "helper")
+            case "present": try present(arguments[2], instance: arguments.count > 3 ? arguments[3] : "helper")
             default: exit(64)
             }
         } catch {
@@ -95,6 +97,42 @@ struct StoreCrashHelper {
         say("ready")
         while getchar() != EOF {}
         store.close()
+    }
+
+    // MARK: The shared store
+
+    static func openShared(_ url: String, _ instance: String) throws -> PostgreSQLStore {
+        let settings = try PostgreSQLSettings(url: url, connectTimeout: 1000, statementTimeout: 1000)
+        return try PostgreSQLStore(settings: settings, keys: KeyRing(active: key(1)), instance: instance)
+    }
+
+    /// Adds its name and a number to the history in a grant, in a race with others, whatever happens to the server,
+    /// until killed. A commit whose outcome is unknown is looked up before the next.
+    static func race(_ url: String, instance: String) throws {
+        let store = try openShared(url, instance)
+        say("ready")
+        var number = 0
+        while true {
+            do throws(StoreError) {
+                let found = try store.read(grant: "history")
+                let line = "\(instance):\(number) "
+                number += 1
+                let payload = (found?.payload ?? []) + line.utf8
+                let outcome = try store.commit(
+                    grant: "history", payload: payload, ifGeneration: found?.generation ?? 0, dueAt: nil)
+                if case .committed(let generation) = outcome { say("committed \(line)\(generation)") }
+            } catch {
+                guard error.isTransient else { throw error }
+                usleep(5000)
+            }
+        }
+    }
+
+    /// Shows that it is there, until killed.
+    static func present(_ url: String, instance: String) throws {
+        let store = try openShared(url, instance)
+        say("ready")
+        while true { _ = try store.waitForNews(upTo: 10_000) }
     }
 
     static func say(_ line: String) {

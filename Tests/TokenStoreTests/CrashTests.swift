@@ -4,7 +4,7 @@ import Testing
 @testable import TokenStore
 
 /// A run of StoreCrashHelper.
-private final class Helper {
+final class Helper {
     let process = Process()
     private let output = Pipe()
     private let input = Pipe()

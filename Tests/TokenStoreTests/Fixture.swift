@@ -1,4 +1,6 @@
 import Foundation
+import PostgreSQLTesting
+import Synchronization
 import Testing
 
 @testable import TokenStore
@@ -13,6 +15,18 @@ final class Scratch: Sendable {
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    private let shared = Mutex<SharedDatabase?>(nil)
+
+    /// A database for this test alone, on a server that the tests share; made when it is asked for first.
+    func sharedDatabase() throws -> SharedDatabase {
+        try shared.withLock { database in
+            if let database { return database }
+            let made = try SharedDatabase(PostgreSQLServer.ofAllTests.get())
+            database = made
+            return made
+        }
+    }
 
     var database: String { path + "/grants.db" }
 
@@ -42,18 +56,76 @@ func testKey(_ seed: UInt8 = 1) throws -> StoreKey {
 /// A backend under test: makes a store, opens it again.
 enum Backend: CaseIterable, CustomTestStringConvertible {
     case sqlite
+    case postgresql
 
     var testDescription: String {
         switch self {
         case .sqlite: "SQLite"
+        case .postgresql: "PostgreSQL"
         }
     }
 
     func open(_ scratch: Scratch, keys: KeyRing? = nil) throws -> any TokenStore {
         switch self {
         case .sqlite: try SQLiteStore(path: scratch.database, keys: keys ?? KeyRing(active: testKey()))
+        case .postgresql: try scratch.sharedDatabase().open(keys: keys, usesCallersClock: true)
         }
     }
+}
+
+extension PostgreSQLServer {
+    /// One server for all tests that do it no harm.
+    static let ofAllTests = Result { try PostgreSQLServer(settings: ["max_connections = 200"]) }
+}
+
+/// An empty database on a server.
+struct SharedDatabase {
+    let server: PostgreSQLServer
+    let name: String
+
+    init(_ server: PostgreSQLServer) throws {
+        self.server = server
+        name = "test_" + UUID().uuidString.prefix(8).lowercased()
+        try server.sql("CREATE DATABASE \(name)")
+    }
+
+    var url: String { server.url(database: name) }
+
+    func sql(_ text: String) throws -> String { try server.sql(text, database: name) }
+
+    func open(
+        keys: KeyRing? = nil, instance: String = "one", connectTimeout: Int = 3000, statementTimeout: Int = 5000,
+        usesCallersClock: Bool = false, migrations: [PostgreSQLMigration] = PostgreSQLSchema.migrations
+    ) throws -> PostgreSQLStore {
+        let settings = try PostgreSQLSettings(
+            url: url, connectTimeout: connectTimeout, statementTimeout: statementTimeout)
+        return try PostgreSQLStore(
+            settings: settings, keys: keys ?? KeyRing(active: testKey()), instance: instance, migrations: migrations,
+            usesCallersClock: usesCallersClock)
+    }
+}
+
+/// Runs `body` on as many threads as `count` says and waits for all.
+func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+    let done = DispatchGroup()
+    for index in 0..<count {
+        done.enter()
+        let thread = Thread {
+            body(index)
+            done.leave()
+        }
+        thread.start()
+    }
+    done.wait()
+}
+
+/// A list that threads add to.
+final class Notes<Element: Sendable>: Sendable {
+    private let list = Mutex<[Element]>([])
+
+    func add(_ element: Element) { list.withLock { $0.append(element) } }
+
+    var all: [Element] { list.withLock { $0 } }
 }
 
 func openSQLite(_ scratch: Scratch, keys: KeyRing? = nil) throws -> SQLiteStore {
