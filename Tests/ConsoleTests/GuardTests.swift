@@ -64,7 +64,8 @@ import Testing
         let harness = Harness(publicURL: "https://gateway.example.com", withSecret: true)
         harness.host = host
         harness.isLoopbackPeer = false
-        let answer = harness.perform("GET", "/grants", fields: [Harness.bearer], outcome: .grants(GrantsReply(grants: [])))
+        let answer = harness.perform(
+            "GET", "/grants", fields: [Harness.bearer], outcome: .grants(GrantsReply(grants: [])))
         #expect(answer?.response.status == 200)
     }
 

@@ -34,7 +34,7 @@ import Testing
         "/api/v2/grants", "/api/v1/grants/", "/api/v1/grants/crm/explode", "/oauth", "/oauth/callback/", "//",
         "/livez/",
         "/authorize/", "/authorize/a/b", "/%2e%2e/grants", "", "*", "grants", "/GRANTS",
-        "/grants/" + String(repeating: "x", count: 129),
+        "/grants/" + String(repeating: "x", count: ConsoleLimits.grantNameBytes + 1),
     ])
     func `what names nothing is not found`(path: String) {
         let harness = Harness()
@@ -44,9 +44,11 @@ import Testing
     }
 
     @Test(arguments: [
-        ("POST", "/", "GET, HEAD"), ("PUT", "/grants/crm", "GET, HEAD"), ("DELETE", "/api/v1/grants/crm", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"), ("PUT", "/grants/crm", "GET, HEAD"),
+        ("PUT", "/api/v1/grants/crm", "GET, HEAD, DELETE"),
         ("GET", "/api/v1/grants/crm/refresh", "POST"), ("GET", "/grants/crm/refresh", "POST"),
-        ("OPTIONS", "/api/v1/grants", "GET, HEAD"), ("HEAD", "/oauth/callback?code=1&state=2", "GET"),
+        ("OPTIONS", "/api/v1/grants", "GET, HEAD, POST"), ("GET", "/api/v1/rekey", "POST"),
+        ("HEAD", "/oauth/callback?code=1&state=2", "GET"),
         ("POST", "/oauth/callback", "GET"), ("HEAD", "/authorize/crm", "GET"), ("POST", "/livez", "GET, HEAD"),
         ("GET", "/sign-out", "POST"), ("DELETE", "/grants/crm/revoke", "GET, HEAD, POST"), ("get", "/", "GET, HEAD"),
         ("TRACE", "/metrics", "GET, HEAD"),

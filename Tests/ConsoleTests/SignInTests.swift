@@ -181,7 +181,9 @@ import Testing
             "POST", "/sign-in", fields: [Harness.form], body: "form_token=\(token)&secret=correct+horse+battery+staple")
         #expect(form?.status == 429)
         harness.now.unixSeconds += 6
-        #expect(harness.perform("GET", "/api/v1/grants", fields: [Harness.bearer], outcome: .grants(GrantsReply(grants: []))) != nil)
+        #expect(
+            harness.perform(
+                "GET", "/api/v1/grants", fields: [Harness.bearer], outcome: .grants(GrantsReply(grants: []))) != nil)
     }
 
     @Test func `another peer is not held up`() {

@@ -1,9 +1,9 @@
-import Telemetry
-import Logging
 import Configuration
 import Console
+import Logging
 import OAuth
 import Reactor
+import Telemetry
 import TokenStore
 
 /// What an operator does to one grant.
@@ -137,7 +137,8 @@ extension Control {
             case .failure(let error):
                 done(.failed(ConsoleFailure(.storeUnavailable, detail: error.message)))
             case .success(let count) where count >= template.maxGrants:
-                let detail = "The template \(template.name) has \(count) grants, and max_grants is \(template.maxGrants)."
+                let detail =
+                    "The template \(template.name) has \(count) grants, and max_grants is \(template.maxGrants)."
                 done(.failed(ConsoleFailure(.tooManyGrants, detail: detail)))
             case .success: create(grant, order, done)
             }

@@ -1,8 +1,8 @@
-import OpenSSLKit
-import Telemetry
 import Configuration
 import Console
 import Logging
+import OpenSSLKit
+import Telemetry
 import TokenStore
 
 /// The store's keys: what each seals, and sealing everything again.
@@ -101,7 +101,8 @@ extension Control {
                     settings.signingKeys = signingKeys
                     console?.settingsChanged(settings)
                 }
-                logger.notice("the store uses the keys of the new configuration", metadata: ["key": "\(ring.active.id)"])
+                logger.notice(
+                    "the store uses the keys of the new configuration", metadata: ["key": "\(ring.active.id)"])
             case .failure(let error):
                 logger.error(
                     "the store does not take the new keys; it goes on with the old ones",

@@ -1,7 +1,7 @@
-import Telemetry
 import Logging
 import OAuth
 import Reactor
+import Telemetry
 import TokenStore
 
 /// What is on its way because of news.
