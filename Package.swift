@@ -108,7 +108,7 @@ let package = Package(
             name: "GatewayTests",
             dependencies: [
                 "CAllocationCounter", "Configuration", "Console", "Gateway", "HTTP", "OAuth", "OpenSSLKit", "Proxy",
-                "Reactor", "Telemetry", .product(name: "Logging", package: "swift-log"),
+                "Reactor", "Telemetry", "TokenStore", .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: common),
         .testTarget(

@@ -32,12 +32,15 @@ final class Harness {
     var isLoopbackPeer = true
     static let secret = "correct horse battery staple"
 
-    init(publicURL: String = "http://127.0.0.1:9090", withSecret: Bool = false, servesTLS: Bool = false) {
+    init(
+        publicURL: String = "http://127.0.0.1:9090", withSecret: Bool = false, servesTLS: Bool = false,
+        signingKeys: [[UInt8]] = []
+    ) {
         let authentication: ConsoleAuthentication =
             withSecret ? .secret(digest: toyCryptography.sha256(Array(Self.secret.utf8))) : .none
         let settings = ConsoleSettings(
             publicURL: PublicURL(publicURL)!, authentication: authentication, servesTLS: servesTLS, version: "1.2.3",
-            cryptography: toyCryptography)
+            cryptography: toyCryptography, signingKeys: signingKeys)
         console = Console(settings: settings, random: { [UInt8](repeating: 7, count: $0) })
     }
 

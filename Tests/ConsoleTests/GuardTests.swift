@@ -13,7 +13,7 @@ import Testing
     func `without a secret every loopback name is served`(host: String) {
         let harness = Harness()
         harness.host = host
-        #expect(harness.perform("GET", "/grants", outcome: .grants([]))?.response.status == 200)
+        #expect(harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [])))?.response.status == 200)
     }
 
     @Test(arguments: [
@@ -64,7 +64,8 @@ import Testing
         let harness = Harness(publicURL: "https://gateway.example.com", withSecret: true)
         harness.host = host
         harness.isLoopbackPeer = false
-        let answer = harness.perform("GET", "/grants", fields: [Harness.bearer], outcome: .grants([]))
+        let answer = harness.perform(
+            "GET", "/grants", fields: [Harness.bearer], outcome: .grants(GrantsReply(grants: [])))
         #expect(answer?.response.status == 200)
     }
 
@@ -261,7 +262,7 @@ import Testing
         #expect(callback.field("Referrer-Policy") == "no-referrer")
         #expect(harness.respond("GET", "/authorize/crm?ticket=x")?.field("Referrer-Policy") == "no-referrer")
         // no-referrer would make browsers send `Origin: null` with our own forms.
-        let grants = harness.perform("GET", "/grants", outcome: .grants([]))?.response
+        let grants = harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [])))?.response
         #expect(grants?.field("Referrer-Policy") == "same-origin")
     }
 }

@@ -19,7 +19,8 @@ import Testing
     ) throws {
         let harness = Harness()
         let page = try #require(
-            harness.perform("GET", "/grants", outcome: .grants([sampleGrant(state: state)]))?.response)
+            harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [sampleGrant(state: state)])))?
+                .response)
         #expect(page.status == 200)
         #expect(page.text.contains(">\(word)</span>"))
         let shown = page.text.split(separator: "class=\"button").dropFirst().filter { !$0.hasPrefix("s\"") }.map {
@@ -59,7 +60,7 @@ import Testing
         let name = Encodings.percentEncoded(Self.hostile)
         let token = harness.formToken(at: "/grants/crm/revoke")
         let outcomes: [(String, String, ConsoleOutcome)] = [
-            ("GET", "/", .status(sampleStatus([grant]))), ("GET", "/grants", .grants([grant])),
+            ("GET", "/", .status(sampleStatus([grant]))), ("GET", "/grants", .grants(GrantsReply(grants: [grant]))),
             ("GET", "/grants/\(name)", .grant(grant)),
             ("GET", "/grants/\(name)", .failed(ConsoleFailure(.unknownGrant, detail: Self.hostile))),
             (
@@ -94,7 +95,8 @@ import Testing
             try #require(
                 harness.perform("GET", "/", outcome: .status(sampleStatus(grants, reloaded: false, draining: true)))?
                     .response))
-        pages.append(try #require(harness.perform("GET", "/grants", outcome: .grants([]))?.response))
+        pages.append(
+            try #require(harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [])))?.response))
         pages.append(try #require(harness.perform("GET", "/grants/x", outcome: .grant(grants[1]))?.response))
         pages.append(try #require(harness.respond("GET", "/grants/x/revoke")))
         pages.append(
@@ -188,7 +190,8 @@ import Testing
     @Test func `lists are sorted by name, status is read back`() throws {
         let harness = Harness()
         let grants = [sampleGrant("b"), sampleGrant("a")]
-        let list = try #require(harness.perform("GET", "/api/v1/grants", outcome: .grants(grants))?.response)
+        let list = try #require(
+            harness.perform("GET", "/api/v1/grants", outcome: .grants(GrantsReply(grants: grants)))?.response)
         #expect(try ConsoleJSON.decode(GrantsReply.self, from: list.body).grants.map(\.name) == ["a", "b"])
         let status = try #require(harness.perform("GET", "/api/v1/status", outcome: .status(sampleStatus()))?.response)
         #expect(try ConsoleJSON.decode(StatusView.self, from: status.body).requestsTotal == 1_234_567)

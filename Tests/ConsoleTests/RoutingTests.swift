@@ -34,7 +34,7 @@ import Testing
         "/api/v2/grants", "/api/v1/grants/", "/api/v1/grants/crm/explode", "/oauth", "/oauth/callback/", "//",
         "/livez/",
         "/authorize/", "/authorize/a/b", "/%2e%2e/grants", "", "*", "grants", "/GRANTS",
-        "/grants/" + String(repeating: "x", count: 129),
+        "/grants/" + String(repeating: "x", count: ConsoleLimits.grantNameBytes + 1),
     ])
     func `what names nothing is not found`(path: String) {
         let harness = Harness()
@@ -44,9 +44,11 @@ import Testing
     }
 
     @Test(arguments: [
-        ("POST", "/", "GET, HEAD"), ("PUT", "/grants/crm", "GET, HEAD"), ("DELETE", "/api/v1/grants/crm", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"), ("PUT", "/grants/crm", "GET, HEAD"),
+        ("PUT", "/api/v1/grants/crm", "GET, HEAD, DELETE"),
         ("GET", "/api/v1/grants/crm/refresh", "POST"), ("GET", "/grants/crm/refresh", "POST"),
-        ("OPTIONS", "/api/v1/grants", "GET, HEAD"), ("HEAD", "/oauth/callback?code=1&state=2", "GET"),
+        ("OPTIONS", "/api/v1/grants", "GET, HEAD, POST"), ("GET", "/api/v1/rekey", "POST"),
+        ("HEAD", "/oauth/callback?code=1&state=2", "GET"),
         ("POST", "/oauth/callback", "GET"), ("HEAD", "/authorize/crm", "GET"), ("POST", "/livez", "GET, HEAD"),
         ("GET", "/sign-out", "POST"), ("DELETE", "/grants/crm/revoke", "GET, HEAD, POST"), ("get", "/", "GET, HEAD"),
         ("TRACE", "/metrics", "GET, HEAD"),
@@ -62,8 +64,8 @@ import Testing
 
     @Test func `HEAD has the fields of GET and no body`() {
         let harness = Harness()
-        let get = harness.perform("GET", "/grants", outcome: .grants([sampleGrant()]))?.response
-        let head = harness.perform("HEAD", "/grants", outcome: .grants([sampleGrant()]))?.response
+        let get = harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: [sampleGrant()])))?.response
+        let head = harness.perform("HEAD", "/grants", outcome: .grants(GrantsReply(grants: [sampleGrant()])))?.response
         #expect(head?.body.isEmpty == true)
         #expect(head?.field("Content-Length") == get?.field("Content-Length"))
         #expect(get?.field("Content-Length") == get.map { String($0.body.count) })
@@ -72,8 +74,8 @@ import Testing
     @Test func `the public URL's prefix may be there or not, and links carry it`() {
         let harness = Harness(publicURL: "http://127.0.0.1:9090/tokens")
         for path in ["/grants", "/tokens/grants"] {
-            let answer = harness.perform("GET", path, outcome: .grants([sampleGrant()]))
-            #expect(answer?.command == .listGrants)
+            let answer = harness.perform("GET", path, outcome: .grants(GrantsReply(grants: [sampleGrant()])))
+            #expect(answer?.command == .listGrants(GrantsQuery()))
             #expect(answer?.response.text.contains("href=\"/tokens/authorize/crm\"") == true)
         }
         #expect(harness.perform("GET", "/tokens", outcome: .status(sampleStatus()))?.command == .status)

@@ -36,7 +36,7 @@ import Testing
     func `the bearer secret opens the admin API`(value: String, isRight: Bool) {
         let harness = Harness(withSecret: true)
         let answer = harness.perform(
-            "GET", "/api/v1/grants", fields: [("Authorization", value)], outcome: .grants([]))
+            "GET", "/api/v1/grants", fields: [("Authorization", value)], outcome: .grants(GrantsReply(grants: [])))
         #expect((answer?.response.status == 200) == isRight)
     }
 
@@ -66,7 +66,7 @@ import Testing
     @Test func `a session ends by itself`() {
         let harness = Harness(withSecret: true)
         harness.signIn()
-        #expect(harness.perform("GET", "/grants", outcome: .grants([])) != nil)
+        #expect(harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: []))) != nil)
         harness.now.unixSeconds += ConsoleLimits.sessionSeconds
         #expect(harness.respond("GET", "/grants")?.status == 303)
     }
@@ -76,21 +76,62 @@ import Testing
         harness.signIn()
         var settings = harness.console.settings
         harness.console.settingsChanged(settings)
-        #expect(harness.perform("GET", "/grants", outcome: .grants([])) != nil)
+        #expect(harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: []))) != nil)
         settings.authentication = .secret(digest: toyCryptography.sha256([1]))
         harness.console.settingsChanged(settings)
         #expect(harness.respond("GET", "/grants")?.status == 303)
     }
 
-    @Test func `sessions are bounded and the one that ends first makes room`() {
-        var table = SessionTable()
-        for index in 0..<200 {
-            table.add(hash: [UInt8(index)], now: Timestamp(unixSeconds: Int64(index)))
+    @Test func `a session is good at each replica that has the key, and at no other console`() throws {
+        let one = Harness(withSecret: true, signingKeys: [[1], [2]])
+        one.signIn()
+        let sibling = Harness(withSecret: true, signingKeys: [[2], [1]])
+        sibling.cookies = one.cookies
+        #expect(sibling.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: []))) != nil)
+        let stranger = Harness(withSecret: true, signingKeys: [[3]])
+        stranger.cookies = one.cookies
+        #expect(stranger.respond("GET", "/grants")?.status == 303)
+    }
+
+    @Test(arguments: ["", ".", "..", "a.9999999999999.b", "a.b.c.d", "a.-1.x", String(repeating: "x", count: 300)])
+    func `a made-up session is none`(cookie: String) {
+        let harness = Harness(withSecret: true)
+        harness.cookies["tg-session"] = cookie
+        #expect(harness.respond("GET", "/grants")?.status == 303)
+    }
+
+    @Test func `a session cannot be made longer, and ends`() throws {
+        let harness = Harness(withSecret: true)
+        harness.signIn()
+        let cookie = try #require(harness.cookies["tg-session"])
+        let parts = cookie.split(separator: ".").map(String.init)
+        let longer = [parts[0], String((Int64(parts[1]) ?? 0) + 60), parts[2]].joined(separator: ".")
+        harness.cookies["tg-session"] = longer
+        #expect(harness.respond("GET", "/grants")?.status == 303)
+        harness.cookies["tg-session"] = cookie
+        #expect(harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: []))) != nil)
+        harness.now.unixSeconds += ConsoleLimits.sessionSeconds
+        #expect(harness.respond("GET", "/grants")?.status == 303)
+    }
+
+    @Test func `a session that was signed out is over, though its cookie be kept`() throws {
+        let harness = Harness(withSecret: true)
+        harness.signIn()
+        let cookie = try #require(harness.cookies["tg-session"])
+        let page = try #require(harness.perform("GET", "/grants", outcome: .grants(GrantsReply(grants: []))))
+        let token = Harness.formToken(in: page.response)
+        _ = harness.respond("POST", "/sign-out", fields: [Harness.form], body: "form_token=\(token)")
+        harness.cookies["tg-session"] = cookie
+        #expect(harness.respond("GET", "/grants")?.status == 303)
+    }
+
+    @Test func `sessions that were signed out are bounded and the one that ends first makes room`() {
+        var table = SignedOutTable()
+        for index in 0..<(ConsoleLimits.signedOut + 10) {
+            table.add(hash: [UInt8(index & 255), UInt8(index >> 8)], now: Timestamp(unixSeconds: Int64(index)))
         }
-        let now = Timestamp(unixSeconds: 200)
-        #expect(table.count == ConsoleLimits.sessions)
-        #expect(table.contains(hash: [199], now: now))
-        #expect(!table.contains(hash: [0], now: now))
+        #expect(table.count == ConsoleLimits.signedOut)
+        #expect(!table.contains(hash: [0, 0]))
     }
 
     @Test func `a session reads programs' endpoints and changes nothing by them`() {
@@ -140,7 +181,9 @@ import Testing
             "POST", "/sign-in", fields: [Harness.form], body: "form_token=\(token)&secret=correct+horse+battery+staple")
         #expect(form?.status == 429)
         harness.now.unixSeconds += 6
-        #expect(harness.perform("GET", "/api/v1/grants", fields: [Harness.bearer], outcome: .grants([])) != nil)
+        #expect(
+            harness.perform(
+                "GET", "/api/v1/grants", fields: [Harness.bearer], outcome: .grants(GrantsReply(grants: []))) != nil)
     }
 
     @Test func `another peer is not held up`() {

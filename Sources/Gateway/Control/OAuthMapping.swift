@@ -64,6 +64,31 @@ extension ProviderSettings {
     }
 }
 
+extension GrantSettings {
+    init(_ grant: Snapshot.Grant, provider: String, scopes: [String], required: [String]) {
+        self.init(name: grant.name, provider: provider, scopes: scopes)
+        requiredScopes = required
+        refreshTokenRequired = grant.requireRefreshToken
+        expectedAccount = grant.expectedAccount
+        variables = grant.variables
+    }
+}
+
+extension GrantTemplate {
+    /// - Parameter base: the settings of its provider.
+    init(_ template: Snapshot.GrantTemplate, provider base: ProviderSettings) {
+        var scopes: [String] = []
+        var required: [String] = []
+        if case .provider(_, let asked, let needed) = template.grant.source { (scopes, required) = (asked, needed) }
+        self.init(
+            name: template.name, providerName: template.providerName,
+            settings: GrantSettings(
+                template.grant, provider: template.providerName, scopes: scopes, required: required),
+            provider: base.with(template.grant.credentialHeader), header: template.grant.credentialHeader,
+            maxGrants: template.maxGrants, neededVariables: template.neededVariables)
+    }
+}
+
 extension ClientAuthentication {
     init(_ configured: Snapshot.ClientAuthentication) {
         switch configured {
@@ -96,7 +121,9 @@ extension Proxy.Credential {
     convenience init(_ credential: OAuth.Credential) {
         self.init(
             headerName: String(decoding: credential.headerName, as: UTF8.self), headerValue: credential.headerValue,
-            generation: credential.generation, expiry: credential.expiresAt.map { UInt64(max(0, $0)) } ?? .max)
+            generation: credential.generation, expiry: credential.expiresAt.map { UInt64(max(0, $0)) } ?? .max,
+            extraHeaders: credential.extraHeaders.compactMap { CredentialField(name: $0.name, value: $0.value) },
+            captured: credential.captured, proofKey: credential.proofKey?.bytes)
     }
 }
 

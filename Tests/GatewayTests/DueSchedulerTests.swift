@@ -1,0 +1,262 @@
+import OAuth
+import Telemetry
+import Testing
+
+@testable import Gateway
+@testable import TokenStore
+
+@Suite struct DueSchedulerTests {
+    static let start = Moment(monotonic: 1_000, wall: 1_700_000_000_000)
+
+    static func later(_ milliseconds: Int64) -> Moment {
+        Moment(monotonic: start.monotonic + milliseconds, wall: start.wall + milliseconds)
+    }
+
+    static func list(_ count: Int, dueAt: Int64 = start.wall - 10) -> [(grant: String, dueAt: Int64)] {
+        (0..<count).map { ("zoho:\($0)", dueAt) }
+    }
+
+    static func resting(_ grant: String) -> DueScheduler.Standing { .resting(provider: "zoho", isOurs: true) }
+
+    private func loads(_ actions: [DueScheduler.Action]) -> [String] {
+        actions.compactMap { if case .load(let grant) = $0 { grant } else { nil } }
+    }
+
+    @Test func `what is due is loaded, no more of a provider at once than it may have`() {
+        var scheduler = DueScheduler()
+        #expect(scheduler.started(now: Self.start) == [.askDue(before: Self.start.wall, limit: 128)])
+        let actions = scheduler.dueArrived(
+            Self.list(100), limit: 128, now: Self.start, standing: Self.resting)
+        #expect(loads(actions) == (0..<32).map { "zoho:\($0)" })
+        #expect(scheduler.active.count == 32)
+        // Room for a good part of a page, and the store is asked again.
+        var asked: [DueScheduler.Action] = []
+        for index in 0..<16 { asked += scheduler.ended("zoho:\(index)", nextDue: nil, now: Self.later(5)) }
+        #expect(asked == [.askDue(before: Self.later(5).wall, limit: 128 + 68)])
+    }
+
+    @Test func `twenty thousand due grants are all done, each once`() {
+        var scheduler = DueScheduler()
+        var rows = Dictionary(uniqueKeysWithValues: (0..<20_000).map { ("zoho:\($0)", Self.start.wall) })
+        var now = Self.start
+        var done: Set<String> = []
+        var pending = scheduler.started(now: now)
+        var rounds = 0
+        while done.count < 20_000, rounds < 100_000 {
+            rounds += 1
+            var next: [DueScheduler.Action] = []
+            for action in pending {
+                switch action {
+                case .askDue(let before, let limit):
+                    let page = rows.filter { $0.value <= before }.prefix(limit).map { (grant: $0.key, dueAt: $0.value) }
+                    next += scheduler.dueArrived(page, limit: limit, now: now, standing: Self.resting)
+                case .askNext: next += scheduler.nextArrived(rows.values.min(), now: now)
+                case .load(let grant):
+                    #expect(done.insert(grant).inserted)
+                    rows[grant] = now.wall + 3_600_000
+                    next += scheduler.ended(grant, nextDue: rows[grant], now: now)
+                case .armTimer(let time):
+                    now = Moment(monotonic: max(now.monotonic, time), wall: now.wall + max(0, time - now.monotonic))
+                    next += scheduler.timerFired(now: now)
+                }
+            }
+            pending = next
+        }
+        #expect(done.count == 20_000)
+        #expect(now.monotonic - Self.start.monotonic < 1_200_000)
+    }
+
+    @Test func `what is loaded or of no template does not keep the others from their turn`() {
+        var scheduler = DueScheduler()
+        _ = scheduler.started(now: Self.start)
+        let first = scheduler.dueArrived(
+            Self.list(128), limit: 128, now: Self.start, standing: { $0.hasSuffix("0") ? .loaded : .orphan })
+        #expect(loads(first).isEmpty)
+        let time = Self.later(250)
+        #expect(first == [.armTimer(at: time.monotonic)])
+        // A page that goes beyond what was passed over.
+        #expect(scheduler.timerFired(now: time) == [.askDue(before: time.wall, limit: 256)])
+        let next = scheduler.dueArrived(
+            Self.list(130), limit: 256, now: time,
+            standing: { $0 == "zoho:129" ? Self.resting($0) : .loaded })
+        #expect(loads(next) == ["zoho:129"])
+        #expect(next.last == .askNext)
+    }
+
+    @Test func `another replica's grant is left to it for a while, and taken when it does not come`() {
+        var scheduler = DueScheduler()
+        _ = scheduler.started(now: Self.start)
+        let list = [(grant: "zoho:a", dueAt: Self.start.wall - 100)]
+        let foreign: (String) -> DueScheduler.Standing = { _ in .resting(provider: "zoho", isOurs: false) }
+        #expect(
+            scheduler.dueArrived(list, limit: 128, now: Self.start, standing: foreign) == [.askNext])
+        #expect(
+            scheduler.nextArrived(list[0].dueAt, now: Self.start) == [.armTimer(at: Self.start.monotonic + 1_000)])
+        let late = Self.later(4_950)
+        _ = scheduler.timerFired(now: late)
+        #expect(loads(scheduler.dueArrived(list, limit: 128, now: late, standing: foreign)) == ["zoho:a"])
+    }
+
+    @Test func `a grant that is due still after it came to rest does not spin`() {
+        var scheduler = DueScheduler()
+        _ = scheduler.started(now: Self.start)
+        let list = [(grant: "zoho:a", dueAt: Self.start.wall)]
+        #expect(
+            loads(scheduler.dueArrived(list, limit: 128, now: Self.start, standing: Self.resting)) == ["zoho:a"])
+        _ = scheduler.nextArrived(nil, now: Self.start)
+        #expect(scheduler.ended("zoho:a", nextDue: Self.start.wall + 2_000, now: Self.start) == [])
+        _ = scheduler.timerFired(now: Self.later(1_000))
+        #expect(
+            loads(scheduler.dueArrived(list, limit: 128, now: Self.later(1_000), standing: Self.resting)).isEmpty)
+        _ = scheduler.nextArrived(nil, now: Self.later(1_000))
+        _ = scheduler.timerFired(now: Self.later(2_001))
+        #expect(
+            loads(scheduler.dueArrived(list, limit: 128, now: Self.later(2_001), standing: Self.resting)) == ["zoho:a"])
+    }
+
+    @Test func `the timer is for the next that is due, and never far away`() {
+        var scheduler = DueScheduler()
+        _ = scheduler.started(now: Self.start)
+        _ = scheduler.dueArrived([], limit: 128, now: Self.start, standing: Self.resting)
+        #expect(
+            scheduler.nextArrived(Self.start.wall + 3_000, now: Self.start)
+                == [.armTimer(at: Self.start.monotonic + 3_000)])
+        #expect(
+            scheduler.dueKnown(at: Self.start.wall + 1_000, now: Self.start)
+                == [.armTimer(at: Self.start.monotonic + 1_000)])
+        #expect(scheduler.dueKnown(at: Self.start.wall + 2_000, now: Self.start) == [])
+        _ = scheduler.timerFired(now: Self.later(1_000))
+        _ = scheduler.dueArrived([], limit: 128, now: Self.later(1_000), standing: Self.resting)
+        #expect(
+            scheduler.nextArrived(.max, now: Self.later(1_000)) == [.armTimer(at: Self.start.monotonic + 11_000)])
+        _ = scheduler.timerFired(now: Self.later(11_000))
+        #expect(scheduler.askFailed(now: Self.later(11_000)) == [.armTimer(at: Self.start.monotonic + 13_000)])
+    }
+}
+
+@Suite struct ReplicaPresenceTests {
+    @Test func `who was there and is not any more is gone, once`() {
+        var presence = ReplicaPresence(own: "a")
+        #expect(presence.reported(["a", "b"], isKnown: true).isEmpty)
+        #expect(presence.reported(["a"], isKnown: true) == ["b"])
+        #expect(presence.reported(["a"], isKnown: true).isEmpty)
+        let isGone1 = presence.intentSeen(of: "b")
+        #expect(isGone1)
+        #expect(presence.reported(["a", "b"], isKnown: true).isEmpty)
+        let isGone2 = presence.intentSeen(of: "b")
+        #expect(!isGone2)
+    }
+
+    @Test func `nobody is taken for dead while the database is away or has just come back`() {
+        var presence = ReplicaPresence(own: "a")
+        _ = presence.reported(["a", "b"], isKnown: true)
+        #expect(presence.reported([], isKnown: false).isEmpty)
+        #expect(presence.present == ["a", "b"])
+        #expect(!presence.prefers("zoho:x"))
+        #expect(presence.reported(["a", "b"], isKnown: true).isEmpty)
+    }
+
+    @Test func `a newcomer whose intent is seen before its presence is not taken for dead`() {
+        var presence = ReplicaPresence(own: "a")
+        _ = presence.reported(["a"], isKnown: true)
+        let isGone3 = presence.intentSeen(of: "c")
+        #expect(!isGone3)
+        // A report that was under way when the intent was written.
+        #expect(presence.reported(["a"], isKnown: true).isEmpty)
+        #expect(presence.reported(["a", "c"], isKnown: true).isEmpty)
+        let isGone4 = presence.intentSeen(of: "d")
+        #expect(!isGone4)
+        #expect(presence.reported(["a", "c"], isKnown: true).isEmpty)
+        #expect(presence.reported(["a", "c"], isKnown: true) == ["d"])
+        let isGone5 = presence.intentSeen(of: "a")
+        #expect(!isGone5)
+    }
+
+    @Test func `replicas share the due grants among them, and agree`() {
+        let names: Set<String> = ["a", "b", "c"]
+        var shares: [String: Int] = [:]
+        for index in 0..<3_000 {
+            let takers = names.filter { own in
+                var presence = ReplicaPresence(own: own)
+                _ = presence.reported(names, isKnown: true)
+                return presence.prefers("zoho:\(index)")
+            }
+            #expect(takers.count == 1)
+            for taker in takers { shares[taker, default: 0] += 1 }
+        }
+        #expect(shares.values.allSatisfy { (700...1_300).contains($0) }, "\(shares)")
+    }
+}
+
+@Suite struct GrantCensusTests {
+    @Test func `records are counted a page at a time, and a count is whole before it shows`() {
+        var census = GrantCensus(settings: .init(page: 2, pause: 10, leastRest: 1_000, restFactor: 10))
+        let now = DueSchedulerTests.start
+        #expect(census.templatesChanged(["zoho", "box"], now: now) == [.armTimer(at: now.monotonic + 10)])
+        #expect(census.timerFired(now: now) == [.readPage(template: "box", after: nil, limit: 2)])
+        #expect(census.timerFired(now: now) == [])
+        #expect(
+            census.pageArrived(template: "box", states: [.active: 2], count: 2, last: "box:b", now: now)
+                == [.armTimer(at: now.monotonic + 10)])
+        #expect(census.counts.isEmpty)
+        #expect(census.timerFired(now: now) == [.readPage(template: "box", after: "box:b", limit: 2)])
+        _ = census.pageArrived(template: "box", states: [.revoked: 1], count: 1, last: "box:c", now: now)
+        #expect(census.counts["box"] == .init(total: 3, states: [.active: 2, .revoked: 1], at: now.wall))
+        #expect(census.timerFired(now: now) == [.readPage(template: "zoho", after: nil, limit: 2)])
+        // The rest is long where the count took long.
+        let end = DueSchedulerTests.later(500)
+        #expect(
+            census.pageArrived(template: "zoho", states: [:], count: 0, last: nil, now: end)
+                == [.armTimer(at: end.monotonic + 5_000)])
+        #expect(census.counts["zoho"]?.total == 0)
+    }
+
+    @Test func `a template that goes takes its count along, and a failure ends the round`() {
+        var census = GrantCensus(settings: .init(page: 2, pause: 10, leastRest: 1_000, restFactor: 10))
+        let now = DueSchedulerTests.start
+        _ = census.templatesChanged(["zoho"], now: now)
+        _ = census.timerFired(now: now)
+        #expect(census.failed(now: now) == [.armTimer(at: now.monotonic + 1_000)])
+        _ = census.timerFired(now: now)
+        #expect(census.templatesChanged(["box"], now: now) == [])
+        #expect(
+            census.pageArrived(template: "zoho", states: [.active: 1], count: 1, last: "zoho:a", now: now)
+                == [.armTimer(at: now.monotonic + 1_000)])
+        #expect(census.counts.isEmpty)
+        #expect(census.timerFired(now: now) == [.readPage(template: "box", after: nil, limit: 2)])
+    }
+}
+
+@Suite struct StoreHealthTests {
+    private static let away = StoreError(.unavailable, "away")
+
+    @Test func `reading well does not mend what writing could not`() {
+        var health = StoreHealth()
+        #expect(health.answered(isWrite: true, StoreError(.diskFull, "full")) == .failed("full"))
+        #expect(health.answered(isWrite: false, nil) == .none)
+        #expect(health.reason == "full")
+        #expect(health.answered(isWrite: true, nil) == .works)
+        #expect(health.reason == nil && health.isWorking)
+    }
+
+    @Test func `a failure is news once`() {
+        var health = StoreHealth()
+        #expect(health.answered(isWrite: false, Self.away) == .failed("away"))
+        #expect(health.answered(isWrite: false, Self.away) == .none)
+        #expect(health.answered(isWrite: true, Self.away) == .none)
+        #expect(health.answered(isWrite: true, nil) == .works)
+    }
+
+    @Test func `one row that cannot be opened is no failure of the store, but keeps us from being ready`() {
+        var health = StoreHealth()
+        #expect(health.answered(isWrite: false, StoreError(.unknownKey, "key 00")) == .none)
+        #expect(health.answered(isWrite: true, StoreError(.invalid, "bad")) == .none)
+        #expect(health.isWorking && health.reason == nil)
+        let isFirst = health.recordUnreadable("crm", "sealed under key 00")
+        let isNews = health.recordUnreadable("crm", "sealed under key 00")
+        #expect(isFirst && !isNews)
+        #expect(health.reason?.contains("crm") == true && health.isWorking)
+        health.recordRead("crm")
+        #expect(health.reason == nil)
+    }
+}

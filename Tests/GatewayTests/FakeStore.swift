@@ -1,0 +1,230 @@
+import Foundation
+import Synchronization
+
+@testable import Gateway
+@testable import TokenStore
+
+/// What several fake stores share: a database in memory, with news for each of them and an outage that a test begins.
+final class FakeDatabase: Sendable {
+    struct Row: Sendable {
+        var payload: [UInt8]?
+        var generation: UInt64
+        var dueAt: Int64?
+    }
+
+    struct State {
+        var rows: [String: Row] = [:]
+        var consents: [String: (payload: [UInt8], expiresAt: Int64)] = [:]
+        var failure: StoreError?
+        var writeFailure: StoreError?
+        var reads: [String: Int] = [:]
+        var news: [String: StoreNews] = [:]
+        var present: Set<String> = []
+        var commits = 0
+        var presenceIsKnown = true
+    }
+
+    private let condition = NSCondition()
+    private let state = Mutex(State())
+
+    func with<Value: Sendable>(_ body: (inout State) throws -> Value) rethrows -> Value {
+        defer {
+            condition.lock()
+            condition.broadcast()
+            condition.unlock()
+        }
+        return try state.withLock { state in try body(&state) }
+    }
+
+    /// What has happened since the last call, or nothing once the time is over.
+    func news(for instance: String, upTo milliseconds: Int, isStopped: () -> Bool) -> StoreNews {
+        let deadline = Date().addingTimeInterval(Double(milliseconds) / 1000)
+        condition.lock()
+        defer { condition.unlock() }
+        while true {
+            let found = state.withLock { state -> StoreNews? in
+                var news = state.news.removeValue(forKey: instance)
+                news?.instances = state.present
+                news?.presenceIsKnown = state.presenceIsKnown
+                return news
+            }
+            if let found { return found }
+            if isStopped() || !condition.wait(until: deadline) {
+                return state.withLock {
+                    StoreNews(instances: $0.present, presenceIsKnown: $0.presenceIsKnown)
+                }
+            }
+        }
+    }
+
+    func goAway() {
+        with { $0.failure = StoreError(.unavailable, "the fake database is away") }
+    }
+
+    func comeBack() {
+        with { state in
+            state.failure = nil
+            for instance in state.present { state.news[instance, default: StoreNews()].mayHaveMissedSome = true }
+        }
+    }
+}
+
+/// A token store in memory, alone or one of several on a database.
+final class FakeStore: TokenStore {
+    let database: FakeDatabase
+    let instance: String
+    let isShared: Bool
+    private let stopped = Mutex(false)
+
+    init(_ database: FakeDatabase = FakeDatabase(), instance: String = "a", isShared: Bool = false) {
+        self.database = database
+        self.instance = instance
+        self.isShared = isShared
+        database.with { _ = $0.present.insert(instance) }
+    }
+
+    private func locked<Value: Sendable>(
+        isWrite: Bool = false, _ body: (inout FakeDatabase.State) -> Value
+    ) throws(StoreError) -> Value {
+        let result: Result<Value, StoreError> = database.with { state in
+            if let failure = state.failure { return .failure(failure) }
+            if isWrite, let failure = state.writeFailure { return .failure(failure) }
+            return .success(body(&state))
+        }
+        return try result.get()
+    }
+
+    private func tell(_ grant: String, _ revision: UInt64, _ state: inout FakeDatabase.State) {
+        for name in state.present { state.news[name, default: StoreNews()].changes[grant] = revision }
+    }
+
+    func read(grant: String) throws(StoreError) -> StoredRecord? {
+        try locked { state in
+            state.reads[grant, default: 0] += 1
+            guard let row = state.rows[grant], let payload = row.payload else { return nil }
+            return StoredRecord(generation: row.generation, payload: payload)
+        }
+    }
+
+    func commit(
+        grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?
+    ) throws(StoreError) -> CommitOutcome {
+        try locked(isWrite: true) { state in
+            let row = state.rows[grant]
+            let current = row?.payload == nil ? 0 : row?.generation ?? 0
+            guard current == ifGeneration else {
+                return .conflict(
+                    current: row?.payload.map { StoredRecord(generation: row?.generation ?? 0, payload: $0) })
+            }
+            let generation = (row?.generation ?? 0) + 1
+            state.rows[grant] = FakeDatabase.Row(payload: payload, generation: generation, dueAt: dueAt)
+            state.commits += 1
+            tell(grant, generation, &state)
+            return .committed(generation: generation)
+        }
+    }
+
+    func remove(grant: String, ifGeneration: UInt64?) throws(StoreError) -> RemoveOutcome {
+        try locked(isWrite: true) { state in
+            guard let row = state.rows[grant], let payload = row.payload else { return .absent }
+            guard ifGeneration == nil || ifGeneration == row.generation else {
+                return .conflict(current: StoredRecord(generation: row.generation, payload: payload))
+            }
+            state.rows[grant]?.payload = nil
+            state.rows[grant]?.dueAt = nil
+            tell(grant, 0, &state)
+            return .removed
+        }
+    }
+
+    func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
+        try locked { state in
+            let names = state.rows.filter { $0.value.payload != nil && $0.key.hasPrefix(prefix) }.keys.sorted()
+            return Array(names.filter { name in after.map { name > $0 } ?? true }.prefix(limit))
+        }
+    }
+
+    func count(prefix: String) throws(StoreError) -> Int {
+        try locked { state in state.rows.count { $0.value.payload != nil && $0.key.hasPrefix(prefix) } }
+    }
+
+    func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
+        let rows = try locked { state in
+            state.rows.compactMap { name, row in row.dueAt.map { FakeDue(grant: name, dueAt: $0) } }
+        }
+        let due = rows.filter { $0.dueAt <= before }.sorted { $0.dueAt < $1.dueAt }
+        return due.prefix(limit).map { (grant: $0.grant, dueAt: $0.dueAt) }
+    }
+
+    func nextDue() throws(StoreError) -> Int64? {
+        try locked { state in state.rows.values.compactMap(\.dueAt).min() }
+    }
+
+    func revisions(of grants: [String]) throws(StoreError) -> [String: UInt64] {
+        try locked { state in
+            var found: [String: UInt64] = [:]
+            for name in grants {
+                if let row = state.rows[name], row.payload != nil { found[name] = row.generation }
+            }
+            return found
+        }
+    }
+
+    func putConsent(
+        id: String, payload: [UInt8], expiresAt: Int64, limit: Int, now: Int64
+    ) throws(StoreError) -> StoredConsentOutcome {
+        let isNew = try locked(isWrite: true) { state -> Bool? in
+            state.consents = state.consents.filter { $0.value.expiresAt > now }
+            guard state.consents[id] == nil else { return nil }
+            guard state.consents.count < limit else { return false }
+            state.consents[id] = (payload, expiresAt)
+            return true
+        }
+        guard let isNew else { throw StoreError(.invalid, "pending already") }
+        return isNew ? .stored : .full
+    }
+
+    func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+        try locked(isWrite: true) { state in
+            guard let found = state.consents.removeValue(forKey: id) else { return nil }
+            return found.expiresAt > now ? found.payload : nil
+        }
+    }
+
+    func acquireLease(name: String, holder: String, duration: Int64, now: Int64) throws(StoreError) -> LeaseOutcome {
+        .acquired(fence: 1)
+    }
+
+    func renewLease(
+        name: String, holder: String, fence: UInt64, duration: Int64, now: Int64
+    ) throws(StoreError) -> Bool { true }
+
+    func releaseLease(name: String, holder: String, fence: UInt64) throws(StoreError) {}
+    func useKeys(_ ring: KeyRing) throws(StoreError) {}
+    func rekeySome(limit: Int) throws(StoreError) -> RekeyPage { RekeyPage(seen: 0, resealed: 0) }
+    func retire(_ id: KeyID) throws(StoreError) -> Bool { true }
+    func keyUse() throws(StoreError) -> [KeyUse] { [] }
+
+    func verify(after: String?, limit: Int) throws(StoreError) -> VerifiedPage {
+        VerifiedPage(last: nil, checked: 0, unreadable: [:])
+    }
+
+    func checkWritable() throws(StoreError) { try locked(isWrite: true) { _ in } }
+
+    func waitForNews(upTo milliseconds: Int) throws(StoreError) -> StoreNews {
+        if stopped.withLock({ $0 }) { throw StoreError(.closed, "closed") }
+        return database.news(for: instance, upTo: milliseconds) { stopped.withLock { $0 } }
+    }
+
+    func stopNews() {
+        stopped.withLock { $0 = true }
+        database.with { _ in }
+    }
+
+    func close() {}
+}
+
+private struct FakeDue: Sendable {
+    var grant: String
+    var dueAt: Int64
+}

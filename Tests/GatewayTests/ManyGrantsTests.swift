@@ -1,0 +1,308 @@
+import Configuration
+import Console
+import Foundation
+import Proxy
+import Reactor
+import Telemetry
+import Testing
+
+@testable import Gateway
+@testable import OAuth
+@testable import TokenStore
+
+@Suite struct ManyGrantsTests {
+    /// A stored grant with tokens.
+    static func record(token: String = "old", expiresIn: Int64 = 3_600_000, age: Int64 = 0) -> GrantRecord {
+        var record = GrantRecord()
+        let now = WallClock.milliseconds()
+        record.revision = 1
+        record.generation = 1
+        record.state = .active
+        record.provider = "zoho"
+        record.template = "zoho"
+        record.tokens = GrantRecord.Tokens(
+            accessToken: Secret(token), refreshToken: Secret("refresh"), obtainedAt: now - age,
+            expiresAt: now + expiresIn, refreshTokenExpiresAt: nil, scopes: [])
+        return record
+    }
+
+    static func put(_ name: String, _ record: GrantRecord = record(), dueAt: Int64? = nil, in database: FakeDatabase) {
+        database.with {
+            $0.rows[name] = FakeDatabase.Row(payload: record.encoded(), generation: 1, dueAt: dueAt)
+        }
+    }
+
+    static func value(_ credential: Proxy.Credential?) -> String? {
+        credential?.withHeaderValue { String(decoding: $0, as: UTF8.self) }
+    }
+
+    // MARK: Loading
+
+    @Test func `a templated grant is loaded when a request needs it, and read once`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        Self.put("zoho:acme", in: store.database)
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        #expect(try control.look { $0.grants.isEmpty })
+        #expect(try Self.value(control.ask("zoho:acme").get()) == "Bearer old")
+        #expect(try Self.value(control.ask("zoho:acme").get()) == "Bearer old")
+        #expect(store.database.with { $0.reads["zoho:acme"] } == 1)
+        let told: Proxy.Credential = try control.waitFor {
+            if case .credential("zoho:acme", .ready(let credential)) = $0 { credential } else { nil }
+        }
+        #expect(Self.value(told) == "Bearer old")
+        #expect(provider.tokenCalls == 0)
+    }
+
+    @Test func `a name that nobody has made is unknown, and is not asked for again and again`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        for _ in 0..<5 {
+            guard case .failure(let answer) = try control.ask("zoho:nobody") else {
+                Issue.record("there was one")
+                return
+            }
+            #expect(answer.refusal == .unknownGrant)
+        }
+        #expect((store.database.with { $0.reads["zoho:nobody"] } ?? 0) <= 2)
+        #expect(try control.look { $0.grants.isEmpty })
+    }
+
+    @Test func `an idle grant is dropped, its workers keep the credential, and it comes again`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        Self.put("zoho:acme", in: store.database)
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:acme").get()
+        control.forgetMessages()
+        try control.look { $0.sweep(idleFor: 60_000) }
+        #expect(try control.look { $0.grants.count } == 1)
+        try control.look { $0.sweep(idleFor: 0) }
+        #expect(try control.look { $0.grants.isEmpty && $0.loading.outstanding["zoho:acme"]?.revision == 1 })
+        #expect(try Self.value(control.ask("zoho:acme").get()) == "Bearer old")
+        #expect(store.database.with { $0.reads["zoho:acme"] } == 2)
+    }
+
+    // MARK: Due grants
+
+    @Test func `a grant that is due is refreshed though nobody asks, and rests again`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        let now = WallClock.milliseconds()
+        for index in 0..<100 {
+            let record = Self.record(expiresIn: 1_000, age: 3_599_000)
+            Self.put("zoho:\(index)", record, dueAt: now - 1_000, in: store.database)
+        }
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        try control.until("all are refreshed and at rest") { [store] control in
+            control.grants.isEmpty && store.database.with { $0.rows.values.allSatisfy { $0.generation == 3 } }
+        }
+        #expect(provider.tokenCalls == 100)
+        #expect(store.database.with { $0.rows.values.allSatisfy { ($0.dueAt ?? 0) > now + 60_000 } })
+    }
+
+    // MARK: Away and back
+
+    @Test func `with the store away, what is valid goes on and what is not there is answered at once`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        Self.put("zoho:acme", in: store.database)
+        Self.put("zoho:other", in: store.database)
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:acme").get()
+        store.database.goAway()
+        let before = MonotonicClock.milliseconds()
+        guard case .failure(let answer) = try control.ask("zoho:other"),
+            case .unavailable(let seconds) = answer.refusal
+        else {
+            Issue.record("not unavailable")
+            return
+        }
+        #expect(seconds >= 1)
+        #expect(MonotonicClock.milliseconds() - before < 1_000)
+        #expect(try Self.value(control.ask("zoho:acme").get()) == "Bearer old")
+        let reason = try control.look { $0.readiness().storeReason }
+        #expect(reason == "the fake database is away")
+        // Nothing is dropped that could not come back.
+        try control.look { $0.sweep(idleFor: 0) }
+        #expect(try control.look { $0.grants["zoho:acme"] != nil })
+        store.database.comeBack()
+        try control.until("ready again") { $0.readiness().isReady }
+        #expect(try Self.value(control.ask("zoho:other").get()) == "Bearer old")
+    }
+
+    @Test func `a store that is away at the start is opened when it comes`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore(isShared: true))
+        Self.put("zoho:acme", in: store.database)
+        let opened = try DeferredStore.opened { () throws(StoreError) -> any TokenStore in
+            try store.checkWritable()
+            return store
+        }
+        #expect(opened === store)
+        store.database.goAway()
+        let deferred = try DeferredStore.opened { () throws(StoreError) -> any TokenStore in
+            try store.checkWritable()
+            return store
+        }
+        #expect(throws: StoreError.self) { try deferred.read(grant: "zoho:acme") }
+        #expect(try deferred.waitForNews(upTo: 1) == StoreNews())
+        store.database.comeBack()
+        while (try? deferred.read(grant: "zoho:acme")) == nil { usleep(10_000) }
+        deferred.stopNews()
+        #expect(throws: StoreError.self) { try deferred.waitForNews(upTo: 1) }
+        #expect(throws: StoreError.self) {
+            try DeferredStore.opened { () throws(StoreError) -> any TokenStore in throw StoreError(.key, "wrong key") }
+        }
+        _ = provider
+    }
+
+    // MARK: Making and ending
+
+    private func create(
+        _ control: ControlHarness, _ name: String, template: String = "zoho"
+    ) throws -> (view: GrantView?, failure: ConsoleFailure.Code?) {
+        try control.call { control, done in
+            control.create(CreateGrantOrder(name: name, template: template, label: "a note")) { outcome in
+                switch outcome {
+                case .created(let view): done((view, nil))
+                case .failed(let failure): done((nil, failure.code))
+                default: done((nil, .internal))
+                }
+            }
+        }
+    }
+
+    @Test func `grants are made, listed a page at a time, and deleted with their records`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        guard case .failure = try control.ask("zoho:b") else {
+            Issue.record("there was one")
+            return
+        }
+        for name in ["b", "a", "c"] {
+            let made = try create(control, name)
+            #expect(made.view?.name == "zoho:\(name)" && made.view?.label == "a note", "\(made)")
+        }
+        #expect(try create(control, "d").failure == .tooManyGrants)
+        #expect(try create(control, "a", template: "box").failure == .unknownTemplate)
+        let page: GrantsReply? = try control.call { control, done in
+            control.list(GrantsQuery(template: "zoho", limit: 2)) { outcome in
+                if case .grants(let reply) = outcome { done(reply) } else { done(nil) }
+            }
+        }
+        #expect(page?.grants.map(\.name) == ["zoho:a", "zoho:b"] && page?.next == "zoho:b")
+        #expect(page?.grants.allSatisfy { $0.state == .notConnected && $0.template == "zoho" } == true)
+        guard case .failure(let answer) = try control.ask("zoho:b") else {
+            Issue.record("connected")
+            return
+        }
+        #expect(answer.refusal == .notConnected)
+        let isDone: Bool = try control.call { control, done in
+            control.delete("zoho:b") { outcome in
+                if case .forgotten = outcome { done(true) } else { done(false) }
+            }
+        }
+        #expect(isDone)
+        try control.until("gone") { $0.grants["zoho:b"] == nil }
+        #expect(try create(control, "d").view != nil)
+        #expect(try create(control, "a").failure == .tooManyGrants)
+    }
+
+    @Test func `a grant that exists is not made anew`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        Self.put("zoho:acme", in: store.database)
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        #expect(try create(control, "acme").failure == .grantExists)
+        #expect(try Self.value(control.ask("zoho:acme").get()) == "Bearer old")
+    }
+
+    @Test func `a template that a reload removes leaves the records and refuses the requests`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        Self.put("zoho:acme", in: store.database)
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:acme").get()
+        let other = ControlHarness.configuration(provider, template: "box")
+        try control.look { control in
+            guard let prepared = try? ControlHarness.prepared(other) else { return }
+            control.take(prepared)
+        }
+        _ = try control.waitFor { message -> Bool? in
+            if case .credential("zoho:acme", .unknown) = message { true } else { nil }
+        }
+        guard case .failure(let answer) = try control.ask("zoho:acme") else {
+            Issue.record("answered")
+            return
+        }
+        #expect(answer.refusal == .notConnected)
+        #expect(store.database.with { $0.rows["zoho:acme"]?.payload != nil })
+    }
+
+    // MARK: Replicas
+
+    @Test func `a revocation at one replica stops injection at the other within a second`() throws {
+        let (provider, database) = (try FakeProvider(), FakeDatabase())
+        Self.put("zoho:acme", in: database)
+        let configuration = ControlHarness.configuration(provider)
+        let one = try ControlHarness(
+            FakeStore(database, instance: "a", isShared: true), configuration: configuration)
+        let other = try ControlHarness(
+            FakeStore(database, instance: "b", isShared: true), configuration: configuration)
+        _ = try one.ask("zoho:acme").get()
+        _ = try other.ask("zoho:acme").get()
+        other.forgetMessages()
+        let before = MonotonicClock.milliseconds()
+        let result: String = try one.call { control, done in
+            control.revoke("zoho:acme") { outcome in
+                if case .revoked(_, let result) = outcome { done(result.rawValue) } else { done("\(outcome)") }
+            }
+        }
+        #expect(result == "not_supported")
+        _ = try other.waitFor { message -> Bool? in
+            switch message {
+            case .credential("zoho:acme", .unknown), .credential("zoho:acme", .refused): true
+            default: nil
+            }
+        }
+        let took = MonotonicClock.milliseconds() - before
+        #expect(took < 1_000, "it took \(took) ms")
+        guard case .failure(let answer) = try other.ask("zoho:acme") else {
+            Issue.record("still injected")
+            return
+        }
+        #expect(answer.refusal == .notConnected)
+    }
+
+    @Test func `workers that hold a grant which is not loaded hear of its change too`() throws {
+        let (provider, database) = (try FakeProvider(), FakeDatabase())
+        Self.put("zoho:acme", in: database)
+        let configuration = ControlHarness.configuration(provider)
+        let one = try ControlHarness(
+            FakeStore(database, instance: "a", isShared: true), configuration: configuration)
+        let other = try ControlHarness(
+            FakeStore(database, instance: "b", isShared: true), configuration: configuration)
+        _ = try other.ask("zoho:acme").get()
+        try other.look { $0.sweep(idleFor: 0) }
+        #expect(try other.look { $0.grants.isEmpty })
+        other.forgetMessages()
+        let _: Bool = try one.call { control, done in control.revoke("zoho:acme") { _ in done(true) } }
+        _ = try other.waitFor { message -> Bool? in
+            if case .credential("zoho:acme", .unknown) = message { true } else { nil }
+        }
+        #expect(try other.look { $0.loading.outstanding.isEmpty })
+    }
+
+    @Test func `what news missed is found by comparing`() throws {
+        let (provider, database) = (try FakeProvider(), FakeDatabase())
+        Self.put("zoho:acme", in: database)
+        let control = try ControlHarness(
+            FakeStore(database, instance: "a", isShared: true), configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:acme").get()
+        var newer = Self.record(token: "newer")
+        newer.generation = 2
+        // Written by a replica whose news never came.
+        let payload = newer.encoded()
+        database.with { $0.rows["zoho:acme"] = FakeDatabase.Row(payload: payload, generation: 2, dueAt: nil) }
+        control.forgetMessages()
+        database.with { $0.news["a", default: StoreNews()].mayHaveMissedSome = true }
+        let told: Proxy.Credential = try control.waitFor {
+            if case .credential("zoho:acme", .ready(let credential)) = $0 { credential } else { nil }
+        }
+        #expect(Self.value(told) == "Bearer newer")
+    }
+}
