@@ -1,29 +1,23 @@
-/// Who signs assertions: the name of the algorithm (RFC 7518 section 3.1), the key's name, and the one call.
-struct AssertionSigner: Sendable {
-    var algorithm: String
-    var keyID: String?
-    var sign: @Sendable ([UInt8]) throws -> [UInt8]
-}
+import OpenSSLKit
 
 /// Builds a signed assertion (RFC 7515 section 3.1, RFC 7523 section 3).
 enum Assertion {
-    /// Throws what the signer throws.
     /// - Parameter id: fresh randomness for jti, so that a provider that keeps the ids takes each assertion once.
     static func make(
         _ claims: AssertionClaims, issuer: String, audience: String, scope: String?, id: [UInt8],
-        signer: AssertionSigner, now: Moment
-    ) throws -> Secret {
-        let header = JSONValue.object(header(signer))
+        key: ClientKey, now: Moment
+    ) throws(KeyError) -> Secret {
+        let header = JSONValue.object(header(key))
         let payload = JSONValue.object(
             payload(claims, issuer: issuer, audience: audience, scope: scope, id: id, now: now))
         let input = Crypto.base64URL(header.encoded()) + "." + Crypto.base64URL(payload.encoded())
-        let signature = try signer.sign(Array(input.utf8))
+        let signature = try key.key.signature(of: Array(input.utf8), algorithm: key.algorithm)
         return Secret(input + "." + Crypto.base64URL(signature))
     }
 
-    private static func header(_ signer: AssertionSigner) -> [String: JSONValue] {
-        var members: [String: JSONValue] = ["alg": .string(signer.algorithm), "typ": .string("JWT")]
-        members["kid"] = signer.keyID.map { .string($0) }
+    private static func header(_ key: ClientKey) -> [String: JSONValue] {
+        var members: [String: JSONValue] = ["alg": .string(key.algorithm.rawValue), "typ": .string("JWT")]
+        members["kid"] = key.keyID.map { .string($0) }
         return members
     }
 

@@ -6,12 +6,27 @@ package struct Credential: Sendable, Equatable {
     package let generation: UInt64
     /// Monotonic milliseconds from which it must not be sent; nil: unknown.
     package let expiresAt: Int64?
+    /// Encoded key that the token is bound to (RFC 9449): each request needs a proof by it; nil: none does.
+    package let proofKey: Secret?
+    /// Reserved.
+    package let base: String?
+    /// Further fields that each request carries.
+    package let extraHeaders: [HeaderField]
+    /// Values that the provider's replies gave, for the upstream's address.
+    package let captured: [String: String]
 
-    package init(headerName: [UInt8], headerValue: [UInt8], generation: UInt64, expiresAt: Int64?) {
+    package init(
+        headerName: [UInt8], headerValue: [UInt8], generation: UInt64, expiresAt: Int64?, proofKey: Secret? = nil,
+        base: String? = nil, extraHeaders: [HeaderField] = [], captured: [String: String] = [:]
+    ) {
         self.headerName = headerName
         self.headerValue = headerValue
         self.generation = generation
         self.expiresAt = expiresAt
+        self.proofKey = proofKey
+        self.base = base
+        self.extraHeaders = extraHeaders
+        self.captured = captured
     }
 
     package func isUsable(atMonotonic now: Int64) -> Bool {
@@ -90,6 +105,14 @@ package enum TicketResult: Sendable, Equatable {
     case revocationNotStored
     case forgotten
     case forgetFailed
+    /// The refresh token was good, and what it brought is the grant's.
+    case imported(generation: UInt64)
+    /// The grant is as before. `code` is a problem's code, a refusal's, or store_unavailable.
+    case importFailed(code: String, detail: String)
+    /// The record of a grant outside the file is in the store.
+    case created
+    case alreadyExists
+    case createFailed
 }
 
 package struct ConsentReport: Sendable, Equatable {
@@ -106,6 +129,16 @@ package enum ConsentRefusal: Sendable, Hashable {
     case missingScopes([String])
     case wrongAccount(received: String, expected: String)
     case accountUnknown
+
+    /// Stable and machine-readable.
+    package var code: String {
+        switch self {
+        case .noRefreshToken: "no_refresh_token"
+        case .missingScopes: "missing_scope"
+        case .wrongAccount: "wrong_account"
+        case .accountUnknown: "account_unknown"
+        }
+    }
 
     /// Plain words for the page. Not escaped.
     package var explanation: String {
@@ -140,6 +173,8 @@ package struct GrantCommit: Sendable, Equatable {
     package var record: GrantRecord
     /// The store writes only if it holds this revision; 0: only if it holds nothing.
     package var expectedRevision: UInt64
+    /// To be stored beside the record: wall milliseconds at which the grant next needs a machine; nil: never by itself.
+    package var dueAt: Int64?
 }
 
 package enum CommitResult: Sendable, Equatable {
@@ -177,6 +212,8 @@ package enum GrantAction: Sendable, Equatable {
 package enum GrantFact: Sendable, Equatable {
     package enum RefreshReason: String, Sendable, Hashable, CaseIterable {
         case expiry, rejected, keepalive, command, recovery, retry
+        /// An unattended grant has no tokens yet.
+        case acquisition
     }
 
     case refreshStarted(RefreshReason)
@@ -193,6 +230,10 @@ package enum GrantFact: Sendable, Equatable {
     case scopesLost([String])
     case lifetimeUnknown
     case storeFailed
+    /// The store is away; this token is in use from memory until it can be stored.
+    case usedBeforeStored(generation: UInt64)
+    /// Another replica left a refresh unfinished; it is finished here.
+    case takenOver(instance: String)
     case connected(generation: UInt64)
     case consentRefused(ConsentRefusal)
     case revocationFinished(RevocationResult)
@@ -222,4 +263,7 @@ package struct GrantStatus: Sendable, Equatable {
     package var revocationPending: Bool
     package var revocationOutcome: String?
     package var waiters: Int
+    package var template: String?
+    package var label: String?
+    package var captured: [String: String] = [:]
 }

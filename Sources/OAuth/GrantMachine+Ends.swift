@@ -5,20 +5,23 @@ extension GrantMachine {
 
     // MARK: Consent
 
-    mutating func consentArrived(_ tokens: TokenSet, sentAt: Moment, ticket: Ticket) {
+    /// A consent's tokens, or those that an imported refresh token brought.
+    mutating func consentArrived(_ tokens: TokenSet, sentAt: Moment, asked: GrantChange.Asked, ticket: Ticket) {
         if let refusal = refusal(of: tokens) {
             actions.append(.note(.consentRefused(refusal)))
             if case .wrongAccount = refusal { revokeRefused(tokens) }
-            actions.append(.finish(ticket, .consentRefused(refusal)))
+            if asked.isImport {
+                changes.append(.importEnded(instance: environment.instance))
+                actions.append(.finish(ticket, .importFailed(code: refusal.code, detail: refusal.explanation)))
+            } else {
+                actions.append(.finish(ticket, .consentRefused(refusal)))
+            }
             return
         }
         // The newest consent wins: a refresh of the old tokens is of no interest any more.
         abandonRefresh()
         changes.append(
-            .consented(
-                tokens, sentAt: sentAt, from: .init(provider: settings.provider, scopes: settings.scopes),
-                generationAbove: generationFloor,
-                ticket: ticket))
+            .consented(tokens, sentAt: sentAt, from: asked, generationAbove: generationFloor, ticket: ticket))
     }
 
     private func refusal(of tokens: TokenSet) -> ConsentRefusal? {
@@ -40,9 +43,7 @@ extension GrantMachine {
     /// Somebody else's tokens are not kept, and not left alive either. Nothing waits for the answer.
     private mutating func revokeRefused(_ tokens: TokenSet) {
         guard let token = tokens.revocable.first else { return }
-        let id = CallID(owner: .grant(settings.name), number: nextCall)
-        nextCall += 1
-        actions.append(.revokeToken(RevocationCall(id: id, token: token.token, hint: token.hint)))
+        actions.append(.revokeToken(RevocationCall(id: newCallID(), token: token.token, hint: token.hint)))
     }
 
     private mutating func abandonRefresh() {
@@ -52,8 +53,12 @@ extension GrantMachine {
         load = nil
     }
 
-    mutating func consentStored(_ tokens: TokenSet, sentAt: Moment, ticket: Ticket?, now: Moment) {
+    mutating func consentStored(
+        _ tokens: TokenSet, sentAt: Moment, asked: GrantChange.Asked, ticket: Ticket?, now: Moment
+    ) {
         generationFloor = record.generation
+        unstored = nil
+        isDormant = false
         rejectedGeneration = nil
         generationFromRejection = nil
         lastRejectionRefreshAt = nil
@@ -75,7 +80,9 @@ extension GrantMachine {
         actions.append(.note(.connected(generation: record.generation)))
         finishRefreshTickets(.refreshed(generation: record.generation))
         finishRevocationTickets(.nothingToRevoke)
-        if let ticket {
+        if let ticket, asked.isImport {
+            actions.append(.finish(ticket, .imported(generation: record.generation)))
+        } else if let ticket {
             let report = ConsentReport(scopes: scopes, missingScopes: missing, warnings: warnings)
             actions.append(.finish(ticket, .connected(report)))
         }
@@ -108,8 +115,7 @@ extension GrantMachine {
     }
 
     mutating func startRevocation(_ owed: GrantRecord.Revocation.Token) {
-        let id = CallID(owner: .grant(settings.name), number: nextCall)
-        nextCall += 1
+        let id = newCallID()
         call = Call(id: id, kind: .revocation(owed.token))
         actions.append(.revokeToken(RevocationCall(id: id, token: owed.token, hint: owed.hint)))
     }
@@ -161,18 +167,22 @@ extension GrantMachine {
 
     // MARK: Forgetting
 
+    /// Injection stops at once. A call in flight goes on until the store has deleted the record: if it cannot, what the
+    /// call brings is all that the grant has.
     mutating func forgetCommanded(_ ticket: Ticket) {
-        abandonRefresh()
-        if let call, case .revocation = call.kind { self.call = nil }
         changes.append(.forget(ticket: ticket))
         rebuildCredential()
     }
 
-    mutating func forgotten(_ ticket: Ticket) {
+    mutating func forgotten(_ ticket: Ticket, now: Moment) {
         generationFloor = max(generationFloor, record.generation)
         record = GrantRecord()
+        unstored = nil
+        isDormant = true
+        abandonRefresh()
         call = nil
-        readClocks(Moment(monotonic: 0, wall: 0), atStart: false)
+        foreign = nil
+        readClocks(now, knownSince: nil)
         rebuildCredential()
         finishRevocationTickets(.nothingToRevoke)
         actions.append(.finish(ticket, .forgotten))
@@ -189,13 +199,14 @@ extension GrantMachine {
         return GrantStatus(
             name: settings.name, provider: settings.provider, state: state,
             reason: belongsElsewhere ? "other_provider" : view.lastFailure?.code,
-            generation: view.generation, usable: usableCredential(now) != nil,
+            generation: unstored?.generation ?? view.generation, usable: usableCredential(now) != nil,
             hasRefreshToken: view.tokens?.refreshToken != nil, scopes: scopes,
             missingScopes: view.tokens == nil ? [] : settings.scopes.filter { !scopes.contains($0) },
-            account: view.account, expiresAt: view.tokens?.expiresAt,
+            account: view.account, expiresAt: (unstored?.tokens ?? view.tokens)?.expiresAt,
             refreshTokenExpiresAt: view.tokens?.refreshTokenExpiresAt, lastRefreshAt: view.lastRefreshAt,
-            nextAttemptAt: view.state == .active ? next : nil, lastFailure: view.lastFailure,
+            nextAttemptAt: view.state == .active || lacksTokens ? next : nil, lastFailure: view.lastFailure,
             consecutiveFailures: view.consecutiveFailures, revocationPending: view.revocation != nil,
-            revocationOutcome: view.revocationOutcome, waiters: waiters.count)
+            revocationOutcome: view.revocationOutcome, waiters: waiters.count, template: view.template,
+            label: view.label, captured: view.captured)
     }
 }

@@ -4,8 +4,6 @@ extension GrantMachine {
     static let replayLimit = 2
     static let backoffBase: Int64 = 1000
     static let backoffLimit: Int64 = 300_000
-    /// A background refresh does not follow the one before within less.
-    static let backgroundSpacing: Int64 = 2000
     /// A token that lived this long was accepted somewhere: its rejection is no strike.
     static let strikeMemory: Int64 = 600_000
     static let rejectionGateLimit: Int64 = 3_600_000
@@ -14,7 +12,7 @@ extension GrantMachine {
 
     /// No refresh before this time, but for an operator's command.
     var refreshGate: Int64 {
-        max(notBefore, storeBlockedUntil, intervalGate, foreignIntentUntil ?? .min)
+        max(notBefore, usesTokensBeforeStored ? .min : storeBlockedUntil, intervalGate, foreign?.until ?? .min)
     }
 
     var intervalGate: Int64 {
@@ -35,20 +33,21 @@ extension GrantMachine {
 
     /// A refresh that a 401 asked for has failed for now: it is still owed.
     var owesRetryAfterRejection: Bool {
-        record.consecutiveFailures > 0 && rejectedGeneration == record.generation
+        record.consecutiveFailures > 0 && rejectedGeneration == currentGeneration
     }
 
     /// Why a refresh is to start now; nil: it is not.
     func dueRefresh(_ now: Moment) -> GrantFact.RefreshReason? {
-        guard isRefreshable, call == nil else { return nil }
-        guard (foreignIntentUntil ?? .min) <= now.monotonic, storeBlockedUntil <= now.monotonic else { return nil }
+        guard isRefreshable, call == nil, !isWaitingForSibling(now) else { return nil }
+        guard usesTokensBeforeStored || storeBlockedUntil <= now.monotonic else { return nil }
         if !refreshTickets.isEmpty { return .command }
         guard refreshGate <= now.monotonic else { return nil }
         if let recovery { return recovery }
         let isWaitedFor = !waiters.isEmpty
+        if lacksTokens { return isDormant && !isWaitedFor ? nil : isRetry ?? .acquisition }
         if isWaitedFor, usableCredential(now) == nil { return isRetry ?? .expiry }
         if isWaitedFor, rejectionGate <= now.monotonic,
-            waiters.values.contains(where: { $0 == .some(record.generation) })
+            waiters.values.contains(where: { $0 == .some(currentGeneration) })
         {
             return .rejected
         }
@@ -60,71 +59,6 @@ extension GrantMachine {
 
     private var isRetry: GrantFact.RefreshReason? {
         record.consecutiveFailures > 0 ? .retry : nil
-    }
-
-    // MARK: Planning
-
-    /// Sets the times of a token set that came with a call sent at `sentAt`.
-    mutating func startClocks(sentAt: Moment) {
-        guard let tokens = record.tokens else { return stopClocks() }
-        obtainedAt = sentAt.monotonic
-        expiresAt = tokens.expiresAt.map {
-            sentAt.monotonic.saturatingAdd(max($0.saturatingSubtract(tokens.obtainedAt), 0))
-        }
-        lastCallAt = sentAt.monotonic
-        planRefresh(earliest: sentAt.monotonic.saturatingAdd(Self.backgroundSpacing))
-    }
-
-    /// Sets the times of tokens that come from the store, by the wall clock. `atStart`: how old they are is not known,
-    /// and tokens from the future mean that the clock went back: they count as expired.
-    mutating func readClocks(_ now: Moment, atStart: Bool) {
-        guard let tokens = record.tokens else { return stopClocks() }
-        let age = now.wall.saturatingSubtract(tokens.obtainedAt)
-        obtainedAt = now.monotonic.saturatingSubtract(max(age, 0))
-        expiresAt = tokens.expiresAt.map { expiry in
-            guard !atStart || age >= -60_000 else { return now.monotonic }
-            let lifetime = max(expiry.saturatingSubtract(tokens.obtainedAt), 0)
-            return now.monotonic.saturatingAdd(min(expiry.saturatingSubtract(now.wall), lifetime))
-        }
-        lastCallAt = max(lastCallAt ?? .min, obtainedAt)
-        // Many grants may be read at once: those that can wait part. One that has expired is needed now.
-        let isExpired = expiresAt.map { $0 <= now.monotonic } ?? false
-        planRefresh(
-            earliest: isExpired ? nil : now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
-    }
-
-    /// Back-off that the record says: from before a restart, or of a sibling.
-    mutating func readBackoff(_ now: Moment) {
-        notBefore =
-            record.nextAttemptAt.map {
-                now.monotonic.saturatingAdd($0.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit))
-            } ?? .min
-    }
-
-    private mutating func stopClocks() {
-        expiresAt = nil
-        refreshAt = nil
-        keepaliveAt = nil
-        obtainedAt = .min
-        notBefore = .min
-    }
-
-    /// Ahead of expiry by min(skew, half of the lifetime), later by up to a quarter of that, so that grants that were
-    /// made together part (checklist D33). Later, not earlier: some providers refuse a refresh that comes too soon.
-    mutating func planRefresh(earliest: Int64?) {
-        refreshAt = nil
-        keepaliveAt = nil
-        guard let tokens = record.tokens, tokens.refreshToken != nil else { return }
-        if let expiresAt, let expiry = tokens.expiresAt {
-            let lifetime = max(expiry.saturatingSubtract(tokens.obtainedAt), 0)
-            let lead = min(max(provider.refreshSkew, 0), lifetime / 2)
-            let planned = expiresAt.saturatingSubtract(lead).saturatingAdd(jitter.upTo(lead / 4))
-            refreshAt = max(planned, earliest ?? .min)
-        }
-        if let interval = provider.keepaliveInterval, interval > 0, obtainedAt != .min {
-            let planned = obtainedAt.saturatingAdd(interval).saturatingSubtract(jitter.upTo(interval / 10))
-            keepaliveAt = max(planned, earliest ?? .min)
-        }
     }
 
     // MARK: 401
@@ -144,58 +78,155 @@ extension GrantMachine {
 
     // MARK: The call
 
+    /// Writes the intent down; the call follows when it is durable. Where the store is known to be away and nothing can
+    /// be lost, the call is made at once.
     mutating func startRefresh(_ reason: GrantFact.RefreshReason, now: Moment) {
         refreshReason = reason
         recovery = nil
-        foreignIntentUntil = nil
+        foreign = nil
+        replay = nil
         if reason == .rejected { lastRejectionRefreshAt = now.monotonic }
         actions.append(.note(.refreshStarted(reason)))
-        let calls = provider.callDeadline.multipliedReportingOverflow(by: Int64(Self.replayLimit) + 1)
-        let term = (calls.overflow ? Int64.max : calls.partialValue).saturatingAdd(max(provider.replayWindow, 0) + 5000)
-        let intent = GrantRecord.Intent(
-            instance: environment.instance, startedAt: now.wall, expiresAt: now.wall.saturatingAdd(term))
-        changes.append(.intent(intent, generation: record.generation))
+        lease = Lease(startedAt: now.monotonic, term: leaseTerm, fence: 0, reason: reason)
+        if usesTokensBeforeStored, unstored != nil || storeBlockedUntil > now.monotonic { return sendRefresh(now) }
+        changes.append(
+            .intent(newIntent(now), generation: record.generation, isUnattended: unattended != nil))
+    }
+
+    /// The intent is durable.
+    mutating func intentStored(now: Moment) {
+        lease?.fence = record.revision
+        // A consent or a revocation that came meanwhile takes precedence.
+        guard changes.isEmpty, call == nil else { return }
+        guard leaseAllowsCall(now) else {
+            // The store took so long that others may soon take us for dead: the intent is written anew.
+            if isRefreshable, let reason = lease?.reason { startRefresh(reason, now: now) }
+            return
+        }
+        sendRefresh(now)
     }
 
     /// Sends the current refresh token: after its intent is durable, or again after a lost reply.
     mutating func sendRefresh(_ now: Moment) {
         // A reload may have named another provider since this refresh began: it must not see the token.
-        guard !belongsElsewhere, let token = record.tokens?.refreshToken else {
+        guard isRefreshable else {
             replay = nil
             return
         }
         replay?.dueAt = .max
         lastCallAt = now.monotonic
-        let id = CallID(owner: .grant(settings.name), number: nextCall)
-        nextCall += 1
-        call = Call(id: id, kind: .refresh(.init(generation: record.generation, refreshToken: token)))
-        actions.append(.requestTokens(TokenCall(id: id, kind: .refresh(refreshToken: token, scopes: settings.scopes))))
+        let token = unattended == nil ? record.tokens?.refreshToken : nil
+        let sent = GrantChange.SentRefresh(
+            generation: record.generation, refreshToken: token, fence: lease?.fence ?? 0,
+            isRepeatable: usesTokensBeforeStored, acquiredWith: acquisitionMark, provider: settings.provider)
+        call = Call(id: newCallID(), kind: .refresh(sent))
+        if let unattended {
+            request(.unattended(unattended, scopes: settings.scopes))
+        } else if let token {
+            request(.refresh(refreshToken: token, scopes: settings.scopes))
+        }
+    }
+
+    mutating func newCallID() -> CallID {
+        defer { nextCall += 1 }
+        return CallID(owner: .grant(settings.name), number: nextCall)
+    }
+
+    /// Hands the call that has just begun to the provider.
+    mutating func request(_ kind: TokenCall.Kind) {
+        guard let call else { return }
+        let variables = settings.variables.merging(record.variables) { _, last in last }
+            .merging(record.captured) { _, last in last }
+        actions.append(
+            .requestTokens(
+                TokenCall(id: call.id, kind: kind, variables: variables, proofKey: record.tokens?.proofKey)))
     }
 
     /// A refresh ended. Answers to abandoned calls are dropped.
     package mutating func tokenCallFinished(_ id: CallID, _ report: TokenCallReport, now: Moment) -> [GrantAction] {
-        guard let call, call.id == id, case .refresh(let sent) = call.kind else {
+        guard let call, call.id == id else {
             actions.append(.note(.lateResultDropped))
             return finish(now)
         }
-        self.call = nil
-        switch report.result {
-        case .success(let tokens): refreshSucceeded(tokens, sent: sent, sentAt: report.sentAt)
-        case .failure(let problem): refreshFailed(problem, sent: sent, now: now)
+        switch call.kind {
+        case .revocation: return finish(now)
+        case .importing(let token):
+            self.call = nil
+            importCallFinished(token, report, now: now)
+        case .refresh(let sent):
+            self.call = nil
+            switch report.result {
+            case .success(let tokens): refreshSucceeded(tokens, sent: sent, sentAt: report.sentAt, now: now)
+            case .failure(let problem): refreshFailed(problem, sent: sent, now: now)
+            }
         }
         return finish(now)
     }
 
-    private mutating func refreshSucceeded(_ tokens: TokenSet, sent: GrantChange.SentRefresh, sentAt: Moment) {
+    private mutating func refreshSucceeded(
+        _ tokens: TokenSet, sent: GrantChange.SentRefresh, sentAt: Moment, now: Moment
+    ) {
         replay = nil
-        if isStopped || projected.state == .revoked {
+        // `forget` may yet fail, and then these are the grant's only tokens.
+        if changes.contains(.revoke) || projected.state == .revoked {
             changes.append(.lateTokens(tokens.revocable))
             return
         }
+        var tokens = tokens
+        // An unattended grant asks anew each time.
+        if unattended != nil { tokens.refreshToken = nil }
         if tokens.lifetime == nil { actions.append(.note(.lifetimeUnknown)) }
-        changes.append(
-            .refreshed(tokens, sent: sent, sentAt: sentAt, requiredScopes: settings.requiredScopes))
+        var refreshed = GrantChange.Refreshed(
+            tokens: tokens, sent: sent, sentAt: sentAt, requiredScopes: settings.requiredScopes,
+            scopes: settings.scopes)
+        // A result that the store has not taken is replaced; a refresh token that came with it is not lost.
+        if sent.isRepeatable, !isCommitting, case .refreshed(let older)? = changes.last {
+            refreshed.tokens.refreshToken = tokens.refreshToken ?? older.tokens.refreshToken
+            refreshed.publishedAs = older.publishedAs
+            changes.removeLast()
+        }
+        changes.append(.refreshed(refreshed))
+        if sent.isRepeatable, sent.fence == 0 { useBeforeStored(now) }
     }
+
+    /// The store is away and the access token is good: it is used from memory, since nothing is lost if it is lost.
+    /// A refresh token that came with it is used only when it is durable.
+    mutating func useBeforeStored(_ now: Moment) {
+        guard case .refreshed(var refreshed)? = changes.last, refreshed.sent.isRepeatable, !isStopped else { return }
+        guard let applied = GrantChange.refreshed(refreshed).applied(to: record), applied.state == .active else {
+            return
+        }
+        guard var tokens = applied.tokens else { return }
+        tokens.refreshToken = record.tokens?.refreshToken
+        refreshed.publishedAs = max(currentGeneration, generationFloor) + 1
+        changes[changes.count - 1] = .refreshed(refreshed)
+        unstored = Unstored(tokens: tokens, generation: refreshed.publishedAs)
+        generationFloor = max(generationFloor, refreshed.publishedAs)
+        actions.append(.note(.usedBeforeStored(generation: refreshed.publishedAs)))
+        refreshTookEffect(refreshed, generation: refreshed.publishedAs)
+        rebuildCredential()
+    }
+
+    /// New tokens are in use: durable, or from memory.
+    mutating func refreshTookEffect(_ refreshed: GrantChange.Refreshed, generation: UInt64) {
+        startClocks(sentAt: refreshed.sentAt)
+        notBefore = .min
+        record.consecutiveFailures = 0
+        isDormant = false
+        generationFromRejection =
+            refreshReason == .rejected || rejectedGeneration == refreshed.sent.generation ? generation : nil
+        let tokens = refreshed.tokens
+        let rotated = tokens.refreshToken.map { $0 != refreshed.sent.refreshToken } ?? false
+        actions.append(.note(.refreshSucceeded(generation: generation, rotated: rotated)))
+        let lost = settings.scopes.filter { !(currentTokens?.scopes ?? []).contains($0) }
+        if tokens.scopes != nil, !lost.isEmpty { actions.append(.note(.scopesLost(lost))) }
+        finishRefreshTickets(
+            record.state == .active || unstored != nil
+                ? .refreshed(generation: generation)
+                : .refreshFailed(code: record.lastFailure?.code ?? "", detail: record.lastFailure?.detail ?? ""))
+    }
+
+    // MARK: Failure
 
     private mutating func refreshFailed(_ problem: ProviderProblem, sent: GrantChange.SentRefresh, now: Moment) {
         if isStopped || projected.state == .revoked || record.generation != sent.generation {
@@ -203,36 +234,58 @@ extension GrantMachine {
             return
         }
         if problem.outcomeUnknown, !belongsElsewhere {
-            let next = nextReplay(after: problem, now: now)
+            let next = nextReplay(of: replay, after: problem, now: now)
             actions.append(.note(.refreshOutcomeUnknown(code: problem.code, willReplay: next != nil)))
             replay = next
             if next != nil { return }
         }
+        giveUp(problem, sent: sent, now: now)
+    }
+
+    private mutating func giveUp(_ problem: ProviderProblem, sent: GrantChange.SentRefresh, now: Moment) {
         replay = nil
         actions.append(.note(.refreshFailed(problem)))
         switch problem.errorClass {
-        case .permanent:
+        case .permanent where unattended == nil:
             load = Load(purpose: .suspicion(problem, sent))
             actions.append(.load)
-        case .configuration: latch(problem, now: now)
+        case .permanent, .configuration: latch(problem, now: now)
         case .transient: backOff(problem, now: now)
         }
     }
 
     /// A lost reply is asked for again at once; a 5xx a moment later, since the same instant would only fail again.
-    private func nextReplay(after problem: ProviderProblem, now: Moment) -> Replay? {
+    func nextReplay(of replay: Replay?, after problem: ProviderProblem, now: Moment) -> Replay? {
         guard provider.replayWindow > 0, problem.retryAfter == nil else { return nil }
         let count = (replay?.count ?? 0) + 1
         let firstLossAt = replay?.firstLossAt ?? now.monotonic
         guard count <= Self.replayLimit else { return nil }
         let delay: Int64 = count == 1 ? (problem.status == nil ? 0 : 1100) : 2200
-        let dueAt = now.monotonic.saturatingAdd(delay)
-        guard dueAt.saturatingSubtract(firstLossAt) <= provider.replayWindow else { return nil }
-        return Replay(count: count, firstLossAt: firstLossAt, dueAt: dueAt)
+        let next = Replay(
+            count: count, firstLossAt: firstLossAt, dueAt: now.monotonic.saturatingAdd(delay), problem: problem)
+        return isInWindow(next, at: next.dueAt) ? next : nil
     }
 
+    func isInWindow(_ replay: Replay, at time: Int64) -> Bool {
+        time.saturatingSubtract(replay.firstLossAt) <= provider.replayWindow
+    }
+
+    /// A replay's time has come. If it comes too late, since the process stood still, it is none any more.
+    mutating func replayDue(_ replay: Replay, now: Moment) {
+        guard isInWindow(replay, at: now.monotonic), leaseAllowsCall(now) else {
+            self.replay = nil
+            actions.append(.note(.refreshFailed(replay.problem)))
+            backOff(replay.problem, now: now)
+            return
+        }
+        sendRefresh(now)
+    }
+
+    /// Nobody consents to an unattended grant again: what is permanent there is for who configures it.
     mutating func latch(_ problem: ProviderProblem, now: Moment) {
-        append(failure: GrantRecord.Failure(problem, at: now.wall), nextAttemptAt: nil, outcomeUnknown: false)
+        var failure = GrantRecord.Failure(problem, at: now.wall)
+        if unattended != nil { failure.errorClass = .configuration }
+        append(failure: failure, nextAttemptAt: nil, outcomeUnknown: false)
         finishRefreshTickets(.refreshFailed(code: problem.code, detail: problem.detail))
     }
 
@@ -259,58 +312,8 @@ extension GrantMachine {
                 .init(
                     failure: failure, generation: record.generation, consecutive: record.consecutiveFailures,
                     nextAttemptAt: nextAttemptAt, fingerprint: provider.fingerprint, outcomeUnknown: outcomeUnknown,
-                    isRejected: rejectedGeneration == record.generation)))
+                    isRejected: rejectedGeneration == currentGeneration, isUnattended: unattended != nil)))
         rebuildCredential()
-    }
-
-    // MARK: Commands
-
-    mutating func refreshCommanded(_ ticket: Ticket) {
-        let view = projected
-        let isLatched = view.state == .reauthorizationRequired || view.state == .configurationError
-        if isLatched, view.tokens?.refreshToken != nil {
-            changes.append(.unlatch)
-        }
-        refreshTickets.append(ticket)
-    }
-
-    /// Tickets that wait although no refresh can come of it are told so.
-    mutating func failRefreshTicketsThatCannotBeMet(_ now: Moment) {
-        guard isLoaded, !refreshTickets.isEmpty, !isRefreshing, load == nil else { return }
-        guard !changes.contains(where: \.leadsToCredential) || commitRetryAt != nil else { return }
-        if (foreignIntentUntil ?? .min) > now.monotonic { return }
-        let view = projected
-        let (code, detail): (String, String) =
-            if isStopped || view.state == .revoked {
-                ("revoked", "The grant is revoked.")
-            } else if view.tokens == nil {
-                ("not_connected", "The grant is not connected.")
-            } else if belongsElsewhere {
-                ("other_provider", "The grant's tokens are another provider's: authorize it again.")
-            } else if view.tokens?.refreshToken == nil {
-                ("no_refresh_token", "The grant has no refresh token.")
-            } else if storeBlockedUntil > now.monotonic || commitRetryAt != nil {
-                ("store_unavailable", "The store does not take the result of a refresh, so none is made.")
-            } else {
-                (view.lastFailure?.code ?? "refresh_failed", view.lastFailure?.detail ?? "The refresh did not start.")
-            }
-        finishRefreshTickets(.refreshFailed(code: code, detail: detail))
-    }
-
-    mutating func finishRefreshTickets(_ result: TicketResult) {
-        for ticket in refreshTickets {
-            actions.append(.finish(ticket, result))
-        }
-        refreshTickets = []
-    }
-
-    mutating func unlatchIfConfigurationChanged() {
-        let view = projected
-        guard let latched = view.latchedFingerprint, latched != provider.fingerprint else { return }
-        guard view.state == .reauthorizationRequired || view.state == .configurationError else { return }
-        guard view.tokens?.refreshToken != nil else { return }
-        changes.append(.unlatch)
-        recovery = .recovery
     }
 }
 

@@ -1,6 +1,7 @@
 // Where a GrantMachine decides: after each event, the facts are looked at once and what is due is started.
 extension GrantMachine {
     mutating func settle(_ now: Moment, answering: Answering) {
+        releaseBrakes(now)
         // A stop of injection goes out before anything else.
         publishIfChanged(now)
         if let load {
@@ -27,9 +28,11 @@ extension GrantMachine {
             startRevocation(owed)
             return
         }
-        guard changes.isEmpty, !isStopped else { return }
+        guard mayBeginCall, !isStopped else { return }
         if let replay {
-            if replay.dueAt <= now.monotonic { sendRefresh(now) }
+            if replay.dueAt <= now.monotonic { replayDue(replay, now: now) }
+        } else if startImport(now) {
+            commitNext(now)
         } else if let reason = dueRefresh(now) {
             startRefresh(reason, now: now)
             commitNext(now)
@@ -50,34 +53,29 @@ extension GrantMachine {
         }
     }
 
+    /// Nothing is to be stored first; or only what a store that is away has not taken yet, and that can be replaced.
+    private var mayBeginCall: Bool {
+        if changes.isEmpty { return true }
+        guard unstored != nil, !isCommitting, imports.isEmpty, changes.count == 1 else { return false }
+        return changes[0].bringsTokens
+    }
+
     /// The store did not take the revocation, but the provider can be told all the same.
     private var mayCallForRevocation: Bool {
         changes.isEmpty || commitFailures > 0
     }
 
-    /// The tokens came from another provider, before the configuration changed: they are not for this one to see.
-    var belongsElsewhere: Bool {
-        record.provider.map { $0 != settings.provider } ?? false
-    }
-
-    var isRefreshable: Bool {
-        record.state == .active && record.tokens?.refreshToken != nil && !belongsElsewhere
-    }
-
     /// The token has expired and nothing can replace it.
     private func isExhausted(_ now: Moment) -> Bool {
-        guard record.state == .active, let tokens = record.tokens, tokens.refreshToken == nil else { return false }
+        guard unattended == nil, record.state == .active, let tokens = record.tokens, tokens.refreshToken == nil else {
+            return false
+        }
         return expiresAt.map { $0 <= now.monotonic } ?? false
     }
 
     /// An operator has stopped injection; the store may not know yet.
     var isStopped: Bool {
-        changes.contains {
-            switch $0 {
-            case .revoke, .forget: true
-            case .intent, .refreshed, .consented, .failed, .lateTokens, .revocationStep, .unlatch: false
-            }
-        }
+        changes.contains(where: \.stopsInjection)
     }
 
     // MARK: Publishing
@@ -86,20 +84,22 @@ extension GrantMachine {
         let view = projected
         let isLatched = view.state == .reauthorizationRequired || view.state == .configurationError
         guard !isStopped, !belongsElsewhere, view.state != .notConnected, view.state != .revoked,
-            let tokens = record.tokens
+            let tokens = currentTokens
         else {
             credential = nil
             return
         }
         // A latched grant's token serves until it expires, unless an upstream has rejected it.
-        guard !(isLatched && rejectedGeneration == record.generation) else {
+        guard !(isLatched && rejectedGeneration == currentGeneration) else {
             credential = nil
             return
         }
-        let scheme = provider.headerScheme.isEmpty ? "" : provider.headerScheme + " "
+        let name = tokens.type == .dpop && provider.presentsBearerTokens ? "DPoP" : provider.headerScheme
+        let scheme = name.isEmpty ? "" : name + " "
         credential = Credential(
             headerName: Array(provider.headerName.utf8), headerValue: Array(scheme.utf8) + tokens.accessToken.bytes,
-            generation: record.generation, expiresAt: expiresAt)
+            generation: currentGeneration, expiresAt: expiresAt, proofKey: tokens.type == .dpop ? tokens.proofKey : nil,
+            captured: record.captured)
     }
 
     func usableCredential(_ now: Moment) -> Credential? {
@@ -124,8 +124,9 @@ extension GrantMachine {
     var state: GrantState {
         guard !isStopped else { return .revoked }
         switch projected.state {
+        case .notConnected where unattended != nil && isRefreshing: return .refreshing
         case .notConnected: return .notConnected
-        case .active where belongsElsewhere: return .reauthorizationRequired
+        case .active where belongsElsewhere && unattended == nil: return .reauthorizationRequired
         case .active: return isRefreshing ? .refreshing : .active
         case .reauthorizationRequired: return .reauthorizationRequired
         case .configurationError: return .configurationError
@@ -139,8 +140,11 @@ extension GrantMachine {
         if let load, case .suspicion = load.purpose { return true }
         return changes.contains {
             switch $0 {
-            case .intent, .refreshed: true
-            case .consented, .failed, .lateTokens, .revoke, .revocationStep, .unlatch, .forget: false
+            case .intent: true
+            case .refreshed: unstored == nil
+            case .consented, .failed, .importIntent, .importEnded, .created, .lateTokens, .revoke, .revocationStep,
+                .unlatch, .forget:
+                false
             }
         }
     }
@@ -160,16 +164,20 @@ extension GrantMachine {
         if let load { return load.retryAt }
         guard isLoaded else { return nil }
         var times: [Int64] = []
-        if !isCommitting, !changes.isEmpty, let commitRetryAt { times.append(commitRetryAt) }
+        if !isCommitting, !changes.isEmpty, !holdsCommit, let commitRetryAt { times.append(commitRetryAt) }
         if call == nil, mayCallForRevocation, !belongsElsewhere, projected.revocation != nil {
             times.append(revocationNotBefore)
         }
-        if changes.isEmpty, call == nil, !isStopped {
+        if mayBeginCall, call == nil, !isStopped {
             if let replay {
                 times.append(replay.dueAt)
+            } else if let replay = imports.first?.replay {
+                times.append(replay.dueAt)
+            } else if imports.first != nil, let foreign {
+                times.append(foreign.until)
             } else if let due = nextRefreshTime(now) {
                 times.append(due)
-            } else if record.state == .active, record.tokens?.refreshToken == nil, let expiresAt {
+            } else if record.state == .active, currentTokens?.refreshToken == nil, unattended == nil, let expiresAt {
                 times.append(expiresAt)
             }
         }
@@ -178,94 +186,12 @@ extension GrantMachine {
 
     private func nextRefreshTime(_ now: Moment) -> Int64? {
         guard isRefreshable else { return nil }
+        let isLacking = lacksTokens && !(isDormant && waiters.isEmpty)
         let wanted = [
             refreshAt, keepaliveAt, recovery.map { _ in now.monotonic }, waiters.isEmpty ? nil : now.monotonic,
-            owesRetryAfterRejection ? now.monotonic : nil,
+            owesRetryAfterRejection || isLacking ? now.monotonic : nil,
         ].compactMap { $0 }.min()
         guard let wanted else { return nil }
         return max(wanted, refreshGate)
-    }
-}
-
-// MARK: - Waiters
-
-extension GrantMachine {
-    private mutating func answerWaiters(_ answering: Answering, _ now: Moment) {
-        switch answering {
-        case .nobody: return
-        case .everybody: break
-        case .newcomer(let waiter):
-            guard let rejected = waiters[waiter] else { return }
-            // Who must wait, waits for the same as those before; who gets the credential changes nothing for them.
-            guard let answer = answer(rejected: rejected, now: now) else { return }
-            waiters.removeValue(forKey: waiter)
-            actions.append(.answer(waiter, answer))
-            if case .credential = answer { return }
-        }
-        guard !waiters.isEmpty else { return }
-        var answers: [(WaiterID, CredentialAnswer)] = []
-        for (waiter, rejected) in waiters {
-            guard let answer = answer(rejected: rejected, now: now) else { continue }
-            answers.append((waiter, answer))
-        }
-        // In the order in which they came.
-        for (waiter, answer) in answers.sorted(by: { $0.0.number < $1.0.number }) {
-            waiters.removeValue(forKey: waiter)
-            actions.append(.answer(waiter, answer))
-        }
-    }
-
-    /// nil: there is something to wait for.
-    private func answer(rejected: UInt64?, now: Moment) -> CredentialAnswer? {
-        guard isLoaded else {
-            return load?.retryAt.map { .unavailable(.storeUnavailable, retryAfter: wait(until: $0, now)) }
-        }
-        if let credential = usableCredential(now), credential.generation != rejected {
-            return .credential(credential)
-        }
-        if isStopped { return .unavailable(.revoked, retryAfter: nil) }
-        if changes.contains(where: \.leadsToCredential) {
-            // A commit that fails is tried again, but nobody waits for that.
-            guard let commitRetryAt else { return nil }
-            return .unavailable(.storeUnavailable, retryAfter: wait(until: commitRetryAt, now))
-        }
-        let view = projected
-        switch view.state {
-        case .notConnected: return .unavailable(.notConnected, retryAfter: nil)
-        case .active where belongsElsewhere: return .unavailable(.reauthorizationRequired, retryAfter: nil)
-        case .revoked: return .unavailable(.revoked, retryAfter: nil)
-        case .reauthorizationRequired: return .unavailable(.reauthorizationRequired, retryAfter: nil)
-        case .configurationError: return .unavailable(.configurationError, retryAfter: nil)
-        case .active: break
-        }
-        guard view.tokens?.refreshToken != nil else {
-            return .unavailable(rejected == nil ? .reauthorizationRequired : .noRefreshToken, retryAfter: nil)
-        }
-        if let load {
-            return load.retryAt.map { .unavailable(.storeUnavailable, retryAfter: wait(until: $0, now)) }
-        }
-        if isRefreshing || (foreignIntentUntil ?? .min) > now.monotonic { return nil }
-        return refusal(rejected: rejected, now: now)
-    }
-
-    /// No refresh is under way and none was started, although this waiter needs one: say why.
-    private func refusal(rejected: UInt64?, now: Moment) -> CredentialAnswer {
-        if storeBlockedUntil > now.monotonic {
-            return .unavailable(.storeUnavailable, retryAfter: wait(until: storeBlockedUntil, now))
-        }
-        if notBefore > now.monotonic {
-            return .unavailable(.refreshFailed, retryAfter: wait(until: notBefore, now))
-        }
-        if intervalGate > now.monotonic {
-            return .unavailable(.refreshTooSoon, retryAfter: wait(until: intervalGate, now))
-        }
-        if rejected != nil, rejectionGate > now.monotonic {
-            return .unavailable(.coolingDown, retryAfter: wait(until: rejectionGate, now))
-        }
-        return .unavailable(.refreshFailed, retryAfter: 1000)
-    }
-
-    private func wait(until time: Int64?, _ now: Moment) -> Int64? {
-        time.map { max($0.saturatingSubtract(now.monotonic), 1) }
     }
 }

@@ -14,6 +14,7 @@ extension GrantMachine {
         case .suspicion(let problem, let sent):
             // A sibling may have rotated the token while ours was on its way (pains 3).
             if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
+            syncedAt = now.monotonic
             if record.generation == sent.generation, record.tokens?.refreshToken == sent.refreshToken {
                 latch(problem, now: now)
             }
@@ -37,10 +38,11 @@ extension GrantMachine {
         record = found
         generationFloor = found.generation
         rejectedGeneration = found.rejectedGeneration
-        readClocks(now, atStart: true)
+        readClocks(now, knownSince: nil)
         readBackoff(now)
         readRevocationClock(now)
-        readIntent(now)
+        readIntent(now, knownSince: nil)
+        syncedAt = now.monotonic
         unlatchIfConfigurationChanged()
         rebuildCredential()
         notedState = state
@@ -57,7 +59,7 @@ extension GrantMachine {
         rejectedGeneration = newer.rejectedGeneration ?? rejectedGeneration
         if tokensChanged {
             replay = nil
-            readClocks(now, atStart: false)
+            if unstored == nil { readClocks(now, knownSince: syncedAt) }
             if newer.tokens != nil {
                 actions.append(.note(.siblingTokensAdopted(generation: newer.generation)))
                 finishRefreshTickets(.refreshed(generation: newer.generation))
@@ -66,42 +68,22 @@ extension GrantMachine {
         if newer.state != .active { replay = nil }
         readBackoff(now)
         readRevocationClock(now)
-        readIntent(now)
+        readIntent(now, knownSince: syncedAt)
+        syncedAt = now.monotonic
         rebuildCredential()
-    }
-
-    private mutating func readRevocationClock(_ now: Moment) {
-        guard let revocation = record.revocation else { return }
-        let wait = revocation.nextAttemptAt.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit)
-        revocationNotBefore = now.monotonic.saturatingAdd(wait)
-    }
-
-    /// An intent that is ours, from before a restart, or whose writer is dead means that a reply may be lost: refresh
-    /// at once, while the provider's grace lasts. Another's that is alive means: wait for its result.
-    private mutating func readIntent(_ now: Moment) {
-        foreignIntentUntil = nil
-        recovery = nil
-        guard record.state == .active, let intent = record.intent else { return }
-        if environment.storeIsExclusive || intent.instance == environment.instance {
-            if call == nil, replay == nil, !isRefreshing { recovery = .recovery }
-            return
-        }
-        let left = intent.expiresAt.saturatingSubtract(now.wall).clamped(to: 0...600_000)
-        foreignIntentUntil = now.monotonic.saturatingAdd(left)
-        recovery = .recovery
     }
 
     // MARK: Committing
 
     /// Starts the commit of the first change if none is in flight and its time has come.
     mutating func commitNext(_ now: Moment) {
-        while !isCommitting, let change = changes.first {
+        while !isCommitting, !holdsCommit, let change = changes.first {
             if let commitRetryAt, commitRetryAt > now.monotonic { return }
             commitRetryAt = nil
             if case .forget(let ticket) = change {
                 guard record.revision > 0 else {
                     changes.removeFirst()
-                    forgotten(ticket)
+                    forgotten(ticket, now: now)
                     continue
                 }
                 isCommitting = true
@@ -115,8 +97,15 @@ extension GrantMachine {
             }
             candidate = next
             isCommitting = true
-            actions.append(.commit(GrantCommit(record: next, expectedRevision: record.revision)))
+            actions.append(
+                .commit(GrantCommit(record: next, expectedRevision: record.revision, dueAt: dueAt(of: next))))
         }
+    }
+
+    /// The store is away and a call that replaces what it has not taken is in flight: one result is stored, not two.
+    var holdsCommit: Bool {
+        guard unstored != nil, commitRetryAt != nil, let call, case .refresh = call.kind else { return false }
+        return true
     }
 
     /// The store's answer to `commit` or `delete`.
@@ -142,6 +131,7 @@ extension GrantMachine {
         commitRetryAt = nil
         storeBlockedUntil = .min
         if let written { record = written }
+        syncedAt = now.monotonic
         tookEffect(change, now: now)
     }
 
@@ -153,9 +143,15 @@ extension GrantMachine {
             return committed(change, written, now: now)
         }
         adopt(newer ?? GrantRecord(), now: now)
-        if case .intent = change {
-            // Somebody else has acted on the grant: decide anew.
+        switch change {
+        // Somebody else has acted on the grant: decide anew.
+        case .intent: changes.removeFirst()
+        case .importIntent:
             changes.removeFirst()
+            if !imports.isEmpty { imports[0].isBegun = false }
+        case .refreshed, .consented, .failed, .importEnded, .created, .lateTokens, .revoke, .revocationStep, .unlatch,
+            .forget:
+            break
         }
     }
 
@@ -168,20 +164,51 @@ extension GrantMachine {
             storeBlockedUntil = retryAt
             // The failures go on counting over expendable changes, so that the back-off grows; a change that is kept
             // starts with its own.
-            return
+            expendableFailed(change, now: now)
+        } else {
+            commitRetryAt = retryAt
+            if case .refreshed(let refreshed) = change, refreshed.sent.isRepeatable, changes.count == 1, unstored == nil
+            {
+                useBeforeStored(now)
+            }
         }
-        commitRetryAt = retryAt
+        failQueuedCommands()
+    }
+
+    private mutating func expendableFailed(_ change: GrantChange, now: Moment) {
         switch change {
-        case .consented(let tokens, let sentAt, let asked, let floor, let ticket?):
-            actions.append(.finish(ticket, .consentNotStored))
-            changes[0] = .consented(tokens, sentAt: sentAt, from: asked, generationAbove: floor, ticket: nil)
+        case .intent:
+            if usesTokensBeforeStored, isRefreshable, changes.isEmpty, call == nil { sendRefresh(now) }
+        case .importIntent:
+            endImport("store_unavailable", "The store does not take what the refresh token would bring.")
+        case .created(_, let ticket): actions.append(.finish(ticket, .createFailed))
         case .forget(let ticket):
-            changes.removeFirst()
-            commitRetryAt = nil
             rebuildCredential()
             actions.append(.finish(ticket, .forgetFailed))
-        case .refreshed, .consented, .intent, .failed, .lateTokens, .revoke, .revocationStep, .unlatch: break
+        case .refreshed, .consented, .failed, .importEnded, .lateTokens, .revoke, .revocationStep, .unlatch: break
         }
+    }
+
+    /// Who waits behind a change that the store does not take is told, and does not wait for the store.
+    private mutating func failQueuedCommands() {
+        var kept: [GrantChange] = []
+        for change in changes {
+            switch change {
+            case .forget(let ticket): actions.append(.finish(ticket, .forgetFailed))
+            case .created(_, let ticket): actions.append(.finish(ticket, .createFailed))
+            case .consented(let tokens, let sentAt, let asked, let floor, let ticket?):
+                actions.append(.finish(ticket, .consentNotStored))
+                kept.append(.consented(tokens, sentAt: sentAt, from: asked, generationAbove: floor, ticket: nil))
+            case .refreshed, .consented, .intent, .failed, .importIntent, .importEnded, .lateTokens, .revoke,
+                .revocationStep, .unlatch:
+                kept.append(change)
+            }
+        }
+        changes = kept
+        while let first = imports.first, !first.isBegun {
+            endImport("store_unavailable", "The store does not take what the refresh token would bring.")
+        }
+        rebuildCredential()
     }
 
     private mutating func commitBackoff(_ failures: Int) -> Int64 {
@@ -194,57 +221,60 @@ extension GrantMachine {
     /// A change is durable.
     private mutating func tookEffect(_ change: GrantChange, now: Moment) {
         switch change {
-        case .intent:
-            // A consent or a revocation that came meanwhile takes precedence.
-            if changes.isEmpty { sendRefresh(now) }
-        case .refreshed(let tokens, let sent, let sentAt, _):
-            refreshStored(tokens, sent: sent, sentAt: sentAt, now: now)
-        case .consented(let tokens, let sentAt, _, _, let ticket):
-            consentStored(tokens, sentAt: sentAt, ticket: ticket, now: now)
-        case .failed, .unlatch: break
+        case .intent: intentStored(now: now)
+        case .importIntent:
+            lease?.fence = record.revision
+            sendImport(now)
+        case .refreshed(let refreshed): refreshStored(refreshed, now: now)
+        case .consented(let tokens, let sentAt, let asked, _, let ticket):
+            consentStored(tokens, sentAt: sentAt, asked: asked, ticket: ticket, now: now)
+        case .created(_, let ticket): actions.append(.finish(ticket, .created))
+        case .failed, .importEnded, .unlatch: break
         case .revoke:
+            unstored = nil
             revocationNotBefore = .min
-            readClocks(now, atStart: false)
+            readClocks(now, knownSince: syncedAt)
             if record.revocation == nil { finishRevocationTickets(.nothingToRevoke) }
             // They can be revoked when the configuration names their provider again.
             if belongsElsewhere { finishRevocationTickets(.failedKeptForRetry) }
         case .lateTokens: revocationNotBefore = .min
         case .revocationStep: revocationAdvanced()
-        case .forget(let ticket): forgotten(ticket)
+        case .forget(let ticket): forgotten(ticket, now: now)
         }
         rebuildCredential()
     }
 
-    private mutating func refreshStored(
-        _ tokens: TokenSet, sent: GrantChange.SentRefresh, sentAt: Moment, now: Moment
-    ) {
+    private mutating func refreshStored(_ refreshed: GrantChange.Refreshed, now: Moment) {
+        let wasInUse = unstored != nil
+        unstored = nil
         guard record.state != .revoked else {
             revocationNotBefore = .min
             return
         }
-        startClocks(sentAt: sentAt)
-        notBefore = .min
         generationFloor = max(generationFloor, record.generation)
-        generationFromRejection =
-            refreshReason == .rejected || rejectedGeneration == sent.generation ? record.generation : nil
-        let rotated = tokens.refreshToken.map { $0 != sent.refreshToken } ?? false
-        actions.append(.note(.refreshSucceeded(generation: record.generation, rotated: rotated)))
-        let lost = settings.scopes.filter { !(record.tokens?.scopes ?? []).contains($0) }
-        if tokens.scopes != nil, !lost.isEmpty { actions.append(.note(.scopesLost(lost))) }
-        finishRefreshTickets(
-            record.state == .active
-                ? .refreshed(generation: record.generation)
-                : .refreshFailed(code: record.lastFailure?.code ?? "", detail: record.lastFailure?.detail ?? ""))
+        if wasInUse {
+            startClocks(sentAt: refreshed.sentAt)
+        } else {
+            refreshTookEffect(refreshed, generation: record.generation)
+        }
     }
 
     /// A change had no place on the record that the store holds.
     private mutating func dropped(_ change: GrantChange, now: Moment) {
         switch change {
-        case .refreshed: actions.append(.note(.lateResultDropped))
+        case .refreshed:
+            actions.append(.note(.lateResultDropped))
+            if unstored != nil {
+                unstored = nil
+                readClocks(now, knownSince: syncedAt)
+            }
         case .revoke:
             // Another replica has revoked it, or the record is gone.
             if record.revocation == nil { finishRevocationTickets(.nothingToRevoke) }
-        case .consented, .intent, .failed, .lateTokens, .revocationStep, .unlatch, .forget: break
+        case .created(_, let ticket): actions.append(.finish(ticket, .alreadyExists))
+        case .consented, .intent, .failed, .importIntent, .importEnded, .lateTokens, .revocationStep, .unlatch,
+            .forget:
+            break
         }
         rebuildCredential()
     }

@@ -32,6 +32,8 @@ package struct GrantMachine: Sendable {
     }
 
     enum Command: Sendable, Equatable {
+        case create(GrantChange.Creation, Ticket)
+        case importToken(Secret, Ticket)
         case refresh(Ticket)
         case consent(TokenSet, sentAt: Moment, Ticket)
         case revoke(Ticket)
@@ -48,6 +50,8 @@ package struct GrantMachine: Sendable {
     struct Call: Sendable, Equatable {
         enum Kind: Sendable, Equatable {
             case refresh(GrantChange.SentRefresh)
+            /// Of a refresh token that is not the grant's yet.
+            case importing(Secret)
             case revocation(Secret)
         }
 
@@ -72,6 +76,40 @@ package struct GrantMachine: Sendable {
         var count: Int
         var firstLossAt: Int64
         var dueAt: Int64
+        /// What the last reply was lost by.
+        var problem: ProviderProblem
+    }
+
+    /// Our own intent: nothing is sent that may not have ended when others take us for dead.
+    struct Lease: Sendable, Equatable {
+        var startedAt: Int64
+        var term: Int64
+        /// The revision under which it is stored; 0: there is none, the store is away.
+        var fence: UInt64
+        /// Whom the token calls of this refresh are for.
+        var reason: GrantFact.RefreshReason
+    }
+
+    /// Another replica's, counted on our clock.
+    struct ForeignIntent: Sendable, Equatable {
+        var intent: GrantRecord.Intent
+        /// When it began, as far as can be known: never after it was first seen.
+        var startedAt: Int64
+        var until: Int64
+    }
+
+    /// Tokens that are in use although the store has not taken them (`usesTokensBeforeStored`).
+    struct Unstored: Sendable, Equatable {
+        var tokens: GrantRecord.Tokens
+        var generation: UInt64
+    }
+
+    /// An operator's refresh token, which the provider must accept before it is the grant's.
+    struct Import: Sendable, Equatable {
+        var token: Secret
+        var ticket: Ticket
+        var replay: Replay?
+        var isBegun = false
     }
 
     // Settings.
@@ -92,6 +130,9 @@ package struct GrantMachine: Sendable {
     var commitRetryAt: Int64?
     /// No refresh before this: the store did not take an intent.
     var storeBlockedUntil: Int64 = .min
+    var unstored: Unstored?
+    /// When `record` was last known to be what the store holds, monotonic.
+    var syncedAt: Int64?
     /// Generations never come twice, not even after `forget`.
     var generationFloor: UInt64 = 0
 
@@ -99,8 +140,10 @@ package struct GrantMachine: Sendable {
     var call: Call?
     var nextCall: UInt64 = 1
     var replay: Replay?
+    var lease: Lease?
     var refreshReason: GrantFact.RefreshReason?
-    var foreignIntentUntil: Int64?
+    var foreign: ForeignIntent?
+    var imports: [Import] = []
 
     // Times, monotonic.
     var expiresAt: Int64?
@@ -112,6 +155,10 @@ package struct GrantMachine: Sendable {
     var revocationNotBefore: Int64 = .min
     /// A restart or a new configuration asks for a refresh as soon as it may be.
     var recovery: GrantFact.RefreshReason?
+    /// An unattended grant that was forgotten asks for tokens again only when somebody needs them.
+    var isDormant = false
+    /// What an unattended grant asks with, as one mark; nil: somebody consents.
+    var acquisitionMark: String?
 
     // 401s.
     var rejectedGeneration: UInt64?
@@ -138,6 +185,7 @@ package struct GrantMachine: Sendable {
         self.provider = provider
         self.environment = environment
         jitter = Jitter(seed: environment.seed)
+        acquisitionMark = settings.acquisitionMark
     }
 }
 
@@ -157,7 +205,7 @@ extension GrantMachine {
     package mutating func credentialNeeded(
         _ waiter: WaiterID, rejected: UInt64? = nil, now: Moment
     ) -> [GrantAction] {
-        if let rejected, rejected == record.generation, isLoaded {
+        if let rejected, rejected == currentGeneration, isLoaded {
             generationRejected(rejected, now: now)
         }
         if waiters.count >= settings.maximumWaiters {
@@ -209,6 +257,7 @@ extension GrantMachine {
         if provider != newProvider { notBefore = .min }
         settings = new
         provider = newProvider
+        acquisitionMark = new.acquisitionMark
         if isLoaded {
             unlatchIfConfigurationChanged()
             planRefresh(earliest: nil)
@@ -228,6 +277,29 @@ extension GrantMachine {
         return finish(now)
     }
 
+    /// An operator has a refresh token from elsewhere. It is tried at once, and is the grant's only when the provider has
+    /// accepted it and what it brought is durable; until then the grant is as before.
+    package mutating func importRequested(refreshToken: Secret, ticket: Ticket, now: Moment) -> [GrantAction] {
+        command(.importToken(refreshToken, ticket), now: now)
+    }
+
+    /// Makes the empty record of a grant that no file names.
+    package mutating func created(
+        template: String, label: String?, variables: [String: String], ticket: Ticket, now: Moment
+    ) -> [GrantAction] {
+        command(.create(.init(template: template, label: label, variables: variables), ticket), now: now)
+    }
+
+    /// The store knows that this replica is dead. What it left unfinished is finished here at once while the provider's
+    /// grace may last, else when its time is over: if it lives after all, it has its time.
+    package mutating func instanceGone(_ instance: String, now: Moment) -> [GrantAction] {
+        if let foreign, foreign.intent.instance == instance, mayTakeOverEarly(foreign, now) {
+            self.foreign = nil
+            actions.append(.note(.takenOver(instance: instance)))
+        }
+        return finish(now)
+    }
+
     private mutating func command(_ command: Command, now: Moment) -> [GrantAction] {
         if isLoaded {
             perform(command, now: now)
@@ -239,8 +311,12 @@ extension GrantMachine {
 
     mutating func perform(_ command: Command, now: Moment) {
         switch command {
+        case .create(let creation, let ticket): changes.append(.created(creation, ticket: ticket))
+        case .importToken(let token, let ticket): imports.append(Import(token: token, ticket: ticket))
         case .refresh(let ticket): refreshCommanded(ticket)
-        case .consent(let tokens, let sentAt, let ticket): consentArrived(tokens, sentAt: sentAt, ticket: ticket)
+        case .consent(let tokens, let sentAt, let ticket):
+            let asked = GrantChange.Asked(provider: settings.provider, scopes: settings.scopes)
+            consentArrived(tokens, sentAt: sentAt, asked: asked, ticket: ticket)
         case .revoke(let ticket): revokeCommanded(ticket)
         case .forget(let ticket): forgetCommanded(ticket)
         }

@@ -14,6 +14,20 @@ package struct GrantRecord: Sendable, Equatable {
         package var expiresAt: Int64?
         package var refreshTokenExpiresAt: Int64?
         package var scopes: [String]
+        package var type = TokenType.bearer
+        /// Encoded key that the tokens are bound to; nil: they are not.
+        package var proofKey: Secret?
+        /// Where they come from; nil: not from a refresh.
+        package var origin: Origin?
+    }
+
+    /// Which refresh brought tokens. Two refreshes of one generation happen when a replica was taken for dead: the one
+    /// with the higher fence was sent later, and its tokens are the ones that the provider takes for current.
+    package struct Origin: Sendable, Equatable {
+        /// The generation that was refreshed.
+        package var generation: UInt64
+        /// The revision of the intent under which the refresh was sent.
+        package var fence: UInt64
     }
 
     /// Written before a refresh is sent, so that a restart knows that its answer may be lost and so that replicas see
@@ -23,6 +37,11 @@ package struct GrantRecord: Sendable, Equatable {
         package var startedAt: Int64
         /// Wall milliseconds after which the writer is taken for dead.
         package var expiresAt: Int64
+
+        /// How long the writer may need. Others count it on their own clocks, from when they first see the intent.
+        package var term: Int64 {
+            expiresAt.saturatingSubtract(startedAt).clamped(to: 0...600_000)
+        }
     }
 
     package struct Failure: Sendable, Equatable {
@@ -68,6 +87,16 @@ package struct GrantRecord: Sendable, Equatable {
     package var lastRefreshAt: Int64?
     /// `ProviderSettings.fingerprint` at the time of a permanent failure.
     package var latchedFingerprint: String?
+    /// What an unattended grant's tokens were asked for with; tokens of another subject are not this grant's.
+    package var acquiredWith: String?
+    /// Values that the provider's callbacks and replies gave, by name.
+    package var captured: [String: String] = [:]
+    /// The template that a grant outside the file was made from.
+    package var template: String?
+    /// An operator's note.
+    package var label: String?
+    /// Values that an operator gave with the grant, for the provider's templates.
+    package var variables: [String: String] = [:]
 
     package init() {}
 }

@@ -18,6 +18,11 @@ extension GrantRecord {
         members["next_attempt_at"] = nextAttemptAt.map { .number(String($0)) }
         members["last_refresh_at"] = lastRefreshAt.map { .number(String($0)) }
         members["latched_fingerprint"] = latchedFingerprint.map { .string($0) }
+        members["acquired_with"] = acquiredWith.map { .string($0) }
+        members["template"] = template.map { .string($0) }
+        members["label"] = label.map { .string($0) }
+        if !captured.isEmpty { members["captured"] = .object(captured.mapValues { .string($0) }) }
+        if !variables.isEmpty { members["variables"] = .object(variables.mapValues { .string($0) }) }
         return JSONValue.object(members).encoded()
     }
 
@@ -52,10 +57,20 @@ extension GrantRecord {
         nextAttemptAt = json.number("next_attempt_at")
         lastRefreshAt = json.number("last_refresh_at")
         latchedFingerprint = json["latched_fingerprint"]?.text
+        acquiredWith = json["acquired_with"]?.text
+        template = json["template"]?.text
+        label = json["label"]?.text
+        captured = json.texts("captured")
+        variables = json.texts("variables")
     }
 }
 
 extension JSONValue {
+    fileprivate func texts(_ member: String) -> [String: String] {
+        guard case .object(let members)? = self[member] else { return [:] }
+        return members.compactMapValues(\.text)
+    }
+
     fileprivate func number(_ member: String) -> Int64? {
         self[member]?.integer
     }
@@ -70,6 +85,11 @@ extension GrantRecord.Tokens {
         members["refresh_token"] = refreshToken.map { .string($0.reveal()) }
         members["expires_at"] = expiresAt.map { .number(String($0)) }
         members["refresh_token_expires_at"] = refreshTokenExpiresAt.map { .number(String($0)) }
+        if type != .bearer { members["type"] = .string(type.rawValue) }
+        members["proof_key"] = proofKey.map { .string($0.reveal()) }
+        members["origin"] = origin.map {
+            .object(["generation": .number(String($0.generation)), "fence": .number(String($0.fence))])
+        }
         return .object(members)
     }
 
@@ -81,6 +101,16 @@ extension GrantRecord.Tokens {
             obtainedAt: obtainedAt, expiresAt: json.number("expires_at"),
             refreshTokenExpiresAt: json.number("refresh_token_expires_at"),
             scopes: json["scopes"]?.list?.compactMap(\.text) ?? [])
+        if let name = json["type"]?.text {
+            guard let known = TokenType(rawValue: name) else { return nil }
+            type = known
+        }
+        proofKey = json["proof_key"]?.text.map { Secret($0) }
+        if let part = json["origin"], let generation = part.number("generation").flatMap(UInt64.init(exactly:)),
+            let fence = part.number("fence").flatMap(UInt64.init(exactly:))
+        {
+            origin = .init(generation: generation, fence: fence)
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+import OpenSSLKit
+
 /// Grants where no browser is there: what their requests need, and the request for a device's code.
 extension ProviderMachine {
     /// Signs a new assertion for each request, also where only the client secret is another: a provider takes each jti
@@ -24,23 +26,23 @@ extension ProviderMachine {
     private func assertion(
         _ claims: AssertionClaims, scopes: [String], endpoints: ProviderEndpoints, now: Moment
     ) -> Result<Secret, ProviderProblem> {
-        guard let signer = assertionSigner else {
+        guard let key = claims.key else {
             return .failure(
                 ProviderProblem(.configuration, code: "no_assertion", detail: "There is no key to sign the assertion."))
         }
         let asClaim = claims.scopePlace != .parameter && !scopes.isEmpty
-        do {
+        do throws(KeyError) {
             return .success(
                 try Assertion.make(
                     claims, issuer: claims.issuer ?? settings.clientID,
                     audience: claims.audience ?? endpoints.token.description,
                     scope: asClaim ? scopes.joined(separator: settings.scopeSeparator) : nil, id: random(16),
-                    signer: signer, now: now))
+                    key: key, now: now))
         } catch {
             return .failure(
                 ProviderProblem(
                     .configuration, code: "no_assertion",
-                    detail: "The assertion could not be signed with \(signer.algorithm): see the key."))
+                    detail: "The assertion could not be signed: \(error)."))
         }
     }
 }

@@ -52,7 +52,6 @@ package struct ProviderMachine: Sendable {
     /// The secret that worked last (pains 34).
     private(set) var secretIndex = 0
     let random: @Sendable (Int) -> [UInt8]
-    var assertionSigner: AssertionSigner?
 
     /// With the system's generator.
     package init(settings: ProviderSettings) {

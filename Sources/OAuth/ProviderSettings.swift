@@ -33,6 +33,16 @@ package struct ProviderSettings: Sendable, Equatable {
         case openID = "openid"
     }
 
+    /// What a refresh does to the refresh token.
+    package enum Rotation: String, Sendable, CaseIterable {
+        /// Each refresh token is good for one refresh: using it twice may end the grant.
+        case singleUse = "single_use"
+        /// It stays the same, or the old one stays good: a refresh whose result cannot be stored loses nothing.
+        case reusable
+        /// Treated as single use.
+        case unknown
+    }
+
     /// Where in a token reply the values are: member names joined by dots.
     package struct Paths: Sendable, Equatable {
         package var accessToken = "access_token"
@@ -98,6 +108,8 @@ package struct ProviderSettings: Sendable, Equatable {
     /// How far ahead of expiry a refresh starts; at most half of the lifetime.
     package var refreshSkew: Int64 = 300_000
     package var minimumRefreshInterval: Int64 = 0
+    /// Whether a refresh may be made although its result cannot be stored now: only where it is `reusable`.
+    package var rotation = Rotation.unknown
     /// A grant that was not refreshed for this long is refreshed, so that its refresh token does not die of idleness.
     package var keepaliveInterval: Int64?
     /// How long after a lost reply the same refresh token is sent again at once; 0 switches that off.
@@ -134,8 +146,11 @@ package struct ProviderSettings: Sendable, Equatable {
         return Crypto.base64URL(Crypto.sha256(Array(("token-gateway provider\n" + joined).utf8)))
     }
 
-    var acceptsAnyTokenType: Bool {
-        headerName.lowercased() != "authorization" || headerScheme.lowercased() != "bearer"
+    var acceptsAnyTokenType: Bool { !presentsBearerTokens }
+
+    /// As RFC 6750 has it, so that a token that is bound to a key is presented as RFC 9449 has it.
+    var presentsBearerTokens: Bool {
+        headerName.lowercased() == "authorization" && headerScheme.lowercased() == "bearer"
     }
 }
 
@@ -154,6 +169,14 @@ extension ProviderSettings {
 
 /// What an operator sets for one grant.
 package struct GrantSettings: Sendable, Equatable {
+    /// Where a grant's first tokens come from.
+    package enum Acquisition: Sendable, Equatable {
+        /// A person consents; refresh tokens keep the grant going.
+        case consent
+        /// Nobody needs to: the request can be made again at any time.
+        case unattended(UnattendedGrant)
+    }
+
     package var name: String
     package var provider: String
     /// Asked for in the authorization request.
@@ -165,6 +188,9 @@ package struct GrantSettings: Sendable, Equatable {
     package var refreshTokenRequired: Bool?
     /// The only account whose consent is accepted; nil: the first that consents is pinned, where `paths.account` is set.
     package var expectedAccount: String?
+    package var acquisition = Acquisition.consent
+    /// For templates in the provider's settings; what a provider's replies gave (`GrantRecord.captured`) goes before it.
+    package var variables: [String: String] = [:]
     /// More waiters than this are answered at once (checklist D34).
     package var maximumWaiters = 10_000
 

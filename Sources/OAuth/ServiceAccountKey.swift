@@ -1,3 +1,5 @@
+import OpenSSLKit
+
 /// The JSON file that Google gives for a service account: everything that its JWT bearer grant needs.
 package struct ServiceAccountKey: Sendable, Equatable {
     /// More is no key file.
@@ -10,7 +12,8 @@ package struct ServiceAccountKey: Sendable, Equatable {
         case otherType(String)
         case missing(String)
         case badTokenURI
-        case notPEM
+        /// What is wrong with private_key, without anything of it.
+        case badKey(String)
 
         /// The rest of a sentence that begins with the file's name. Never what is in the file, except its `type`.
         package var explanation: String {
@@ -25,15 +28,24 @@ package struct ServiceAccountKey: Sendable, Equatable {
             case .otherType(let type): "has the type \"\(type)\" instead of service_account"
             case .missing(let member): "has no \(member), or an empty one"
             case .badTokenURI: "has a token_uri that is not an https URL"
-            case .notPEM: "has a private_key that is not a PEM PRIVATE KEY block"
+            case .badKey(let reason): "cannot be used: \(reason)"
             }
         }
     }
 
     package var clientEmail: String
-    package var privateKeyPEM: Secret
-    package var privateKeyID: String
+    package var key: ClientKey
+    /// Where the assertion goes, and its audience.
     package var tokenEndpoint: ProviderURL
+
+    /// What the account's grant asks with: scopes go into the assertion, as Google wants it.
+    ///
+    /// - Parameter subject: the user whom the account acts for (domain-wide delegation); nil: for itself.
+    package func claims(subject: String? = nil) -> AssertionClaims {
+        AssertionClaims(
+            key: key, issuer: clientEmail, subject: subject, audience: tokenEndpoint.description,
+            lifetime: AssertionClaims.lifetimeRange.upperBound, scopePlace: .claim)
+    }
 
     /// Reads the file's content. Never traps; no secret in a problem.
     package static func read(
@@ -51,16 +63,22 @@ package struct ServiceAccountKey: Sendable, Equatable {
             guard let url = ProviderURL(uri), url.isAllowed(plaintextOnLoopback: plaintextOnLoopback) else {
                 throw .badTokenURI
             }
-            guard
-                pem.firstRange(ofText: "-----BEGIN PRIVATE KEY-----") != nil
-                    || pem.firstRange(ofText: "-----BEGIN RSA PRIVATE KEY-----") != nil
-            else { throw .notPEM }
-            return .success(
-                ServiceAccountKey(
-                    clientEmail: email, privateKeyPEM: Secret(pem), privateKeyID: keyID, tokenEndpoint: url))
+            let key = ClientKey(algorithm: .rs256, keyID: keyID, key: try signingKey(pem))
+            return .success(ServiceAccountKey(clientEmail: email, key: key, tokenEndpoint: url))
         } catch {
             return .failure(error)
         }
+    }
+
+    private static func signingKey(_ pem: String) throws(Problem) -> SigningKey {
+        let key: SigningKey
+        do {
+            key = try SigningKey(pem: SecretBytes(pem.utf8), name: "its private_key")
+        } catch {
+            throw .badKey(error.reason)
+        }
+        guard key.kind == .rsa else { throw .badKey("its private_key is not an RSA key") }
+        return key
     }
 
     private static func text(_ json: JSONValue, _ member: String) throws(Problem) -> String {

@@ -10,12 +10,22 @@ package struct TokenSet: Sendable, Equatable {
     /// nil: the reply did not say, so it is what was asked for.
     package var scopes: [String]?
     package var account: String?
+    /// Values that the provider's replies gave, by name.
+    package var captured: [String: String] = [:]
+    package var tokenType = TokenType.bearer
+    /// Encoded key that the tokens are bound to; nil: they are not.
+    package var proofKey: Secret?
 
     package init(accessToken: Secret, refreshToken: Secret? = nil, lifetime: Int64? = nil) {
         self.accessToken = accessToken
         self.refreshToken = refreshToken
         self.lifetime = lifetime
     }
+}
+
+/// How an access token is presented (RFC 6750, RFC 9449).
+package enum TokenType: String, Sendable, Hashable, CaseIterable {
+    case bearer, dpop
 }
 
 /// What a failed provider call means for the grant (design.md, "Grants").
@@ -104,13 +114,23 @@ package struct TokenCall: Sendable, Equatable {
 
     package var id: CallID
     package var kind: Kind
-    /// For a token exchange: what the driver read at `TokenExchange.subject`; nil: it could not be had.
+    /// For templates in the provider's settings.
+    package var variables: [String: String]
+    /// Encoded key that the grant's tokens are bound to (RFC 9449); nil: they are not, or there are none yet.
+    package var proofKey: Secret?
+    /// What a token exchange gives in (RFC 8693): the driver reads it at `TokenExchange.subject` and puts it here; nil:
+    /// it could not be had.
     package var subjectToken: Secret?
     package var actorToken: Secret?
 
-    package init(id: CallID, kind: Kind, subjectToken: Secret? = nil, actorToken: Secret? = nil) {
+    package init(
+        id: CallID, kind: Kind, variables: [String: String] = [:], proofKey: Secret? = nil, subjectToken: Secret? = nil,
+        actorToken: Secret? = nil
+    ) {
         self.id = id
         self.kind = kind
+        self.variables = variables
+        self.proofKey = proofKey
         self.subjectToken = subjectToken
         self.actorToken = actorToken
     }

@@ -1,10 +1,12 @@
+import OpenSSLKit
+
 /// How tokens are had where no person consents: the gateway asks for them with what it holds itself.
 ///
 /// Such a grant needs no refresh token: when its access token ends the same request is made again.
 package enum UnattendedGrant: Sendable, Equatable {
     /// RFC 6749 section 4.4.
     case clientCredentials
-    /// RFC 7523 section 2.1, signed with `ProviderSettings.assertionKeys`.
+    /// RFC 7523 section 2.1, signed with `AssertionClaims.key`.
     case jwtBearer(AssertionClaims)
     /// RFC 8693. The driver reads the tokens and puts them into `TokenCall.subjectToken` and `.actorToken`.
     case tokenExchange(TokenExchange)
@@ -29,6 +31,8 @@ package struct AssertionClaims: Sendable, Equatable {
     /// What the extra claims cannot set.
     package static let reserved: Set<String> = ["iss", "sub", "aud", "iat", "exp", "jti"]
 
+    /// nil: nothing can be signed, and each call fails as a mistake of the configuration.
+    package var key: ClientKey?
     /// nil: the client id.
     package var issuer: String?
     /// Whom the token is for: a user to be impersonated. nil: no such claim, as Google has it for the account itself.
@@ -42,9 +46,11 @@ package struct AssertionClaims: Sendable, Equatable {
     package var extra: [String: JSONValue]
 
     package init(
-        issuer: String? = nil, subject: String? = nil, audience: String? = nil, lifetime: Int64 = 180_000,
+        key: ClientKey? = nil, issuer: String? = nil, subject: String? = nil, audience: String? = nil,
+        lifetime: Int64 = 180_000,
         scopePlace: ScopePlace = .parameter, extra: [String: JSONValue] = [:]
     ) {
+        self.key = key
         self.issuer = issuer
         self.subject = subject
         self.audience = audience
@@ -95,5 +101,57 @@ package struct TokenExchange: Sendable, Equatable {
         self.audiences = audiences
         self.resources = resources
         self.acceptsUntypedToken = acceptsUntypedToken
+    }
+}
+
+extension UnattendedGrant: CustomStringConvertible {
+    /// All of it in one order, so that two descriptions are equal only where the grants are; no secret (a key by its
+    /// thumbprint). Parts are separated by commas.
+    package var description: String {
+        switch self {
+        case .clientCredentials: "client_credentials"
+        case .jwtBearer(let claims): "jwt_bearer, \(claims)"
+        case .tokenExchange(let exchange): "token_exchange, \(exchange)"
+        }
+    }
+}
+
+extension AssertionClaims: CustomStringConvertible {
+    package var description: String {
+        let facts: [(String, String?)] = [
+            ("key", key.map { "\($0.algorithm.rawValue) \($0.keyID ?? "") \($0.key.publicKey.thumbprint)" }),
+            ("iss", issuer), ("sub", subject), ("aud", audience), ("lifetime", String(lifetime)),
+            ("scope", scopePlace.rawValue),
+            ("extra", String(decoding: JSONValue.object(extra).encoded(), as: UTF8.self)),
+        ]
+        return UnattendedGrant.text(facts)
+    }
+}
+
+extension TokenExchange: CustomStringConvertible {
+    package var description: String {
+        let facts: [(String, String?)] = [
+            ("subject", subject.description), ("subject_token_type", subjectTokenType),
+            ("actor", actor?.description), ("actor_token_type", actor == nil ? nil : actorTokenType),
+            ("requested_token_type", requestedTokenType),
+            ("untyped", acceptsUntypedToken ? "accepted" : nil),
+        ]
+        let lists = audiences.map { ("audience", $0 as String?) } + resources.map { ("resource", $0 as String?) }
+        return UnattendedGrant.text(facts + lists)
+    }
+}
+
+extension TokenExchange.Source: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .file(let path): "file \(path)"
+        case .grant(let name): "grant \(name)"
+        }
+    }
+}
+
+extension UnattendedGrant {
+    fileprivate static func text(_ facts: [(String, String?)]) -> String {
+        facts.compactMap { name, value in value.map { "\(name): \($0)" } }.joined(separator: ", ")
     }
 }

@@ -12,6 +12,7 @@ private struct Provider {
     var devices: [Result<DeviceAuthorization, ProviderProblem>] = []
     var endpoints: [Result<ProviderEndpoints, ProviderProblem>] = []
     static let id = CallID(owner: .grant("g"), number: 1)
+    static let key = try? ClientKey(algorithm: .es256, keyID: "key 1", key: SigningKey.generate(.p256))
 
     init(_ configure: (inout ProviderSettings) -> Void = { _ in }) {
         var settings = ProviderSettings(name: "p", clientID: "client")
@@ -19,7 +20,6 @@ private struct Provider {
         settings.clientSecrets = [Secret("s3cret")]
         configure(&settings)
         machine = ProviderMachine(settings: settings, random: { [UInt8](repeating: 1, count: $0) })
-        machine.assertionSigner = AssertionSigner(algorithm: "RS256", keyID: "key 1") { Digest.sha256($0) }
     }
 
     mutating func run(_ actions: [ProviderAction]) {
@@ -141,7 +141,7 @@ struct UnattendedRequestTests {
 
     @Test func `an assertion has the claims of RFC 7523 and is signed over header and payload`() throws {
         var provider = Provider()
-        let claims = AssertionClaims(subject: "user@example.com", lifetime: 300_000)
+        let claims = AssertionClaims(key: Provider.key, subject: "user@example.com", lifetime: 300_000)
         provider.ask(.jwtBearer(claims), scopes: ["a", "b"])
         #expect(provider.values("grant_type") == ["urn:ietf:params:oauth:grant-type:jwt-bearer"])
         #expect(provider.values("scope") == ["a b"])
@@ -149,19 +149,37 @@ struct UnattendedRequestTests {
         let parts = assertion.split(separator: ".").map(String.init)
         #expect(parts.count == 3)
         let header = Base64.urlDecode(parts[0]).map { String(decoding: $0, as: UTF8.self) }
-        #expect(header == #"{"alg":"RS256","kid":"key 1","typ":"JWT"}"#)
+        #expect(header == #"{"alg":"ES256","kid":"key 1","typ":"JWT"}"#)
         let payload = Base64.urlDecode(parts[1]).map { String(decoding: $0, as: UTF8.self) }
         #expect(
             payload
                 == #"{"aud":"https://as.example/token","exp":1700000290,"iat":1699999990,"iss":"client","jti":"AQEBAQEBAQEBAQEBAQEBAQ","sub":"user@example.com"}"#
         )
-        #expect(Base64.urlDecode(parts[2]) == Digest.sha256(Array("\(parts[0]).\(parts[1])".utf8)))
+        let signature = try #require(Base64.urlDecode(parts[2]))
+        let input = Array("\(parts[0]).\(parts[1])".utf8)
+        #expect(Provider.key?.key.publicKey.isValid(signature, of: input, algorithm: .es256) == true)
+    }
+
+    @Test(
+        arguments: [
+            (.rs256, .rsa), (.ps256, .rsa), (.es256, .p256), (.es384, .p384), (.edDSA, .ed25519),
+        ] as [(SignatureAlgorithm, KeyKind)])
+    func `an assertion is signed by each algorithm`(algorithm: SignatureAlgorithm, kind: KeyKind) throws {
+        let key = ClientKey(algorithm: algorithm, keyID: nil, key: try SigningKey.generate(kind))
+        var provider = Provider()
+        provider.ask(.jwtBearer(AssertionClaims(key: key)))
+        let parts = try #require(provider.values("assertion").first).split(separator: ".").map(String.init)
+        let header = Base64.urlDecode(parts[0]).flatMap { JSONValue($0) }
+        #expect(header?["alg"]?.text == algorithm.rawValue && header?["kid"] == nil)
+        let signature = try #require(Base64.urlDecode(parts[2]))
+        let input = Array("\(parts[0]).\(parts[1])".utf8)
+        #expect(key.key.publicKey.isValid(signature, of: input, algorithm: algorithm))
     }
 
     @Test func `issuer, audience, scope and further claims are as configured, and none replaces ours`() throws {
         var provider = Provider()
         let claims = AssertionClaims(
-            issuer: "robot@project.example", audience: "https://aud.example", scopePlace: .claim,
+            key: Provider.key, issuer: "robot@project.example", audience: "https://aud.example", scopePlace: .claim,
             extra: ["tenant": .string("t"), "exp": .number("1"), "iss": .string("evil"), "jti": .string("same")])
         provider.ask(.jwtBearer(claims), scopes: ["https://www.googleapis.com/auth/drive", "email"])
         #expect(provider.values("scope").isEmpty)
@@ -171,7 +189,7 @@ struct UnattendedRequestTests {
         #expect(payload["tenant"]?.text == "t" && payload["sub"] == nil)
         #expect(payload["exp"]?.integer == 1_700_000_170 && payload["jti"]?.text != "same")
         var both = Provider()
-        both.ask(.jwtBearer(AssertionClaims(scopePlace: .both)), scopes: ["x"])
+        both.ask(.jwtBearer(AssertionClaims(key: Provider.key, scopePlace: .both)), scopes: ["x"])
         #expect(both.values("scope") == ["x"])
         #expect(both.values("assertion").first.flatMap { self.claims($0) }?["scope"]?.text == "x")
     }
@@ -182,17 +200,17 @@ struct UnattendedRequestTests {
         ] as [(Int64, Int64)])
     func `an assertion lives an hour at most`(lifetime: Int64, seconds: Int64) throws {
         var provider = Provider()
-        provider.ask(.jwtBearer(AssertionClaims(lifetime: lifetime)))
+        provider.ask(.jwtBearer(AssertionClaims(key: Provider.key, lifetime: lifetime)))
         let payload = try #require(provider.values("assertion").first.flatMap { self.claims($0) })
         #expect((payload["exp"]?.integer ?? 0) - (payload["iat"]?.integer ?? 0) == seconds)
     }
 
     @Test func `the assertion alone says who asks where there is no secret`() {
         var provider = Provider { $0.clientSecrets = [] }
-        provider.ask(.jwtBearer(AssertionClaims()))
+        provider.ask(.jwtBearer(AssertionClaims(key: Provider.key)))
         #expect(FormEncoding.decode(provider.body)?.map(\.name) == ["grant_type", "assertion"])
         var post = Provider { $0.clientAuthentication = .post }
-        post.ask(.jwtBearer(AssertionClaims()))
+        post.ask(.jwtBearer(AssertionClaims(key: Provider.key)))
         #expect(post.values("client_secret") == ["s3cret"])
         var other = Provider { $0.clientSecrets = [] }
         other.ask(.clientCredentials)
@@ -206,21 +224,20 @@ struct UnattendedRequestTests {
                 .init("grant_type", "evil"), .init("subject_token_type", "evil"),
             ]
         }
-        provider.ask(.jwtBearer(AssertionClaims()))
+        provider.ask(.jwtBearer(AssertionClaims(key: Provider.key)))
         #expect(!provider.body.contains("evil"))
         provider.ask(.tokenExchange(TokenExchange(subject: .grant("x"))), subject: "t")
         #expect(!provider.body.contains("evil"))
     }
 
-    @Test func `without a key, or with one that does not sign, nothing is sent`() {
-        struct Refused: Error {}
+    @Test func `without a key, or with one that does not sign, nothing is sent`() throws {
         var provider = Provider()
-        provider.machine.assertionSigner = nil
         provider.ask(.jwtBearer(AssertionClaims()))
         #expect(provider.problem?.code == "no_assertion" && provider.problem?.errorClass == .configuration)
-        provider.machine.assertionSigner = AssertionSigner(algorithm: "ES256", keyID: nil) { _ in throw Refused() }
-        provider.ask(.jwtBearer(AssertionClaims()))
-        #expect(provider.problem?.detail == "The assertion could not be signed with ES256: see the key.")
+        let unfit = ClientKey(algorithm: .rs256, keyID: nil, key: try SigningKey.generate(.p256))
+        provider.ask(.jwtBearer(AssertionClaims(key: unfit)))
+        #expect(provider.problem?.detail.contains("does not suit the algorithm RS256") == true)
+        #expect(provider.problem?.errorClass == .configuration)
         #expect(provider.sent.isEmpty)
     }
 
@@ -328,7 +345,7 @@ struct UnattendedReplyTests {
 
     private static let exchange = TokenExchange(subject: .file("/t"))
     private static let all: [UnattendedGrant] = [
-        .clientCredentials, .jwtBearer(AssertionClaims()), .tokenExchange(exchange),
+        .clientCredentials, .jwtBearer(AssertionClaims(key: Provider.key)), .tokenExchange(exchange),
     ]
 
     @Test(arguments: all)
@@ -401,7 +418,10 @@ struct UnattendedReplyTests {
             (all[2], "invalid_request", .transient, "subject token"),
             (all[0], "unauthorized_client", .configuration, "this type of grant"),
             (all[1], "unauthorized_client", .configuration, "issuer may not use JWT bearer assertions"),
-            (.jwtBearer(AssertionClaims(subject: "u")), "unauthorized_client", .configuration, "act for the subject"),
+            (
+                .jwtBearer(AssertionClaims(key: Provider.key, subject: "u")), "unauthorized_client", .configuration,
+                "act for the subject"
+            ),
             (all[2], "unauthorized_client", .configuration, "this type of grant"),
             (all[0], "unsupported_grant_type", .configuration, "this type of grant"),
             (all[0], "invalid_scope", .configuration, "scopes"), (all[1], "invalid_scope", .configuration, "scopes"),
@@ -423,7 +443,8 @@ struct UnattendedReplyTests {
     @Test(arguments: [429, 500, 503])
     func `a refusal with such a status passes`(status: Int) {
         for code in ["invalid_grant", "unauthorized_client", "invalid_scope"] {
-            let provider = answered(.jwtBearer(AssertionClaims()), #"{"error":"\#(code)"}"#, status: status)
+            let provider = answered(
+                .jwtBearer(AssertionClaims(key: Provider.key)), #"{"error":"\#(code)"}"#, status: status)
             #expect(provider.problem?.errorClass == .transient)
         }
     }
@@ -433,7 +454,7 @@ struct UnattendedReplyTests {
             $0.errorAliases = ["bad_app": "invalid_scope"]
         }
         #expect(aliased.problem?.errorClass == .configuration)
-        let status = answered(.jwtBearer(AssertionClaims()), "", status: 403) {
+        let status = answered(.jwtBearer(AssertionClaims(key: Provider.key)), "", status: 403) {
             $0.errorAliases = ["403": "invalid_grant"]
         }
         #expect(status.problem?.errorClass == .configuration && status.problem?.code == "http_403")
@@ -448,7 +469,7 @@ struct UnattendedReplyTests {
     func `an assertion that was refused with clocks apart is told as that and tried again`(date: String, words: String?)
     {
         let provider = answered(
-            .jwtBearer(AssertionClaims()), #"{"error":"invalid_grant"}"#, status: 400,
+            .jwtBearer(AssertionClaims(key: Provider.key)), #"{"error":"invalid_grant"}"#, status: 400,
             headers: [HeaderField("Date", date)])
         #expect(provider.problem?.detail.contains("clock is") == (words != nil))
         #expect(words.map { provider.problem?.detail.contains($0) == true } ?? true)
@@ -471,5 +492,30 @@ struct UnattendedReplyTests {
         provider.run(provider.machine.tokensNeeded(call, now: provider.now))
         provider.reply(#"{"error":"invalid_grant"}"#, status: 400)
         #expect(provider.problem?.errorClass == .permanent)
+    }
+}
+
+struct UnattendedDescriptionTests {
+    @Test func `a description tells any two grants apart and is the same each time`() {
+        let key = Provider.key
+        let other = try? ClientKey(algorithm: .es256, keyID: "key 1", key: SigningKey.generate(.p256))
+        let extra: [String: JSONValue] = ["a": .string("1"), "b": .string("2"), "c": .string("3")]
+        let grants: [UnattendedGrant] = [
+            .clientCredentials, .jwtBearer(AssertionClaims(key: key)), .jwtBearer(AssertionClaims(key: other)),
+            .jwtBearer(AssertionClaims(key: key, issuer: "x")), .jwtBearer(AssertionClaims(key: key, subject: "x")),
+            .jwtBearer(AssertionClaims(key: key, audience: "x")), .jwtBearer(AssertionClaims(key: key, lifetime: 1)),
+            .jwtBearer(AssertionClaims(key: key, scopePlace: .claim)),
+            .jwtBearer(AssertionClaims(key: key, extra: extra)), .tokenExchange(TokenExchange(subject: .file("x"))),
+            .tokenExchange(TokenExchange(subject: .grant("x"))),
+            .tokenExchange(TokenExchange(subject: .grant("x"), actor: .grant("y"))),
+            .tokenExchange(TokenExchange(subject: .grant("x"), audiences: ["a"])),
+            .tokenExchange(TokenExchange(subject: .grant("x"), resources: ["a"])),
+            .tokenExchange(TokenExchange(subject: .grant("x"), requestedTokenType: "a")),
+            .tokenExchange(TokenExchange(subject: .grant("x"), acceptsUntypedToken: true)),
+        ]
+        #expect(Set(grants.map(\.description)).count == grants.count)
+        let reversed = Dictionary(uniqueKeysWithValues: extra.sorted { $0.key > $1.key })
+        let claims = AssertionClaims(key: key, extra: extra)
+        #expect(claims.description == AssertionClaims(key: key, extra: reversed).description)
     }
 }

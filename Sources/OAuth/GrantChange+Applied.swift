@@ -1,0 +1,236 @@
+// What each change makes of the record that the store holds.
+extension GrantChange {
+    /// The record after this change, with the next revision; nil where the change has no place on `base`.
+    /// `forget` has no record: it is a deletion.
+    func applied(to base: GrantRecord) -> GrantRecord? {
+        var record = base
+        let isApplied: Bool =
+            switch self {
+            case .intent(let intent, let generation, let isUnattended):
+                record.begin(intent, generation: generation, isUnattended: isUnattended)
+            case .refreshed(let refreshed): record.refresh(refreshed)
+            case .consented(let tokens, let sentAt, let asked, let floor, _):
+                record.connect(tokens, sentAt: sentAt, from: asked, generationAbove: floor)
+            case .failed(let failed): record.fail(failed)
+            case .importIntent(let intent): record.beginImport(intent)
+            case .importEnded(let instance): record.endImport(instance)
+            case .created(let creation, _): record.create(creation)
+            case .lateTokens(let tokens): record.addToRevocation(tokens)
+            case .revoke: record.revoke()
+            case .revocationStep(let step): record.advanceRevocation(step)
+            case .unlatch(let isUnattended): record.unlatch(isUnattended: isUnattended)
+            case .forget: false
+            }
+        guard isApplied else { return nil }
+        record.revision = base.revision &+ 1
+        return record
+    }
+}
+
+extension GrantRecord {
+    fileprivate mutating func begin(_ intent: Intent, generation: UInt64, isUnattended: Bool) -> Bool {
+        guard self.generation == generation else { return false }
+        guard isUnattended ? canBeAcquired : state == .active && tokens?.refreshToken != nil else { return false }
+        self.intent = intent
+        return true
+    }
+
+    /// Neither latched nor revoked: an unattended grant may ask for tokens.
+    var canBeAcquired: Bool {
+        state == .active || state == .notConnected
+    }
+
+    fileprivate mutating func beginImport(_ intent: Intent) -> Bool {
+        self.intent = intent
+        return true
+    }
+
+    fileprivate mutating func endImport(_ instance: String) -> Bool {
+        guard intent?.instance == instance else { return false }
+        intent = nil
+        return true
+    }
+
+    fileprivate mutating func create(_ creation: GrantChange.Creation) -> Bool {
+        guard revision == 0 else { return false }
+        template = creation.template
+        label = creation.label
+        variables = creation.variables
+        return true
+    }
+
+    fileprivate mutating func refresh(_ new: GrantChange.Refreshed) -> Bool {
+        if state == .revoked {
+            return addToRevocation(new.tokens.revocable)
+        }
+        guard takes(new) else { return false }
+        let sent = new.sent
+        tokens = Tokens(
+            new.tokens, sentAt: new.sentAt, scopes: new.tokens.scopes ?? tokens?.scopes ?? new.scopes, old: tokens)
+        tokens?.origin = Origin(generation: sent.generation, fence: sent.fence)
+        if let acquiredWith = sent.acquiredWith {
+            provider = sent.provider
+            self.acquiredWith = acquiredWith
+        }
+        captured.merge(new.tokens.captured) { _, last in last }
+        generation = max(generation + 1, new.publishedAs)
+        succeed(at: new.sentAt)
+        let missing = new.requiredScopes.filter { !(tokens?.scopes ?? []).contains($0) }
+        if !missing.isEmpty {
+            state = .reauthorizationRequired
+            lastFailure = Failure(
+                errorClass: .permanent, code: "missing_scope",
+                detail: "The provider no longer grants: \(missing.joined(separator: " ")).", at: new.sentAt.wall)
+        }
+        return true
+    }
+
+    /// Compare-and-set on the generation: a late result never overwrites a newer pair. Two exceptions: a sibling that
+    /// was taken for dead has stored what it got before we asked, so that what we got is newer still; and a token that
+    /// is in use from memory since the store was away.
+    private func takes(_ new: GrantChange.Refreshed) -> Bool {
+        let sent = new.sent
+        if sent.acquiredWith != nil { return new.publishedAs > 0 || generation == sent.generation }
+        guard state != .notConnected else { return false }
+        if sent.isRepeatable, new.publishedAs > 0 { return tokens?.refreshToken == sent.refreshToken }
+        if generation == sent.generation { return tokens != nil && tokens?.refreshToken == sent.refreshToken }
+        guard let origin = tokens?.origin, generation == sent.generation + 1 else { return false }
+        return origin.generation == sent.generation && origin.fence < sent.fence
+    }
+
+    fileprivate mutating func connect(
+        _ new: TokenSet, sentAt: Moment, from asked: GrantChange.Asked, generationAbove floor: UInt64
+    ) -> Bool {
+        tokens = Tokens(new, sentAt: sentAt, scopes: new.scopes ?? asked.scopes, old: nil)
+        provider = asked.provider
+        generation = max(generation, floor) + 1
+        account = new.account ?? account
+        acquiredWith = nil
+        captured.merge(new.captured) { _, last in last }
+        // A revocation that is still owed would end the new consent at providers that revoke by user.
+        revocation = nil
+        revocationOutcome = nil
+        succeed(at: sentAt)
+        return true
+    }
+
+    private mutating func succeed(at sentAt: Moment) {
+        state = .active
+        intent = nil
+        lastFailure = nil
+        consecutiveFailures = 0
+        nextAttemptAt = nil
+        latchedFingerprint = nil
+        rejectedGeneration = nil
+        lastRefreshAt = sentAt.wall
+    }
+
+    fileprivate mutating func fail(_ failed: GrantChange.FailedRefresh) -> Bool {
+        guard generation == failed.generation else { return false }
+        guard state == .active || failed.isUnattended && canBeAcquired else { return false }
+        lastFailure = failed.failure
+        consecutiveFailures = failed.consecutive
+        nextAttemptAt = failed.nextAttemptAt
+        if failed.isRejected { rejectedGeneration = generation }
+        // The intent stays where the outcome is unknown: a restart then refreshes at once.
+        if !failed.outcomeUnknown { intent = nil }
+        switch failed.failure.errorClass {
+        case .permanent: state = .reauthorizationRequired
+        case .configuration: state = .configurationError
+        case .transient: return true
+        }
+        intent = nil
+        latchedFingerprint = failed.fingerprint
+        return true
+    }
+
+    fileprivate mutating func addToRevocation(_ late: [Revocation.Token]) -> Bool {
+        guard state == .revoked else { return false }
+        let known = revocation?.tokens ?? []
+        revocation = Revocation(tokens: late + known, attempts: 0, nextAttemptAt: 0)
+        return true
+    }
+
+    fileprivate mutating func revoke() -> Bool {
+        guard state != .revoked, state != .notConnected else { return false }
+        let owed = tokens?.revocable ?? []
+        revocation = owed.isEmpty ? nil : Revocation(tokens: owed, attempts: 0, nextAttemptAt: 0)
+        revocationOutcome = nil
+        tokens = nil
+        intent = nil
+        nextAttemptAt = nil
+        lastFailure = nil
+        latchedFingerprint = nil
+        rejectedGeneration = nil
+        consecutiveFailures = 0
+        generation += 1
+        state = .revoked
+        return true
+    }
+
+    fileprivate mutating func advanceRevocation(_ step: GrantChange.RevocationStep) -> Bool {
+        guard state == .revoked, var owed = revocation else { return false }
+        guard owed.tokens.contains(where: { $0.token == step.token }) else { return false }
+        if let failure = step.failure {
+            owed.attempts += 1
+            owed.nextAttemptAt = step.nextAttemptAt
+            lastFailure = failure
+            revocation = owed
+            return true
+        }
+        owed.tokens.removeAll { $0.token == step.token }
+        // The refresh token goes first, and what became of it is what the operator is told.
+        revocationOutcome = revocationOutcome ?? step.outcome.rawValue
+        lastFailure = nil
+        revocation = owed.tokens.isEmpty ? nil : owed
+        return true
+    }
+
+    fileprivate mutating func unlatch(isUnattended: Bool) -> Bool {
+        switch state {
+        case .notConnected, .active: return false
+        case .revoked:
+            guard isUnattended else { return false }
+            revocation = nil
+            revocationOutcome = nil
+        case .reauthorizationRequired, .configurationError:
+            guard isUnattended || tokens?.refreshToken != nil else { return false }
+        }
+        state = tokens == nil ? .notConnected : .active
+        latchedFingerprint = nil
+        consecutiveFailures = 0
+        nextAttemptAt = nil
+        return true
+    }
+}
+
+extension GrantRecord.Tokens {
+    /// An absent refresh token keeps the old one (RFC 6749 section 6).
+    init(_ new: TokenSet, sentAt: Moment, scopes: [String], old: GrantRecord.Tokens?) {
+        let refreshExpiry = new.refreshTokenLifetime.map { sentAt.wall.saturatingAdd($0) }
+        self.init(
+            accessToken: new.accessToken, refreshToken: new.refreshToken ?? old?.refreshToken, obtainedAt: sentAt.wall,
+            expiresAt: new.lifetime.map { sentAt.wall.saturatingAdd($0) },
+            refreshTokenExpiresAt: refreshExpiry ?? (new.refreshToken == nil ? old?.refreshTokenExpiresAt : nil),
+            scopes: scopes, type: new.tokenType, proofKey: new.proofKey ?? old?.proofKey)
+    }
+
+    fileprivate var revocable: [GrantRecord.Revocation.Token] {
+        var owed = [GrantRecord.Revocation.Token(token: accessToken, hint: .accessToken)]
+        if let refreshToken {
+            owed.insert(.init(token: refreshToken, hint: .refreshToken), at: 0)
+        }
+        return owed
+    }
+}
+
+extension TokenSet {
+    /// Refresh token first (RFC 7009 section 2.1: it ends the access tokens too).
+    var revocable: [GrantRecord.Revocation.Token] {
+        var owed = [GrantRecord.Revocation.Token(token: accessToken, hint: .accessToken)]
+        if let refreshToken {
+            owed.insert(.init(token: refreshToken, hint: .refreshToken), at: 0)
+        }
+        return owed
+    }
+}

@@ -1,0 +1,103 @@
+// The times of a grant: on the monotonic clock while the process runs, by the wall clock over restarts and from other
+// replicas, whose clocks need not agree with ours.
+extension GrantMachine {
+    /// A background refresh does not follow the one before within less.
+    static let backgroundSpacing: Int64 = 2000
+    /// Tokens from further in the future than this mean that a clock went back.
+    static let clockTolerance: Int64 = 60_000
+
+    /// Sets the times of a token set that came with a call sent at `sentAt`.
+    mutating func startClocks(sentAt: Moment) {
+        guard let tokens = currentTokens else { return stopClocks() }
+        obtainedAt = sentAt.monotonic
+        expiresAt = tokens.expiresAt.map {
+            sentAt.monotonic.saturatingAdd(max($0.saturatingSubtract(tokens.obtainedAt), 0))
+        }
+        lastCallAt = sentAt.monotonic
+        planRefresh(earliest: sentAt.monotonic.saturatingAdd(Self.backgroundSpacing))
+    }
+
+    /// Sets the times of tokens that come from the store. `knownSince`: since when the store cannot have held them yet
+    /// (nil at the start: nothing is known but what the wall clock says).
+    mutating func readClocks(_ now: Moment, knownSince: Int64?) {
+        guard let tokens = currentTokens else { return stopClocks() }
+        let lifetime = tokens.expiresAt.map { max($0.saturatingSubtract(tokens.obtainedAt), 0) }
+        let age = age(of: tokens, lifetime: lifetime, now, knownSince: knownSince)
+        obtainedAt = now.monotonic.saturatingSubtract(age)
+        expiresAt = lifetime.map { obtainedAt.saturatingAdd($0) }
+        lastCallAt = max(lastCallAt ?? .min, obtainedAt)
+        // Many grants may be read at once: those that can wait part. One that has expired is needed now.
+        let isExpired = expiresAt.map { $0 <= now.monotonic } ?? false
+        planRefresh(
+            earliest: isExpired ? nil : now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
+    }
+
+    /// How long ago the tokens were asked for. Between replicas the wall clocks are believed only where they cannot be
+    /// shown to be wrong: tokens are never older than the record before them is known not to be current.
+    private func age(of tokens: GrantRecord.Tokens, lifetime: Int64?, _ now: Moment, knownSince: Int64?) -> Int64 {
+        let byWall = now.wall.saturatingSubtract(tokens.obtainedAt)
+        guard let knownSince else {
+            // Tokens from the future: how old they are is not known, so they count as expired.
+            if byWall < -Self.clockTolerance { return lifetime ?? 0 }
+            return max(byWall, 0)
+        }
+        let bound = max(now.monotonic.saturatingSubtract(knownSince), 0)
+        // So little that it does not matter which: the safe side.
+        if bound <= min(10_000, (lifetime ?? 0) / 8) { return bound }
+        return byWall < 0 ? bound : min(byWall, bound)
+    }
+
+    /// Back-off that the record says: from before a restart, or of a sibling. Never longer than it was when it was
+    /// written, whatever the clocks say.
+    mutating func readBackoff(_ now: Moment) {
+        guard let nextAttemptAt = record.nextAttemptAt else {
+            notBefore = .min
+            return
+        }
+        let whole = record.lastFailure.map { max(nextAttemptAt.saturatingSubtract($0.at), 0) } ?? RetryAfter.limit
+        let left = nextAttemptAt.saturatingSubtract(now.wall).clamped(to: 0...min(whole, RetryAfter.limit))
+        notBefore = now.monotonic.saturatingAdd(left)
+    }
+
+    mutating func readRevocationClock(_ now: Moment) {
+        guard let revocation = record.revocation else { return }
+        let wait = revocation.nextAttemptAt.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit)
+        revocationNotBefore = now.monotonic.saturatingAdd(wait)
+    }
+
+    private mutating func stopClocks() {
+        expiresAt = nil
+        refreshAt = nil
+        keepaliveAt = nil
+        obtainedAt = .min
+        notBefore = .min
+    }
+
+    /// Ahead of expiry, later by up to a quarter of that, so that grants that were made together part, and replicas do
+    /// not all try at once (checklist D33). Later, not earlier: some providers refuse a refresh that comes too soon.
+    mutating func planRefresh(earliest: Int64?) {
+        refreshAt = nil
+        keepaliveAt = nil
+        guard let tokens = currentTokens, tokens.refreshToken != nil || unattended != nil else { return }
+        if let expiresAt, tokens.expiresAt != nil {
+            let lead = lead(of: tokens)
+            let planned = expiresAt.saturatingSubtract(lead)
+                .saturatingAdd(spread(lead / 8, generation: currentGeneration))
+                .saturatingAdd(jitter.upTo(min(lead / 8, 15_000)))
+            refreshAt = max(planned, earliest ?? .min)
+        }
+        if let interval = provider.keepaliveInterval, interval > 0, obtainedAt != .min, unattended == nil {
+            let planned = obtainedAt.saturatingAdd(interval)
+                .saturatingSubtract(spread(interval / 20, generation: currentGeneration))
+                .saturatingSubtract(jitter.upTo(interval / 20))
+            keepaliveAt = max(planned, earliest ?? .min)
+        }
+    }
+
+    /// Brakes that are over are forgotten, so that a grant at rest is at rest.
+    mutating func releaseBrakes(_ now: Moment) {
+        if strikes > 0, now.monotonic.saturatingSubtract(obtainedAt) >= Self.strikeMemory { strikes = 0 }
+        if lastRejectionRefreshAt != nil, strikes == 0, rejectionGate <= now.monotonic { lastRejectionRefreshAt = nil }
+        if storeBlockedUntil <= now.monotonic { storeBlockedUntil = .min }
+    }
+}
