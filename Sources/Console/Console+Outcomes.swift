@@ -9,13 +9,16 @@ extension Console {
     ) -> ConsoleResponse {
         switch outcome {
         case .authorizationStarted(let url): return authorizationStarted(url: url, context, now: now)
-        case .linkAllowed: return linkAllowed(context, now: now, random: random)
+        case .linkAllowed: return linkAllowed(context, now: now)
         case .connected(let success): return connected(success, context)
         case .consentFailed(let reason): return consentFailed(reason, context)
         case .refreshed(let view): return refreshed(withLink(view), context, now: now)
         case .revoked(let view, let result): return revoked(withLink(view), result, context)
         case .forgotten: return forgotten(context)
-        case .grants(let views): return grants(views.map(withLink), context, now: now)
+        case .grants(let page): return grants(page, context, now: now)
+        case .created(let view): return created(withLink(view), context)
+        case .keys(let reply): return json(200, reply, context)
+        case .rekeyStarted(let reply): return json(202, reply, context)
         case .grant(let view): return grant(withLink(view), context, now: now)
         case .status(var view):
             view.grants = view.grants.map(withLink)
@@ -41,21 +44,15 @@ extension Console {
         return json(200, AuthorizeReply(authorizeURL: url, expiresAt: expiry, binding: binding), context)
     }
 
-    private mutating func linkAllowed(
-        _ context: ConsoleContext, now: Timestamp, random: (Int) -> [UInt8]
-    ) -> ConsoleResponse {
+    private func linkAllowed(_ context: ConsoleContext, now: Timestamp) -> ConsoleResponse {
         let grant: String
         switch context.endpoint {
         case .authorize(let name), .apiAction(let name, _): grant = name
         case .dashboard, .grantList, .grantPage, .grantAction, .callback, .consentDone, .signIn, .signOut, .metrics,
-            .live, .ready, .apiStatus, .apiGrants, .apiGrant, nil:
+            .live, .ready, .apiStatus, .apiGrants, .apiGrant, .apiKeys, .apiRekey, nil:
             return failure(.internalError, context)
         }
-        let ticket = Encodings.base64URL(random(32))
-        guard tickets.add(hash: hash(ticket), grant: grant, now: now) else {
-            return commandFailed(
-                ConsoleFailure(.tooManyPendingConsents, retryAfterSeconds: Int(ConsoleLimits.ticketSeconds)), context)
-        }
+        guard let ticket = context.ticket else { return failure(.internalError, context) }
         let link = "\(settings.publicURL.text)\(Endpoint.authorize(grant).path)?ticket=\(ticket)"
         if context.answer == .goToPublicURL { return redirect(link, context) }
         let expiry = Timestamp(unixSeconds: now.unixSeconds + ConsoleLimits.ticketSeconds)
@@ -97,18 +94,25 @@ extension Console {
 
     private func forgotten(_ context: ConsoleContext) -> ConsoleResponse {
         switch context.endpoint {
-        case .apiAction(let name, _): json(200, ForgetReply(forgotten: name), context)
+        case .apiAction(let name, _), .apiGrant(let name): json(200, ForgetReply(forgotten: name), context)
         case .grantAction(let name, _): forgottenPage(grant: name, context)
         case .dashboard, .grantList, .grantPage, .authorize, .callback, .consentDone, .signIn, .signOut, .metrics,
-            .live, .ready, .apiStatus, .apiGrants, .apiGrant, nil:
+            .live, .ready, .apiStatus, .apiGrants, .apiKeys, .apiRekey, nil:
             failure(.internalError, context)
         }
     }
 
-    private func grants(_ views: [GrantView], _ context: ConsoleContext, now: Timestamp) -> ConsoleResponse {
-        let sorted = views.sorted { $0.name < $1.name }
-        if context.isForPrograms { return json(200, GrantsReply(grants: sorted), context) }
-        return grantListPage(sorted, context, now: now)
+    private func grants(_ page: GrantsReply, _ context: ConsoleContext, now: Timestamp) -> ConsoleResponse {
+        var page = page
+        page.grants = page.grants.map(withLink).sorted { $0.name < $1.name }
+        if context.isForPrograms { return json(200, page, context) }
+        return grantListPage(page, context, now: now)
+    }
+
+    private func created(_ view: GrantView, _ context: ConsoleContext) -> ConsoleResponse {
+        var response = json(201, view, context)
+        response.fields.append(ConsoleField("Location", link(.apiGrant(view.name))))
+        return response
     }
 
     private func grant(_ view: GrantView, _ context: ConsoleContext, now: Timestamp) -> ConsoleResponse {

@@ -9,7 +9,7 @@ extension Console {
     ) -> ConsoleAction {
         switch endpoint {
         case .dashboard, .apiStatus: .perform(.status, context)
-        case .grantList, .apiGrants: .perform(.listGrants, context)
+        case .grantList, .apiGrants: listFetched(request, context)
         case .grantPage(let name), .apiGrant(let name): .perform(.grantDetail(grant: name), context)
         case .metrics: .perform(.metrics, context)
         case .ready: .perform(.readiness, context)
@@ -19,7 +19,8 @@ extension Console {
         case .callback: callbackFetched(request, context)
         case .consentDone: .respond(consentDonePage(query: request.query ?? "", context))
         case .signIn: .respond(signInFetched(request, context))
-        case .signOut, .apiAction: .respond(failure(.methodNotAllowed, context))
+        case .apiKeys: .perform(.keys, context)
+        case .signOut, .apiAction, .apiRekey: .respond(failure(.methodNotAllowed, context))
         }
     }
 
@@ -27,10 +28,8 @@ extension Console {
         _ request: ConsoleRequest, grant: String, _ context: ConsoleContext, now: Timestamp, random: (Int) -> [UInt8]
     ) -> ConsoleAction {
         if let ticket = request.query.flatMap({ Encodings.parameter("ticket", in: $0) }) {
-            guard tickets.take(hash: hash(ticket), grant: grant, now: now) else {
-                return .respond(failure(.linkUsed, context))
-            }
-            return startAuthorization(request, grant: grant, context, random: random)
+            guard Encodings.isToken(ticket) else { return .respond(failure(.linkUsed, context)) }
+            return startAuthorization(request, grant: grant, link: linkID(ticket), context, random: random)
         }
         if request.isCrossSite(publicURL: settings.publicURL) {
             return .respond(continuePage(grant: grant, context))
@@ -38,14 +37,14 @@ extension Console {
         if let authority = request.authority, authority != settings.publicURL.authority {
             var context = context
             context.answer = .goToPublicURL
-            return .perform(.authorizationLink(grant: grant), context)
+            return makeLink(grant: grant, context, random: random)
         }
-        return startAuthorization(request, grant: grant, context, random: random)
+        return startAuthorization(request, grant: grant, link: nil, context, random: random)
     }
 
     /// A browser that has a binding keeps it, so that two consents in two tabs both end well.
     private func startAuthorization(
-        _ request: ConsoleRequest, grant: String, _ context: ConsoleContext, random: (Int) -> [UInt8]
+        _ request: ConsoleRequest, grant: String, link: String?, _ context: ConsoleContext, random: (Int) -> [UInt8]
     ) -> ConsoleAction {
         var context = context
         let isSecure = settings.publicURL.isHTTPS
@@ -56,7 +55,7 @@ extension Console {
         context.setCookies.append(
             ConsoleCookie.consent.field(
                 value: binding, isSecure: isSecure, maxAge: ConsoleLimits.consentCookieSeconds))
-        return .perform(.startAuthorization(grant: grant, browserBinding: binding), context)
+        return .perform(.startAuthorization(grant: grant, browserBinding: binding, link: link), context)
     }
 
     private func callbackFetched(_ request: ConsoleRequest, _ context: ConsoleContext) -> ConsoleAction {
@@ -91,12 +90,13 @@ extension Console {
         if case .apiAction(let name, let action) = endpoint {
             return apiPosted(request, grant: name, action, context, random: random)
         }
+        if endpoint == .apiGrants || endpoint == .apiRekey { return apiPosted(request, endpoint, context) }
         guard request.hasContentType("application/x-www-form-urlencoded") else {
             return .respond(failure(.unsupportedMediaType, context))
         }
         let form = String(decoding: request.body, as: UTF8.self)
         guard let token = Encodings.parameter("form_token", in: form),
-            Encodings.constantTimeEqual(Array(token.utf8), Array(context.formToken.utf8)),
+            isSigned(formParts(of: request, context), by: token),
             request.cookie(ConsoleCookie.form.name(isSecure: context.isSecure)) == context.formCookie
         else { return .respond(failure(.formExpired, context)) }
         switch endpoint {
@@ -104,9 +104,9 @@ extension Console {
         case .grantAction(let name, .revoke): return .perform(.revoke(grant: name), context)
         case .grantAction(let name, .forget): return .perform(.forget(grant: name), context)
         case .signIn: return .respond(signedIn(request, form: form, context, now: now, random: random))
-        case .signOut: return .respond(signedOut(request, context))
+        case .signOut: return .respond(signedOut(request, context, now: now))
         case .dashboard, .grantList, .grantPage, .authorize, .callback, .consentDone, .metrics, .live, .ready,
-            .apiStatus, .apiGrants, .apiGrant, .apiAction:
+            .apiStatus, .apiGrants, .apiGrant, .apiAction, .apiKeys, .apiRekey:
             return .respond(failure(.methodNotAllowed, context))
         }
     }
@@ -122,8 +122,7 @@ extension Console {
             attempts.attemptFailed(peer: request.attemptKey, now: now)
             return signInPage(next: next, wrong: true, status: 403, context)
         }
-        let session = Encodings.base64URL(random(32))
-        sessions.add(hash: hash(session), now: now)
+        let session = newSession(now: now, random: random)
         var context = context
         context.setCookies.append(
             ConsoleCookie.session.field(
@@ -131,10 +130,12 @@ extension Console {
         return redirect(link(next), context)
     }
 
-    private mutating func signedOut(_ request: ConsoleRequest, _ context: ConsoleContext) -> ConsoleResponse {
+    private mutating func signedOut(
+        _ request: ConsoleRequest, _ context: ConsoleContext, now: Timestamp
+    ) -> ConsoleResponse {
         var context = context
         if let session = request.cookie(ConsoleCookie.session.name(isSecure: context.isSecure)) {
-            sessions.remove(hash: hash(session))
+            endedSessions.add(hash: hash(session), now: now)
         }
         context.setCookies.append(ConsoleCookie.session.field(value: "", isSecure: context.isSecure, maxAge: 0))
         return redirect(link(.signIn), context)
@@ -167,12 +168,12 @@ extension Console {
             return .respond(failure(.malformedRequest, context))
         }
         switch order.mode ?? .link {
-        case .link: return .perform(.authorizationLink(grant: grant), context)
+        case .link: return makeLink(grant: grant, context, random: random)
         case .paste:
             let binding = Encodings.base64URL(random(32))
             var context = context
             context.answer = .paste(binding: binding)
-            return .perform(.startAuthorization(grant: grant, browserBinding: binding), context)
+            return .perform(.startAuthorization(grant: grant, browserBinding: binding, link: nil), context)
         }
     }
 

@@ -3,7 +3,8 @@ package import Telemetry
 /// The console as a machine: a request comes in, an action comes out, and where the action is a command its outcome
 /// comes in and the response comes out. No socket, no clock, no randomness of its own.
 ///
-/// It keeps what belongs to browsers only (sessions, one-time links, counts of wrong secrets), all of it bounded and in
+/// It keeps next to nothing: sessions are signed cookies, so that each of several replicas knows them; one-time links
+/// are the driver's to remember; counts of wrong secrets and of sessions that were signed out here are bounded and in
 /// memory. Grants, pending consents and tokens are the driver's.
 ///
 /// Who may do what:
@@ -16,23 +17,21 @@ package import Telemetry
 /// - requests that a browser sends for another site's page change nothing in either case.
 package struct Console: Sendable {
     package internal(set) var settings: ConsoleSettings
-    /// Signs forms and the address of the page after a consent; new in each process.
-    let key: [UInt8]
+    /// Used where the settings bring no key: new in each process.
+    private let ownKey: [UInt8]
     let stylesheetSource: String
-    var sessions = SessionTable()
-    var tickets = TicketTable()
+    var endedSessions = SignedOutTable()
     var attempts = AttemptLimiter()
 
     /// `random` gives that many bytes from the system's generator; here and in every other call it must not fail.
     package init(settings: ConsoleSettings, random: (Int) -> [UInt8]) {
         self.settings = settings
-        key = random(32)
+        ownKey = random(32)
         stylesheetSource = "'sha256-\(Encodings.base64(settings.cryptography.sha256(Array(Stylesheet.text.utf8))))'"
     }
 
-    /// Takes over a new snapshot's settings. A changed secret ends every session.
+    /// Takes over a new snapshot's settings. A changed secret ends every session: their signatures hold it.
     package mutating func settingsChanged(_ newSettings: ConsoleSettings) {
-        if newSettings.authentication != settings.authentication { sessions.removeAll() }
         settings = newSettings
     }
 
@@ -60,6 +59,7 @@ package struct Console: Sendable {
         if request.method == "POST" {
             return posted(request, endpoint, context, now: now, random: random)
         }
+        if request.method == "DELETE" { return deleted(request, endpoint, context) }
         return fetched(request, endpoint, context, now: now, random: random)
     }
 
@@ -75,7 +75,7 @@ package struct Console: Sendable {
         }
         let formCookie = known ?? Encodings.base64URL(random(32))
         let session = request.cookie(ConsoleCookie.session.name(isSecure: isSecure))
-        let hasSession = session.map { sessions.contains(hash: hash($0), now: now) } ?? false
+        let hasSession = session.map { isSession($0, now: now) } ?? false
         var context = ConsoleContext(
             endpoint: endpoint, isHead: request.method == "HEAD", requestID: request.requestID,
             isForPrograms: endpoint?.isForPrograms ?? request.path.hasPrefix("/api/"), isSecure: isSecure,
@@ -128,7 +128,7 @@ package struct Console: Sendable {
         case .live, .ready, .callback, .consentDone: true
         case .authorize: mayUseTicket(request, endpoint)
         case .dashboard, .grantList, .grantPage, .grantAction, .signIn, .signOut, .metrics, .apiStatus, .apiGrants,
-            .apiGrant, .apiAction, nil:
+            .apiGrant, .apiAction, .apiKeys, .apiRekey, nil:
             false
         }
     }
@@ -159,7 +159,8 @@ package struct Console: Sendable {
             return .stranger
         }
         // A session does for programs' endpoints too, as long as nothing is changed by it: those have no form token.
-        let isEnough = context.hasSession && (!context.isForPrograms || request.method != "POST")
+        let isReading = request.method == "GET" || request.method == "HEAD"
+        let isEnough = context.hasSession && (!context.isForPrograms || isReading)
         return isEnough ? .operator : .stranger
     }
 
@@ -171,7 +172,7 @@ package struct Console: Sendable {
         case .authorize(let name): mayUseTicket(request, .authorize(name))
         case nil, .dashboard, .grantList, .grantPage, .grantAction, .signIn, .signOut, .metrics, .live, .ready,
             .apiStatus,
-            .apiGrants, .apiGrant, .apiAction:
+            .apiGrants, .apiGrant, .apiAction, .apiKeys, .apiRekey:
             false
         }
     }
@@ -195,13 +196,22 @@ package struct Console: Sendable {
         settings.cryptography.sha256(Array(text.utf8))
     }
 
-    /// One unambiguous text under our key: the parts are joined by NUL, which none of them can hold.
+    /// One unambiguous text under the first key: the parts are joined by NUL, which none of them can hold.
     func signature(of parts: [String]) -> String {
+        signature(of: parts, under: settings.signingKeys.first ?? ownKey)
+    }
+
+    private func signature(of parts: [String], under key: [UInt8]) -> String {
         Encodings.hex(settings.cryptography.hmacSHA256(key, Array(parts.joined(separator: "\0").utf8)))
     }
 
+    /// Under any of the keys: another replica, or we ourselves before a rekey, may have signed with an older one.
     func isSigned(_ parts: [String], by signature: String) -> Bool {
-        Encodings.constantTimeEqual(Array(self.signature(of: parts).utf8), Array(signature.utf8))
+        let keys = settings.signingKeys.isEmpty ? [ownKey] : settings.signingKeys
+        return keys.reduce(false) { found, key in
+            let expected = Array(self.signature(of: parts, under: key).utf8)
+            return Encodings.constantTimeEqual(expected, Array(signature.utf8)) || found
+        }
     }
 
     /// Another endpoint's address for a link or `Location`.

@@ -2,12 +2,14 @@
 ///
 /// The description is the command's name: codes and bindings are secret.
 package enum ConsoleCommand: Sendable, Equatable, CustomStringConvertible {
-    /// Begin a consent bound to this browser: answered by `authorizationStarted`.
-    case startAuthorization(grant: String, browserBinding: String)
-    /// May a consent for this grant be begun by link? Answered by `linkAllowed`; the console makes the link itself.
-    case authorizationLink(grant: String)
+    /// Begin a consent bound to this browser: answered by `authorizationStarted`. Where it comes by a one-time `link`,
+    /// that is taken first: one that is not kept for this grant is answered by `failed` with `linkUsed`.
+    case startAuthorization(grant: String, browserBinding: String, link: String?)
+    /// May a consent for this grant be begun by link? If so the driver keeps `link` for
+    /// ``ConsoleLimits/ticketSeconds``, where every replica finds it, to be taken once. Answered by `linkAllowed`.
+    case authorizationLink(grant: String, link: String)
     /// A provider's answer came back. `query` is as received (at most 8 KiB); `browserBinding` is the browser's cookie,
-    /// or what ``ConsoleCommand/startAuthorization(grant:browserBinding:)`` was given where the answer was pasted.
+    /// or what `startAuthorization` was given where the answer was pasted.
     /// With `expectedGrant` an answer for another grant is refused. Answered by `connected` or `consentFailed`.
     case callback(query: String, browserBinding: String?, expectedGrant: String?)
     /// Answered by `refreshed`.
@@ -17,7 +19,16 @@ package enum ConsoleCommand: Sendable, Equatable, CustomStringConvertible {
     /// Answered by `forgotten`.
     case forget(grant: String)
     /// Answered by `grants`.
-    case listGrants
+    case listGrants(GrantsQuery)
+    /// Makes a grant from a template. Answered by `created`.
+    case createGrant(CreateGrantOrder)
+    /// Ends a grant that was made from a template: its record is deleted. Answered by `forgotten`.
+    case deleteGrant(grant: String)
+    /// The keys of the store and what each seals. Answered by `keys`.
+    case keys
+    /// Seals every row under the active key, in the background; then takes the key `retire` off the store's list.
+    /// Answered by `rekeyStarted`.
+    case rekey(retire: String?)
     /// Answered by `grant`.
     case grantDetail(grant: String)
     /// Answered by `status`.
@@ -39,6 +50,10 @@ package enum ConsoleCommand: Sendable, Equatable, CustomStringConvertible {
         case .revoke: "revoke"
         case .forget: "forget"
         case .listGrants: "list_grants"
+        case .createGrant: "create_grant"
+        case .deleteGrant: "delete_grant"
+        case .keys: "keys"
+        case .rekey: "rekey"
         case .grantDetail: "grant_detail"
         case .status: "status"
         case .metrics: "metrics"
@@ -61,7 +76,10 @@ package enum ConsoleOutcome: Sendable, CustomStringConvertible {
     case refreshed(GrantView)
     case revoked(GrantView, RevocationResult)
     case forgotten
-    case grants([GrantView])
+    case grants(GrantsReply)
+    case created(GrantView)
+    case keys(KeysReply)
+    case rekeyStarted(KeysReply)
     case grant(GrantView)
     case status(StatusView)
     case metrics([UInt8])
@@ -86,6 +104,20 @@ package struct ConsoleFailure: Error, Sendable, Equatable {
         case reauthorizationRequired = "reauthorization_required"
         case configurationError = "configuration_error"
         case tooManyPendingConsents = "too_many_pending_consents"
+        /// A one-time link that was used, has expired or was never made.
+        case linkUsed = "link_used"
+        case unknownTemplate = "unknown_template"
+        /// The text is no name that a grant can have.
+        case invalidName = "invalid_name"
+        case grantExists = "grant_exists"
+        /// The template's `max_grants` is reached.
+        case tooManyGrants = "too_many_grants"
+        /// The configuration file names the grant: only there can it be removed.
+        case configuredGrant = "configured_grant"
+        /// There is no such key, or it still seals something.
+        case keyInUse = "key_in_use"
+        case unknownKey = "unknown_key"
+        case rekeyRunning = "rekey_running"
         /// The provider answered with something that is not a refusal, or not at all.
         case providerUnavailable = "provider_unavailable"
         case storeUnavailable = "store_unavailable"

@@ -29,6 +29,8 @@ package struct ConsoleContext: Sendable, CustomStringConvertible {
     /// Set by this response.
     var setCookies: [String] = []
     var answer = Answer.usual
+    /// The secret of a one-time link that is being made.
+    var ticket: String?
 
     package var description: String { "ConsoleContext(\(requestID))" }
 }

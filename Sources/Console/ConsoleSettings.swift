@@ -91,16 +91,20 @@ package struct ConsoleSettings: Sendable {
     package var servesTLS: Bool
     package var version: String
     package var cryptography: ConsoleCryptography
+    /// The first one signs sessions, forms and the address of the page after a consent; all of them are accepted. The
+    /// same on every replica. Empty: a key of this process's own.
+    package var signingKeys: [[UInt8]]
 
     package init(
         publicURL: PublicURL, authentication: ConsoleAuthentication, servesTLS: Bool = false, version: String,
-        cryptography: ConsoleCryptography
+        cryptography: ConsoleCryptography, signingKeys: [[UInt8]] = []
     ) {
         self.publicURL = publicURL
         self.authentication = authentication
         self.servesTLS = servesTLS
         self.version = version
         self.cryptography = cryptography
+        self.signingKeys = signingKeys
     }
 }
 
@@ -110,9 +114,9 @@ package enum ConsoleLimits {
     package static let bodyBytes = 64 * 1024
     /// Of a callback's query (a code and a state are some hundred bytes).
     package static let callbackQueryBytes = 8 * 1024
-    package static let sessions = 64
     package static let sessionSeconds: Int64 = 12 * 3600
-    package static let tickets = 64
+    /// Sessions that were signed out and have not ended by themselves yet.
+    package static let signedOut = 1024
     package static let ticketSeconds: Int64 = 600
     /// How long a browser keeps the cookie that binds a consent to it.
     package static let consentCookieSeconds = 600
@@ -122,5 +126,12 @@ package enum ConsoleLimits {
     package static let attemptPeers = 1024
     /// Provider-supplied text shown on a page.
     package static let detailCharacters = 200
-    package static let grantNameBytes = 128
+    /// Of a grant's name in a path: a template's, a colon, and its own.
+    package static let grantNameBytes = 320
+    /// Grants on one page of a list.
+    package static let pageGrants = 100
+    package static let largestPage = 1000
+    package static let labelBytes = 200
+    package static let variables = 32
+    package static let variableBytes = 1024
 }

@@ -53,13 +53,23 @@ package struct GrantView: Codable, Sendable, Equatable {
     package var authorizeURL: String?
     /// Names of the routes that use the grant.
     package var routes: [String]
+    /// The template that the grant was made from; `nil` for a grant of the file.
+    package var template: String?
+    /// The operator's note.
+    package var label: String?
+    /// What fills the templated URLs: given when the grant was made, or captured from the provider's answers.
+    package var variables: [String: String]?
 
     package init(
         name: String, provider: String?, state: GrantStateLabel, scopes: [String], generation: UInt64,
         accessTokenExpiresAt: Timestamp? = nil, refreshTokenExpiresAt: Timestamp? = nil,
         lastRefreshAt: Timestamp? = nil, nextAttemptAt: Timestamp? = nil, lastError: LastError? = nil,
-        lastConsent: LastConsent? = nil, authorizeURL: String? = nil, routes: [String] = []
+        lastConsent: LastConsent? = nil, authorizeURL: String? = nil, routes: [String] = [], template: String? = nil,
+        label: String? = nil, variables: [String: String]? = nil
     ) {
+        self.template = template
+        self.label = label
+        self.variables = variables
         self.name = name
         self.provider = provider
         self.state = state
@@ -89,6 +99,9 @@ package struct GrantView: Codable, Sendable, Equatable {
         case lastConsent = "last_consent"
         case authorizeURL = "authorize_url"
         case routes
+        case template
+        case label
+        case variables
     }
 }
 
@@ -105,13 +118,20 @@ package struct StatusView: Codable, Sendable, Equatable {
     package var configurationLoadedAt: Timestamp
     /// False where the file that was read last was refused and the one before is in force.
     package var lastReloadSuccessful: Bool
+    /// The grants of the file.
     package var grants: [GrantView]
+    /// The grants that were made from templates, counted.
+    package var templates: [TemplateView]?
+    package var store: StoreView?
 
     package init(
         version: String, startedAt: Timestamp, workers: Int, draining: Bool, requestsTotal: UInt64,
         serverErrorsTotal: UInt64, requestsCurrent: Int64, callerConnections: Int64,
-        configurationLoadedAt: Timestamp, lastReloadSuccessful: Bool, grants: [GrantView]
+        configurationLoadedAt: Timestamp, lastReloadSuccessful: Bool, grants: [GrantView],
+        templates: [TemplateView]? = nil, store: StoreView? = nil
     ) {
+        self.templates = templates
+        self.store = store
         self.version = version
         self.startedAt = startedAt
         self.workers = workers
@@ -137,6 +157,8 @@ package struct StatusView: Codable, Sendable, Equatable {
         case configurationLoadedAt = "configuration_loaded_at"
         case lastReloadSuccessful = "last_reload_successful"
         case grants
+        case templates
+        case store
     }
 }
 
@@ -156,19 +178,23 @@ package struct Readiness: Codable, Sendable, Equatable {
 
     package var draining: Bool
     package var storeOpen: Bool
+    /// Why the store cannot be used; `nil` while it can.
+    package var storeReason: String?
     package var unusableGrants: [UnusableGrant]
 
     package var isReady: Bool { !draining && storeOpen && unusableGrants.isEmpty }
 
-    package init(draining: Bool, storeOpen: Bool, unusableGrants: [UnusableGrant]) {
+    package init(draining: Bool, storeOpen: Bool, storeReason: String? = nil, unusableGrants: [UnusableGrant]) {
         self.draining = draining
         self.storeOpen = storeOpen
+        self.storeReason = storeReason
         self.unusableGrants = unusableGrants
     }
 
     private enum CodingKeys: String, CodingKey {
         case draining
         case storeOpen = "store_open"
+        case storeReason = "store_reason"
         case unusableGrants = "unusable_grants"
     }
 }
@@ -187,9 +213,15 @@ package enum RevocationResult: String, Codable, Sendable, CaseIterable {
 /// `GET /api/v1/grants`.
 package struct GrantsReply: Codable, Sendable, Equatable {
     package var grants: [GrantView]
+    /// There are more: ask again with `after` set to this.
+    package var next: String?
+    /// The template whose grants these are.
+    package var template: String?
 
-    package init(grants: [GrantView]) {
+    package init(grants: [GrantView], next: String? = nil, template: String? = nil) {
         self.grants = grants
+        self.next = next
+        self.template = template
     }
 }
 

@@ -16,6 +16,8 @@ enum Endpoint: Sendable, Equatable {
     case apiGrants
     case apiGrant(String)
     case apiAction(String, APIAction)
+    case apiKeys
+    case apiRekey
 
     enum GrantAction: String, Sendable {
         case refresh
@@ -89,6 +91,8 @@ enum Endpoint: Sendable, Equatable {
         switch (segments[1], segments.count) {
         case ("status", 2): self = .apiStatus
         case ("grants", 2): self = .apiGrants
+        case ("keys", 2): self = .apiKeys
+        case ("rekey", 2): self = .apiRekey
         case ("grants", 3) where !segments[2].isEmpty: self = .apiGrant(segments[2])
         case ("grants", 4) where !segments[2].isEmpty:
             guard let action = APIAction(rawValue: segments[3]) else { return nil }
@@ -103,18 +107,19 @@ enum Endpoint: Sendable, Equatable {
     var methods: [String] {
         switch self {
         case .authorize, .callback: ["GET"]
-        case .dashboard, .grantList, .grantPage, .consentDone, .metrics, .live, .ready, .apiStatus, .apiGrants,
-            .apiGrant:
+        case .dashboard, .grantList, .grantPage, .consentDone, .metrics, .live, .ready, .apiStatus, .apiKeys:
             ["GET", "HEAD"]
+        case .apiGrants: ["GET", "HEAD", "POST"]
+        case .apiGrant: ["GET", "HEAD", "DELETE"]
         case .grantAction(_, .revoke), .grantAction(_, .forget), .signIn: ["GET", "HEAD", "POST"]
-        case .grantAction(_, .refresh), .signOut, .apiAction: ["POST"]
+        case .grantAction(_, .refresh), .signOut, .apiAction, .apiRekey: ["POST"]
         }
     }
 
     /// Whether the endpoint talks to programs: errors are `application/problem+json`, and there is no sign-in page.
     var isForPrograms: Bool {
         switch self {
-        case .metrics, .live, .ready, .apiStatus, .apiGrants, .apiGrant, .apiAction: true
+        case .metrics, .live, .ready, .apiStatus, .apiGrants, .apiGrant, .apiAction, .apiKeys, .apiRekey: true
         case .dashboard, .grantList, .grantPage, .grantAction, .authorize, .callback, .consentDone, .signIn, .signOut:
             false
         }
@@ -125,7 +130,7 @@ enum Endpoint: Sendable, Equatable {
         switch self {
         case .dashboard, .grantList, .grantPage, .grantAction, .signIn: true
         case .authorize, .callback, .consentDone, .signOut, .metrics, .live, .ready, .apiStatus, .apiGrants, .apiGrant,
-            .apiAction:
+            .apiAction, .apiKeys, .apiRekey:
             false
         }
     }
@@ -135,7 +140,7 @@ enum Endpoint: Sendable, Equatable {
         switch self {
         case .live, .ready, .callback, .consentDone, .signIn: true
         case .dashboard, .grantList, .grantPage, .grantAction, .authorize, .signOut, .metrics, .apiStatus, .apiGrants,
-            .apiGrant, .apiAction:
+            .apiGrant, .apiAction, .apiKeys, .apiRekey:
             false
         }
     }
@@ -145,7 +150,7 @@ enum Endpoint: Sendable, Equatable {
         switch self {
         case .dashboard, .grantList, .grantPage, .authorize: true
         case .grantAction, .callback, .consentDone, .signIn, .signOut, .metrics, .live, .ready, .apiStatus, .apiGrants,
-            .apiGrant, .apiAction:
+            .apiGrant, .apiAction, .apiKeys, .apiRekey:
             false
         }
     }
@@ -167,6 +172,8 @@ enum Endpoint: Sendable, Equatable {
         case .ready: "/readyz"
         case .apiStatus: "/api/v1/status"
         case .apiGrants: "/api/v1/grants"
+        case .apiKeys: "/api/v1/keys"
+        case .apiRekey: "/api/v1/rekey"
         case .apiGrant(let name): "/api/v1/grants/\(Encodings.percentEncoded(name))"
         case .apiAction(let name, let action):
             "/api/v1/grants/\(Encodings.percentEncoded(name))/\(action.rawValue)"

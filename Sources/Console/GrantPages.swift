@@ -18,7 +18,7 @@ extension Console {
             : ""
         let content: HTML = """
             <h1>Dashboard</h1>
-            \(draining)\(configuration)<dl class="tiles">
+            \(draining)\(store(status.store))\(configuration)<dl class="tiles">
             <div><dt>Grants connected</dt><dd>\(usable) <small>of \(status.grants.count)</small></dd></div>
             <div><dt>Requests served</dt><dd>\(grouped(status.requestsTotal))</dd></div>
             <div><dt>Answered 5xx</dt><dd>\(grouped(status.serverErrorsTotal))</dd></div>
@@ -26,16 +26,45 @@ extension Console {
             connections</small></dd></div>
             <div><dt>Running for</dt><dd>\(RelativeTime.span(seconds: uptime))</dd></div>
             </dl>
-            \(cards(status.grants.sorted { $0.name < $1.name }, context, now: now))
+            \(templates(status.templates ?? []))\(dashboardCards(status, context, now: now))
             <p class="soft">\(status.workers) workers. Configuration in force since \
             \(time(status.configurationLoadedAt, now: now, missing: "start")).</p>
             """
         return respond(200, .html, page(title: "Dashboard", tab: .dashboard, context, content), context)
     }
 
-    func grantListPage(_ grants: [GrantView], _ context: ConsoleContext, now: Timestamp) -> ConsoleResponse {
-        let content: HTML = "<h1>Grants</h1>\n\(cards(grants, context, now: now))"
-        return respond(200, .html, page(title: "Grants", tab: .grants, context, content), context)
+    func grantListPage(_ list: GrantsReply, _ context: ConsoleContext, now: Timestamp) -> ConsoleResponse {
+        let title = list.template.map { "Grants of \($0)" } ?? "Grants"
+        var more: HTML = ""
+        if let next = list.next {
+            let template = list.template.map { "template=\(Encodings.percentEncoded($0))&" } ?? ""
+            let target = "\(link(.grantList))?\(template)after=\(Encodings.percentEncoded(next))"
+            more = "<p><a href=\"\(target)\">More</a></p>\n"
+        }
+        let none: HTML = "<p class=\"card\">There are none here.</p>"
+        let shown = list.template != nil && list.grants.isEmpty ? none : cards(list.grants, context, now: now)
+        let content: HTML = "<h1>\(title)</h1>\n\(shown)\(more)"
+        return respond(200, .html, page(title: title, tab: .grants, context, content), context)
+    }
+
+    /// One line for each template: its grants are too many to be shown one by one.
+    private func templates(_ views: [TemplateView]) -> HTML {
+        guard !views.isEmpty else { return "" }
+        let rows = views.sorted { $0.name < $1.name }.map { view in
+            let states = view.states.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+            let target = "\(link(.grantList))?template=\(Encodings.percentEncoded(view.name))"
+            return """
+                <div><dt><a href="\(target)">\(view.name)</a></dt><dd>\(grouped(UInt64(max(0, view.grants)))) \
+                <small>\(states)</small></dd></div>
+
+                """ as HTML
+        }
+        return "<section class=\"card\"><h2>Grants made from templates</h2>\n<dl class=\"facts\">\(rows)</dl></section>\n"
+    }
+
+    private func store(_ view: StoreView?) -> HTML {
+        guard let view, !view.open else { return "" }
+        return "<p class=\"note bad\" role=\"alert\">The store cannot be used: \(view.reason ?? "unknown reason")</p>\n"
     }
 
     func grantPage(_ grant: GrantView, _ context: ConsoleContext, now: Timestamp) -> ConsoleResponse {
@@ -54,6 +83,15 @@ extension Console {
             \(forget)
             """
         return respond(200, .html, page(title: "Grant \(grant.name)", tab: .grants, context, content), context)
+    }
+
+    /// Thousands of cards would be a page that no browser shows well.
+    private func dashboardCards(_ status: StatusView, _ context: ConsoleContext, now: Timestamp) -> HTML {
+        if status.grants.isEmpty, status.templates?.isEmpty == false { return "" }
+        let sorted = status.grants.sorted { $0.name < $1.name }
+        let shown = cards(Array(sorted.prefix(ConsoleLimits.pageGrants)), context, now: now)
+        guard sorted.count > ConsoleLimits.pageGrants else { return shown }
+        return "\(shown)<p><a href=\"\(link(.grantList))\">All \(sorted.count) grants</a></p>\n"
     }
 
     private func cards(_ grants: [GrantView], _ context: ConsoleContext, now: Timestamp) -> HTML {

@@ -1,57 +1,24 @@
 import Telemetry
 
-/// Signed-in operators. Only hashes of the cookies are kept, so the memory of the process signs nobody in.
-struct SessionTable: Sendable {
+/// Sessions that were ended before their time. Only hashes of the cookies are kept.
+///
+/// Another replica does not learn of it: there the cookie, which the browser has dropped, would be good until its end.
+/// Who fears that it was copied changes the console's secret, which ends every session everywhere.
+struct SignedOutTable: Sendable {
     private var expiries: [[UInt8]: Timestamp] = [:]
 
-    /// Adds a session; the one that ends first makes room where the table is full. Only who knows the secret comes here.
+    /// The one that ends first makes room where the table is full.
     mutating func add(hash: [UInt8], now: Timestamp) {
         expiries = expiries.filter { $0.value > now }
-        if expiries.count >= ConsoleLimits.sessions, let oldest = expiries.min(by: { $0.value < $1.value }) {
+        if expiries.count >= ConsoleLimits.signedOut, let oldest = expiries.min(by: { $0.value < $1.value }) {
             expiries[oldest.key] = nil
         }
         expiries[hash] = Timestamp(unixSeconds: now.unixSeconds + ConsoleLimits.sessionSeconds)
     }
 
-    func contains(hash: [UInt8], now: Timestamp) -> Bool {
-        guard let expiry = expiries[hash] else { return false }
-        return expiry > now
-    }
-
-    mutating func remove(hash: [UInt8]) {
-        expiries[hash] = nil
-    }
-
-    mutating func removeAll() {
-        expiries = [:]
-    }
+    func contains(hash: [UInt8]) -> Bool { expiries[hash] != nil }
 
     var count: Int { expiries.count }
-}
-
-/// One-time links to a grant's consent. A full table refuses new ones: a flood must not push out a real one.
-struct TicketTable: Sendable {
-    private struct Entry: Sendable {
-        var grant: String
-        var expiry: Timestamp
-    }
-
-    private var entries: [[UInt8]: Entry] = [:]
-
-    /// False where there are too many.
-    mutating func add(hash: [UInt8], grant: String, now: Timestamp) -> Bool {
-        entries = entries.filter { $0.value.expiry > now }
-        guard entries.count < ConsoleLimits.tickets else { return false }
-        entries[hash] = Entry(
-            grant: grant, expiry: Timestamp(unixSeconds: now.unixSeconds + ConsoleLimits.ticketSeconds))
-        return true
-    }
-
-    /// True once for a ticket of this grant. A ticket shown for another grant is used up as well.
-    mutating func take(hash: [UInt8], grant: String, now: Timestamp) -> Bool {
-        guard let entry = entries.removeValue(forKey: hash) else { return false }
-        return entry.grant == grant && entry.expiry > now
-    }
 }
 
 /// Limits how often a peer may send a wrong secret: some at once, then one each few seconds.

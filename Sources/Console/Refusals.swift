@@ -72,8 +72,12 @@ enum Refusal: String, Sendable, CaseIterable {
 extension ConsoleFailure.Code {
     var status: Int {
         switch self {
-        case .unknownGrant: 404
-        case .notAuthorizable, .notConnected, .reauthorizationRequired, .configurationError: 409
+        case .unknownGrant, .unknownTemplate, .unknownKey: 404
+        case .linkUsed: 403
+        case .invalidName: 400
+        case .notAuthorizable, .notConnected, .reauthorizationRequired, .configurationError, .grantExists,
+            .tooManyGrants, .configuredGrant, .keyInUse, .rekeyRunning:
+            409
         case .tooManyPendingConsents: 429
         case .providerUnavailable: 502
         case .storeUnavailable, .draining: 503
@@ -84,6 +88,15 @@ extension ConsoleFailure.Code {
     var title: String {
         switch self {
         case .unknownGrant: "There is no grant of that name"
+        case .linkUsed: Refusal.linkUsed.title
+        case .unknownTemplate: "There is no grant template of that name"
+        case .invalidName: "No grant can have that name"
+        case .grantExists: "There is a grant of that name"
+        case .tooManyGrants: "The template has as many grants as it may"
+        case .configuredGrant: "This grant stands in gateway.conf"
+        case .keyInUse: "The key is in use"
+        case .unknownKey: "There is no key with that id"
+        case .rekeyRunning: "The store is being sealed again already"
         case .notAuthorizable: "This grant's token comes from a file"
         case .notConnected: "Nobody has consented yet"
         case .reauthorizationRequired: "A new consent is needed"
@@ -98,7 +111,17 @@ extension ConsoleFailure.Code {
 
     var defaultDetail: String {
         switch self {
-        case .unknownGrant: "The grants are those of gateway.conf."
+        case .unknownGrant:
+            "The grants are those of gateway.conf, and those that were made from its templates (TEMPLATE:NAME)."
+        case .linkUsed: Refusal.linkUsed.detail
+        case .unknownTemplate: "The templates are the [grant_template.NAME] of gateway.conf."
+        case .invalidName: "A name has 1 to 128 of the characters A-Z a-z 0-9 . _ @ - and nothing else."
+        case .grantExists: "Nothing was changed."
+        case .tooManyGrants: "See max_grants of the template, or delete grants that are not needed."
+        case .configuredGrant: "Remove it there and reload; forget deletes its tokens."
+        case .keyInUse: "Rows of the store are sealed under it: rekey first."
+        case .unknownKey: "token-gateway keys lists them."
+        case .rekeyRunning: "token-gateway keys shows how far it is."
         case .notAuthorizable: "Another program keeps it fresh; there is nobody to ask for consent."
         case .notConnected: "Authorize the grant first."
         case .reauthorizationRequired: "The provider has ended the old one. Authorize the grant again."

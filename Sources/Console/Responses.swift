@@ -45,7 +45,7 @@ extension Console {
         switch context.endpoint {
         case .dashboard, .grantList, .grantPage, .grantAction, .signIn, .signOut: "same-origin"
         case .authorize, .callback, .consentDone, .metrics, .live, .ready, .apiStatus, .apiGrants, .apiGrant,
-            .apiAction, nil:
+            .apiAction, .apiKeys, .apiRekey, nil:
             "no-referrer"
         }
     }
