@@ -59,7 +59,8 @@ extension Console {
 
                 """ as HTML
         }
-        return "<section class=\"card\"><h2>Grants made from templates</h2>\n<dl class=\"facts\">\(rows)</dl></section>\n"
+        return
+            "<section class=\"card\"><h2>Grants made from templates</h2>\n<dl class=\"facts\">\(rows)</dl></section>\n"
     }
 
     private func store(_ view: StoreView?) -> HTML {
