@@ -9,25 +9,30 @@ struct Checker {
         checkListeners()
         let listeners = draft.listeners.map { checkedListener($0) }
         checkConsole()
-        checkStore()
+        let store = checkedStore()
         for index in draft.providers.indices { checkProvider(at: index) }
         let grants = draft.grants.map { checkedGrant($0) }
+        let templates = draft.grantTemplates.map { checkedTemplate($0) }
         checkNeedsOfProviderGrants()
         for upstream in draft.upstreams { checkUpstream(upstream) }
-        for route in draft.routes { checkRoute(route, grants: grants) }
+        for route in draft.routes { checkRoute(route, grants: grants, templates: templates) }
+        checkUpstreamNames(grants: grants, templates: templates)
         checkOverlaps()
         checkLogAndLimits()
         checkUnused()
-        return snapshot(listeners: listeners, grants: grants)
+        var snapshot = snapshot
+        snapshot.listeners = listeners
+        snapshot.store = store
+        snapshot.grants = grants
+        snapshot.grantTemplates = templates
+        return snapshot
     }
 
-    private func snapshot(listeners: [Snapshot.Listener], grants: [Snapshot.Grant]) -> Snapshot {
+    /// What needs no more than its own table.
+    private var snapshot: Snapshot {
         var snapshot = draft.top.value
-        snapshot.listeners = listeners
         snapshot.console = draft.console?.value
-        snapshot.store = draft.store?.value
         snapshot.providers = draft.providers.map(\.value)
-        snapshot.grants = grants
         snapshot.upstreams = draft.upstreams.map(\.value)
         snapshot.routes = draft.routes.map(\.value)
         snapshot.timeouts = draft.timeouts.value
@@ -53,9 +58,13 @@ struct Checker {
         for upstream in draft.upstreams where !used.contains(upstream.value.name) {
             diagnostics.warning(upstream.position, "no route uses \(upstream.title)")
         }
-        let providers = Set(draft.grants.compactMap(\.value.provider))
+        let providers = Set((draft.grants + draft.grantTemplates).compactMap(\.value.provider))
         for provider in draft.providers where !providers.contains(provider.value.name) {
             diagnostics.warning(provider.position, "no grant uses \(provider.title)")
+        }
+        let templates = Set(draft.routes.compactMap(\.value.grantTemplate))
+        for template in draft.grantTemplates where !templates.contains(template.value.name) {
+            diagnostics.warning(template.position, "no route uses \(template.title)")
         }
         if draft.routes.isEmpty {
             diagnostics.warning(.nowhere, "there is no [route.NAME]: every request will be answered 404")

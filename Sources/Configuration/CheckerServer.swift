@@ -1,4 +1,4 @@
-// Listeners, console and store.
+// Listeners and console.
 
 extension Checker {
     mutating func checkListeners() {
@@ -33,37 +33,6 @@ extension Checker {
             diagnostics.error(
                 console.position(of: "public_url"),
                 "\"public_url\" must be https://, or http:// with a loopback address: codes travel through it")
-        }
-    }
-
-    mutating func checkStore() {
-        guard let store = draft.store else { return }
-        checkSecrets(store.value.keys, "key", in: store, isKey: true)
-        if !["key_file", "key_env", "key_credential"].contains(where: { store.mentions($0) }) {
-            diagnostics.error(
-                store.position, "[store] needs its key: one of \"key_file\", \"key_env\" and \"key_credential\"")
-        }
-        if store.has("path") {
-            checkFolder(of: store.value.path, "path", at: store.position(of: "path"))
-        }
-    }
-
-    /// A grant from a provider needs a callback, and a place for its tokens.
-    mutating func checkNeedsOfProviderGrants() {
-        guard let grant = draft.grants.first(where: { $0.has("provider") }) else { return }
-        let position = grant.position(of: "provider")
-        if draft.store == nil {
-            diagnostics.error(position, "a grant with a provider needs [store], where its tokens are kept")
-        }
-        guard let console = draft.console else {
-            diagnostics.error(position, "a grant with a provider needs [console], which receives the callback")
-            return
-        }
-        if !console.mentions("public_url") {
-            diagnostics.error(
-                console.position,
-                "[console] needs \"public_url\", because \(grant.title) has a provider: "
-                    + "the redirect URI is public_url + /oauth/callback")
         }
     }
 }

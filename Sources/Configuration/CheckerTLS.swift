@@ -91,6 +91,11 @@ extension Checker {
         }
     }
 
+    /// A pair that is there, fits and has not expired.
+    mutating func checkIdentity(_ certificate: Placed<String>, _ key: Placed<String>, whoRefuses: String) {
+        _ = checkedIdentity(certificate, key, whoRefuses: whoRefuses)
+    }
+
     /// The certificate that we present to an upstream.
     mutating func checkClientCertificate(_ section: Section<Snapshot.Upstream>) {
         let names = ("client_certificate_file", "client_key_file")

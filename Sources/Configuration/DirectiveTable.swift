@@ -11,6 +11,7 @@ package enum DirectiveTable {
         case .store: storeDirectives.list.map { $0.row }
         case .provider: providerDirectives.list.map { $0.row }
         case .grant: grantDirectives.list.map { $0.row }
+        case .grantTemplate: grantTemplateDirectives.list.map { $0.row }
         case .upstream: upstreamDirectives.list.map { $0.row }
         case .route: routeDirectives.list.map { $0.row }
         case .timeouts: timeoutDirectives.list.map { $0.row }
@@ -21,13 +22,20 @@ package enum DirectiveTable {
 
     /// The reference as Markdown: a table for each place.
     package static var reference: String {
-        rows.map { place, rows in
+        rows.map { place, all in
+            let rows = shown(all, at: place)
             let head =
                 "### \(place == .top ? "Top level" : "`\(place.heading)`")\n\n\(place.documentation)\n\n"
                 + "| directive | type | default | meaning |\n| --- | --- | --- | --- |\n"
             return head + rows.map { "| \(cells(of: $0).joined(separator: " | ")) |\n" }.joined()
         }
         .joined(separator: "\n")
+    }
+
+    /// A template's directives that are also a grant's are shown there.
+    private static func shown(_ rows: [DirectiveRow], at place: Place) -> [DirectiveRow] {
+        guard place == .grantTemplate else { return rows }
+        return rows.filter { row in row.name == "provider" || !grantDirectives.list.contains { $0.name == row.name } }
     }
 
     private static func cells(of row: DirectiveRow) -> [String] {

@@ -1,16 +1,27 @@
 // The directives of OAuth: providers and grants.
 
 let providerDirectives = Directives<Snapshot.Provider>(
-    place: .provider, list: endpointDirectives + clientDirectives + quirkDirectives + lifetimeDirectives)
+    place: .provider,
+    list: endpointDirectives + variableDirectives + clientDirectives + keyDirectives + protocolDirectives
+        + quirkDirectives + lifetimeDirectives)
 
 private let endpointDirectives: [Directive<Snapshot.Provider>] = [
     Directive(
         "issuer", .issuer, \.issuer,
         "The issuer's URL: endpoints that are not given are discovered from it; `iss` is compared with it."),
-    Directive("authorize_url", .url, \.authorizeURL, "The authorization endpoint."),
-    Directive("token_url", .url, \.tokenURL, "The token endpoint."),
-    Directive("refresh_url", .url, \.refreshURL, "Where refreshes go, if not to token_url."),
-    Directive("revocation_url", .url, \.revocationURL, "The revocation endpoint (RFC 7009)."),
+    Directive("authorize_url", .urlTemplate, \.authorizeURLTemplate, "The authorization endpoint."),
+    Directive("token_url", .urlTemplate, \.tokenURLTemplate, "The token endpoint."),
+    Directive("refresh_url", .urlTemplate, \.refreshURLTemplate, "Where refreshes go, if not to token_url."),
+    Directive("revocation_url", .urlTemplate, \.revocationURLTemplate, "The revocation endpoint (RFC 7009)."),
+    Directive(
+        "revocation", .revocation, \.revocation,
+        "How the provider ends a grant where it is not as in RFC 7009; `{token}` may stand in its url."),
+    Directive(
+        "device_url", .urlTemplate, \.deviceURLTemplate, "The device authorization endpoint (RFC 8628)."),
+    Directive(
+        "pushed_request_url", .urlTemplate, \.pushedRequestURLTemplate,
+        "The endpoint for pushed authorization requests (RFC 9126)."),
+    Directive("jwks_url", .urlTemplate, \.jwksURLTemplate, "The provider's public keys, for the id_token's signature."),
     Directive(
         "discovery", .choice([("auto", .automatic), ("oauth", .oauth), ("openid", .openID)]), \.discovery,
         default: "auto", "Whose metadata is asked: RFC 8414's (`oauth`), OpenID Connect's, or one after the other."),
@@ -29,7 +40,9 @@ private let endpointDirectives: [Directive<Snapshot.Provider>] = [
 ]
 
 private let clientDirectives: [Directive<Snapshot.Provider>] = [
-    Directive("client_id", .string(), \.clientID, isRequired: true, "Our client identifier."),
+    Directive(
+        "client_id", .string(), \.clientID, default: .described("required, but for a service account"),
+        "Our client identifier."),
     Directive(
         "client_secret_file", .oneOrMore(of: .path), default: .none,
         "A file with the client secret, re-read when it changes; several are tried in order."
@@ -46,9 +59,12 @@ private let clientDirectives: [Directive<Snapshot.Provider>] = [
         "client_auth",
         .choice([
             ("auto", .automatic), ("client_secret_basic", .clientSecretBasic),
-            ("client_secret_post", .clientSecretPost), ("none", .none),
+            ("client_secret_post", .clientSecretPost), ("client_secret_jwt", .clientSecretJWT),
+            ("private_key_jwt", .privateKeyJWT), ("tls_client_auth", .tlsClientAuth),
+            ("self_signed_tls_client_auth", .selfSignedTLS), ("bearer_secret", .bearerSecret),
+            ("secret_as_user", .secretAsUser), ("none", .none),
         ]), \.clientAuthentication, default: "auto",
-        "How the client authenticates; `auto`: as discovered, else `client_secret_basic`, without a secret `none`."),
+        "How the client authenticates; `auto`: by what is given here and discovered, `client_secret_basic` at first."),
     Directive(
         "revocation_auth",
         .choice([
@@ -60,113 +76,3 @@ private let clientDirectives: [Directive<Snapshot.Provider>] = [
     Directive(
         "require_iss", .boolean, \.requireISS, default: false, "Refuse a callback without `iss` (RFC 9207)."),
 ]
-
-private let quirkDirectives: [Directive<Snapshot.Provider>] = [
-    Directive(
-        "scope_separator",
-        .string(expected: "one printable ASCII character that is not a letter or digit") { text in
-            text.utf8.count == 1 && text.utf8.allSatisfy { $0 < 0x7f && !$0.isLetter && !$0.isDigit }
-        }, \.scopeSeparator, default: " ", "What stands between scopes; some providers want `,`."),
-    Directive(
-        "scope_param", .parameterName, \.scopeParameter, default: "scope",
-        "The authorization request's name for the scopes."),
-    Directive("code_param", .parameterName, \.codeParameter, default: "code", "The callback's name for the code."),
-    Directive(
-        "authorize_params",
-        .parameters(reserved: [
-            "response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method",
-        ]), \.authorizeParameters, "Further parameters of the authorization request."),
-    Directive(
-        "token_params",
-        .parameters(reserved: [
-            "grant_type", "code", "redirect_uri", "client_id", "client_secret", "code_verifier",
-        ]), \.tokenParameters, "Further parameters of the token request."),
-    Directive(
-        "refresh_params",
-        .parameters(reserved: ["grant_type", "refresh_token", "client_id", "client_secret", "scope"]),
-        \.refreshParameters, "Further parameters of refresh requests."),
-    Directive(
-        "revocation_params",
-        .parameters(reserved: ["token", "token_type_hint", "client_id", "client_secret"]), \.revocationParameters,
-        "Further parameters of revocation requests."),
-    Directive("token_body", .choice, \.tokenBody, default: "form", "How requests to the token endpoint are encoded."),
-    Directive(
-        "refresh_scope", .refreshScope, \.refreshScope, default: "omit",
-        "The scope of refreshes: `omit`, `same` (the grant's) or a list."),
-    Directive(
-        "error_aliases", .table(of: .choice, example: #"{ bad_refresh_token = "invalid_grant" }"#), \.errorAliases,
-        "The provider's own error codes and what they mean."),
-    Directive(
-        "paths", .replyPaths, \.replyPaths, "Where a token reply's members are, as dotted paths."),
-    Directive(
-        "header", .credentialHeaderName, \.credentialHeader.name, default: "Authorization",
-        "The header field that carries the token upstream."),
-    Directive(
-        "scheme", .credentialScheme, \.credentialHeader.scheme,
-        default: .described("`Bearer` in `Authorization`, else empty"),
-        "What stands before the token; empty: the token alone."),
-]
-
-private let lifetimeDirectives: [Directive<Snapshot.Provider>] = [
-    Directive(
-        "default_lifetime", .durationOrOff(.seconds(1)...year, zero: "unknown"), \.defaultLifetime, default: "0s",
-        "The lifetime of an access token whose reply does not say it; unknown: only a 401 refreshes."),
-    Directive(
-        "expires_unit", .duration(.milliseconds(1)...(.seconds(86_400))), \.expiresUnit, default: "1s",
-        "What one unit of `expires_in` is."),
-    Directive(
-        "refresh_skew", .duration(.zero...(.seconds(86_400))), \.refreshSkew, default: "1m",
-        "Refresh this long before expiry, but at most half of the lifetime."),
-    Directive(
-        "min_refresh_interval", .duration(.zero...(.seconds(86_400))), \.minRefreshInterval, default: "0s",
-        "The least time between two refreshes of a grant, for providers that count them."),
-    Directive(
-        "rejection_cooldown", .duration(.zero...(.seconds(86_400))), \.rejectionCooldown, default: "10s",
-        "At most one refresh because of 401s in this time; 0s: no limit."),
-    Directive(
-        "keepalive_interval", .durationOrOff(.seconds(60)...year), \.keepaliveInterval, default: "0s",
-        "Refresh even an unused grant this often."),
-    Directive(
-        "refresh_token_lifetime", .durationOrOff(.seconds(60)...(.seconds(3650 * 86_400)), zero: "unknown"),
-        \.refreshTokenLifetime, default: "0s", "How long a refresh token lives, for the warning before it ends."),
-    Directive(
-        "replay_window", .durationOrOff(.seconds(1)...(.seconds(600)), zero: "never"), default: "25s",
-        "How long a refresh whose reply was lost may be sent again."
-    ) { $0.replayWindow = $1 ?? .zero },
-]
-
-let year = Duration.seconds(366 * 86_400)
-
-/// What a grant says before its provider is known.
-struct GrantDraft: Sendable {
-    var name = ""
-    var provider: String?
-    var scopes: [String] = []
-    var requiredScopes: [String] = []
-    var tokenFile: String?
-    var requireRefreshToken: Bool?
-    var expectedAccount: String?
-    var header: String?
-    var scheme: String?
-}
-
-let grantDirectives = Directives<GrantDraft>(
-    place: .grant,
-    list: [
-        Directive("provider", .string(), \.provider, "The provider that issues the tokens."),
-        Directive("scopes", .list(of: .scopeToken), \.scopes, "The scopes to ask for."),
-        Directive(
-            "required_scopes", .list(of: .scopeToken), \.requiredScopes,
-            "Scopes without which the grant is not usable; others may be refused by the resource owner."),
-        Directive(
-            "token_file", .path, \.tokenFile,
-            "Instead of a provider: a file with the token, re-read when it changes."),
-        Directive(
-            "require_refresh_token", .boolean, \.requireRefreshToken,
-            "Refuse a consent without a refresh token; unset: where it would replace a grant that has one."),
-        Directive(
-            "expected_account", .string(), \.expectedAccount,
-            "The only account whose consent is accepted, as found at `account` in the provider's paths."),
-        Directive("header", .credentialHeaderName, \.header, "Instead of the provider's header."),
-        Directive("scheme", .credentialScheme, \.scheme, "Instead of the provider's scheme."),
-    ])

@@ -4,8 +4,15 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
     place: .upstream,
     list: [
         Directive(
-            "url", .baseURL, \.url, isRequired: true,
-            "The API's URL; its path, if any, goes before the path of each request."),
+            "url", .upstreamURL, default: .none, isRequired: true,
+            "The API's URL; its path goes before each request's. `{name}` is a value of the grant."
+        ) {
+            $0.url = $1.sample
+            $0.urlTemplate = $1.names.isEmpty ? nil : $1
+        },
+        Directive(
+            "allowed_hosts", .list(of: .hostPattern, mayBeEmpty: false), \.allowedHosts,
+            "The hosts that `{name}` in url may choose: `api.example.com`, or `*.example.com` for all below."),
         Directive("host", .authority, \.host, "The Host field to send instead of the URL's."),
         Directive("ca_file", .path, \.caFile, "Certificates (PEM) to trust instead of the system's."),
         Directive(
@@ -93,6 +100,14 @@ private let matchDirectives: [Directive<Snapshot.Route>] = [
 private let treatmentDirectives: [Directive<Snapshot.Route>] = [
     Directive("upstream", .string(), \.upstream, isRequired: true, "Where requests go."),
     Directive("grant", .string(), \.grant, "Whose token they carry; without it, none."),
+    Directive(
+        "grant_template", .string(), \.grantTemplate, "Instead of grant: the template whose grants requests carry."),
+    Directive(
+        "grant_from", .grantKeySource, \.grantFrom,
+        "Which of them: `header:NAME`, `path:N` (a segment, from 1), `caller` or `name:NAME`."),
+    Directive(
+        "remove_grant_header", .boolean, \.removeGrantHeader, default: true,
+        "Keep the field of `header:NAME` from the upstream."),
     Directive("strip_prefix", .stripPrefix, \.stripPrefix, "Taken off the front of the path."),
     Directive(
         "forward_authorization", .boolean, \.forwardAuthorization, default: false,
@@ -131,6 +146,36 @@ extension ValueType where Value == String {
         string("path", expected: "the front of a path such as \"/crm\", without \"/\" at its end") {
             $0.hasPrefix("/") && !$0.hasSuffix("/") && PathText.isPlain($0)
                 && $0.utf8.allSatisfy(PathText.isUnescaped)
+        }
+    }
+}
+
+extension ValueType where Value == Snapshot.URLTemplate {
+    static var upstreamURL: Self {
+        ValueType<String>.string("url", expected: "an absolute URL such as \"https://api.example.com\", without query")
+            .map { text in TemplateText.url(text).flatMap { $0.sample.query == nil ? $0 : nil } }
+    }
+}
+
+extension ValueType where Value == Snapshot.GrantKeySource {
+    static var grantKeySource: Self {
+        ValueType<String>.string(
+            "source", expected: #""header:NAME", "path:N" with N from 1 to 32, "caller" or "name:NAME""#
+        )
+        .map { text in
+            let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            switch (parts[0], parts.count == 2 ? parts[1] : nil) {
+            case ("caller", nil): return .caller
+            case ("header", let name?) where isFieldName(name) && !reservedFields.contains(name.lowercased()):
+                return .header(name.lowercased())
+            case ("path", let number?):
+                guard number.utf8.allSatisfy(\.isDigit), let segment = Int(number), (1...32).contains(segment) else {
+                    return nil
+                }
+                return .path(segment)
+            case ("name", let name?) where Snapshot.isGrantKey(name): return .name(name)
+            case _: return nil
+            }
         }
     }
 }

@@ -35,23 +35,6 @@ let consoleDirectives = Directives<Snapshot.Console>(
             "How long a started consent may take until its callback."),
     ])
 
-let storeDirectives = Directives<Snapshot.Store>(
-    place: .store,
-    list: [
-        Directive("path", .path, \.path, isRequired: true, "The database file; its folder must exist."),
-        Directive(
-            "key_file", .oneOrMore(of: .path), default: .none,
-            "A file with the key that seals the store; of several, the first seals and the others only open."
-        ) { $0.keys += $1.map { .file(path: $0) } },
-        Directive(
-            "key_env", .variableName, default: .none, "Instead of key_file: the environment variable with the key."
-        ) { $0.keys.append(.environment(name: $1)) },
-        Directive(
-            "key_credential", .credentialName, default: .none,
-            "Instead of key_file: the systemd credential with the key."
-        ) { $0.keys.append(.credential(name: $1)) },
-    ])
-
 /// The longest that any wait for a peer may last.
 let longest = Duration.seconds(86_400)
 let shortest = Duration.milliseconds(1)

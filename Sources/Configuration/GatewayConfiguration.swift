@@ -40,9 +40,10 @@ struct Draft {
     var top: Section<Snapshot>
     var listeners: [Section<ListenerDraft>]
     var console: Section<Snapshot.Console>?
-    var store: Section<Snapshot.Store>?
+    var store: Section<StoreDraft>?
     var providers: [Section<Snapshot.Provider>]
     var grants: [Section<GrantDraft>]
+    var grantTemplates: [Section<GrantDraft>]
     var upstreams: [Section<Snapshot.Upstream>]
     var routes: [Section<Snapshot.Route>]
     var timeouts: Section<Snapshot.Timeouts>
@@ -58,9 +59,10 @@ struct Draft {
             tables: Place.allCases.dropFirst().map(\.rawValue))
         listeners = reader.named(listenerDirectives, in: root) { ListenerDraft(name: $0) }
         console = reader.single(consoleDirectives, in: root, Snapshot.Console())
-        store = reader.single(storeDirectives, in: root, Snapshot.Store())
+        store = reader.single(storeDirectives, in: root, StoreDraft())
         providers = reader.named(providerDirectives, in: root) { Snapshot.Provider(name: $0) }
         grants = reader.named(grantDirectives, in: root) { GrantDraft(name: $0) }
+        grantTemplates = reader.named(grantTemplateDirectives, in: root) { GrantDraft(name: $0) }
         upstreams = reader.named(upstreamDirectives, in: root) { Snapshot.Upstream(name: $0) }
         routes = reader.named(routeDirectives, in: root) { Snapshot.Route(name: $0) }
         timeouts = reader.optional(timeoutDirectives, in: root, Snapshot.Timeouts())

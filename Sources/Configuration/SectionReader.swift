@@ -7,11 +7,20 @@ struct Section<Subject: Sendable>: Sendable {
     var value: Subject
     /// Where the values of good directives are.
     fileprivate(set) var given: [String: Position] = [:]
+    /// The values of good directives.
+    fileprivate(set) var nodes: [String: Node] = [:]
     /// Directives that are missing or whose value was refused: other checks keep quiet about them.
     fileprivate(set) var faulty: Set<String> = []
 
     /// Where a directive's value is, or the table.
     func position(of name: String) -> Position { given[name] ?? position }
+
+    /// Where the value of `member` is in a directive that is a table, or the directive.
+    func position(of name: String, member: String) -> Position {
+        guard case .table(let members)? = nodes[name]?.kind, let found = members.first(where: { $0.key == member })
+        else { return position(of: name) }
+        return found.value.position
+    }
 
     func has(_ name: String) -> Bool { given[name] != nil }
 
@@ -38,6 +47,7 @@ struct SectionReader {
             for mistake in mistakes { diagnostics.error(mistake.position, "\"\(directive.name)\" \(mistake.text)") }
             if mistakes.isEmpty {
                 section.given[directive.name] = member.value.position
+                section.nodes[directive.name] = member.value
             } else {
                 section.faulty.insert(directive.name)
             }

@@ -14,6 +14,7 @@ package struct Snapshot: Sendable, Hashable {
     package internal(set) var store: Store?
     package internal(set) var providers: [Provider] = []
     package internal(set) var grants: [Grant] = []
+    package internal(set) var grantTemplates: [GrantTemplate] = []
     package internal(set) var upstreams: [Upstream] = []
     package internal(set) var routes: [Route] = []
     package internal(set) var timeouts = Timeouts()
@@ -25,6 +26,9 @@ package struct Snapshot: Sendable, Hashable {
 
     /// The grant of that name; complexity O(grants).
     package func grant(named name: String) -> Grant? { grants.first { $0.name == name } }
+
+    /// The template of that name; complexity O(templates).
+    package func grantTemplate(named name: String) -> GrantTemplate? { grantTemplates.first { $0.name == name } }
 
     /// The upstream of that name; complexity O(upstreams).
     package func upstream(named name: String) -> Upstream? { upstreams.first { $0.name == name } }
@@ -50,13 +54,6 @@ extension Snapshot {
             let base = publicURL.description
             return (base.hasSuffix("/") ? String(base.dropLast()) : base) + "/oauth/callback"
         }
-    }
-
-    /// `[store]`: where grants survive.
-    package struct Store: Sendable, Hashable {
-        package internal(set) var path = ""
-        /// The keys that seal the store, never empty: the first one seals, the others only open what they sealed.
-        package internal(set) var keys: [SecretSource] = []
     }
 
     /// `[timeouts]`: patience with callers.

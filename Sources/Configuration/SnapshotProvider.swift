@@ -9,6 +9,20 @@ extension Snapshot {
         /// Where refreshes go, when not to `tokenURL`.
         package internal(set) var refreshURL: URL?
         package internal(set) var revocationURL: URL?
+        /// Each of these is set instead of the URL above where that has names whose values only a grant has.
+        package internal(set) var authorizeURLTemplate: URLTemplate?
+        package internal(set) var tokenURLTemplate: URLTemplate?
+        package internal(set) var refreshURLTemplate: URLTemplate?
+        package internal(set) var revocationURLTemplate: URLTemplate?
+        /// As the file has them; nil once their names are filled in, which only the provider's own variables can do.
+        var deviceURLTemplate: URLTemplate?
+        var pushedRequestURLTemplate: URLTemplate?
+        var jwksURLTemplate: URLTemplate?
+        /// RFC 8628 section 3.1.
+        package internal(set) var deviceURL: URL?
+        /// RFC 9126.
+        package internal(set) var pushedRequestURL: URL?
+        package internal(set) var jwksURL: URL?
         package internal(set) var discovery = Discovery.automatic
         package internal(set) var clientID = ""
         /// Tried in order when the provider answers `invalid_client`. Empty: a public client.
@@ -16,6 +30,30 @@ extension Snapshot {
         package internal(set) var clientAuthentication = ClientAuthentication.none
         /// nil: as at the token endpoint.
         package internal(set) var revocationAuthentication: ClientAuthentication?
+        /// Private keys (PEM) that sign client assertions and the assertions of JWT bearer grants; tried in order.
+        package internal(set) var clientKeyFiles: [String] = []
+        /// `kid` of each key, in the same order; empty: none is sent.
+        package internal(set) var clientKeyIDs: [String] = []
+        /// nil: the usual one of the key's kind: RS256, ES256, EdDSA.
+        package internal(set) var clientKeyAlgorithm: SignatureAlgorithm?
+        /// Google's JSON file of a service account: key, its id, the account's name and the token endpoint.
+        package internal(set) var serviceAccountFile: String?
+        /// Both or none: what we present to the provider's endpoints (RFC 8705).
+        package internal(set) var clientCertificateFile: String?
+        package internal(set) var clientCertificateKeyFile: String?
+        /// `aud` of client assertions; nil: the issuer, else the token endpoint.
+        package internal(set) var assertionAudience: String?
+        /// Where the scopes of a JWT bearer grant go.
+        package internal(set) var assertionScope = AssertionScope.parameter
+        package internal(set) var pushedRequests = PushedRequests.automatic
+        /// Tokens are bound to a key of ours (RFC 9449).
+        package internal(set) var dpop = false
+        package internal(set) var dpopAlgorithm = SignatureAlgorithm.es256
+        /// RFC 8707.
+        package internal(set) var resources: [String] = []
+        /// Whether the id_token is checked where `openid` is asked for.
+        package internal(set) var checkIDToken = true
+        package internal(set) var idTokenAlgorithms: [SignatureAlgorithm] = []
         package internal(set) var pkce = PKCE.s256
         package internal(set) var scopeSeparator = " "
         /// The authorization request's name for the scopes.
@@ -60,9 +98,50 @@ extension Snapshot {
         package internal(set) var allowPlaintext = false
         /// A callback without `iss` is refused (RFC 9207).
         package internal(set) var requireISS = false
+        /// What a refresh does to the refresh token.
+        package internal(set) var rotation = Rotation.unknown
+        /// Values of names in URLs and headers; a grant's own and captured ones come before them.
+        package internal(set) var variables: [String: String] = [:]
+        /// Names that must have a value before a grant can be used.
+        package internal(set) var requiredVariables: [RequiredVariable] = []
+        /// Hosts that captured values may choose: exact, or `*.` and what is below.
+        package internal(set) var allowedHosts: [String] = []
+        /// Name → what gives its value, as in the file: `SOURCE [KIND] [required]`. Here of the callback.
+        package internal(set) var callbackCaptures: [NamedValue] = []
+        /// Here of the token reply, SOURCE being a dotted path.
+        package internal(set) var responseCaptures: [NamedValue] = []
+        /// Asked after a consent, in order.
+        package internal(set) var lookups: [Lookup] = []
+        /// Sent upstream beside the credential; values may have names.
+        package internal(set) var extraHeaders: [NamedValue] = []
+        /// Standard parameters that the authorization request leaves out.
+        package internal(set) var omittedAuthorizeParameters: [String] = []
+        /// Standard parameter → the provider's name for it; the key may begin with `authorize.`, `code.`, `refresh.` or
+        /// `token.`.
+        package internal(set) var renamedParameters: [String: String] = [:]
+        /// nil: RFC 7009 at `revocationURL`.
+        package internal(set) var revocation: Revocation?
+        /// Token types besides bearer that are sent in the same way.
+        package internal(set) var tokenTypes: [String] = []
+        /// What a refresh sends.
+        package internal(set) var refreshWith = RefreshWith.refreshToken
+        package internal(set) var refreshGrantType = ""
+        /// A refusal of a refresh with 400, 401 or 403 and an empty body means `invalid_grant`.
+        package internal(set) var emptyRefusalEndsGrant = true
+        /// `refreshTokenLifetime` counts from the consent, and not from the last refresh.
+        package internal(set) var refreshTokenEndIsFixed = false
 
-        /// Whether the metadata must be fetched before this provider can be used.
-        package var needsDiscovery: Bool { authorizeURL == nil || tokenURL == nil }
+        /// Whether an endpoint is not given, and is to be found in the issuer's metadata.
+        package var needsDiscovery: Bool {
+            let isComplete =
+                (authorizeURL != nil || authorizeURLTemplate != nil) && (tokenURL != nil || tokenURLTemplate != nil)
+            return issuer != nil && !isComplete
+        }
+
+        /// Every name that something in this provider captures.
+        package var capturedNames: Set<String> {
+            Set((callbackCaptures + responseCaptures + lookups.flatMap(\.captures)).map(\.name))
+        }
     }
 
     /// How we authenticate at the token and revocation endpoints (RFC 6749 section 2.3).
@@ -72,7 +151,53 @@ extension Snapshot {
         case automatic
         case clientSecretBasic
         case clientSecretPost
+        /// RFC 7523, with the client secret as the key of an HMAC.
+        case clientSecretJWT
+        /// RFC 7523, with a key of `clientKeyFiles`.
+        case privateKeyJWT
+        /// RFC 8705, with the client certificate.
+        case tlsClientAuth
+        case selfSignedTLS
+        /// `Authorization: Bearer SECRET`.
+        case bearerSecret
+        /// Basic with the secret as the user and an empty password.
+        case secretAsUser
         case none
+    }
+
+    /// JOSE's names of the signatures that we make and check.
+    package enum SignatureAlgorithm: String, Sendable, Hashable, CaseIterable {
+        case rs256 = "RS256"
+        case ps256 = "PS256"
+        case es256 = "ES256"
+        case edDSA = "EdDSA"
+    }
+
+    /// Whether authorization requests go to the provider first (RFC 9126).
+    package enum PushedRequests: Sendable, Hashable {
+        /// Where there is an endpoint for them.
+        case automatic
+        case required, off
+    }
+
+    /// What a refresh does to the refresh token.
+    package enum Rotation: String, Sendable, Hashable, CaseIterable {
+        /// Each is good once.
+        case singleUse = "single_use"
+        case reusable
+        /// Treated as single use.
+        case unknown
+    }
+
+    /// What a refresh sends to be refreshed.
+    package enum RefreshWith: String, Sendable, Hashable, CaseIterable {
+        case refreshToken = "refresh_token"
+        case accessToken = "access_token"
+    }
+
+    /// Where the scopes of a JWT bearer grant go.
+    package enum AssertionScope: String, Sendable, Hashable, CaseIterable {
+        case parameter, claim, both
     }
 
     package enum PKCE: Sendable, Hashable {
@@ -91,7 +216,7 @@ extension Snapshot {
 
     /// How requests to the token endpoint are encoded.
     package enum Body: String, Sendable, Hashable, CaseIterable {
-        case form, json
+        case form, json, query
     }
 
     /// What a refresh says about scope.
@@ -107,9 +232,11 @@ extension Snapshot {
         case invalidGrant = "invalid_grant"
         case invalidClient = "invalid_client"
         case temporarilyUnavailable = "temporarily_unavailable"
+        /// No error at all.
+        case success
     }
 
-    /// Dotted paths into the token reply, split at the dots.
+    /// Dotted paths into the token reply, split at the dots; `PATH@CLAIM` is a claim of the JWT at PATH, `A|B` A or B.
     package struct ReplyPaths: Sendable, Hashable {
         package internal(set) var accessToken = ["access_token"]
         package internal(set) var refreshToken = ["refresh_token"]
@@ -121,6 +248,11 @@ extension Snapshot {
         package internal(set) var errorDescription = ["error_description"]
         /// What identifies the account that consented; nil: not read.
         package internal(set) var account: [String]?
+        package internal(set) var tokenType = ["token_type"]
+        /// nil: the usual names.
+        package internal(set) var refreshExpiresIn: [String]?
+        /// A further end of the refresh token that no refresh moves.
+        package internal(set) var refreshHardExpiresIn: [String]?
     }
 
     /// The field that carries the token upstream.
@@ -132,33 +264,6 @@ extension Snapshot {
         package init(name: String = "Authorization", scheme: String = "Bearer") {
             self.name = name
             self.scheme = scheme
-        }
-    }
-
-    /// `[grant.NAME]`: one resource owner's authorization, or a token that another program keeps fresh.
-    package struct Grant: Sendable, Hashable {
-        package enum Source: Sendable, Hashable {
-            /// `requiredScopes`: missing ones make the grant unusable (RFC 6749 section 3.3).
-            case provider(String, scopes: [String], requiredScopes: [String])
-            /// Re-read when it changes.
-            case tokenFile(path: String)
-        }
-        package internal(set) var name = ""
-        package internal(set) var source = Source.tokenFile(path: "")
-        /// true: a consent without a refresh token is refused; false: accepted; nil: refused only where it would
-        /// replace a grant that has one.
-        package internal(set) var requireRefreshToken: Bool?
-        /// The only account whose consent is accepted; nil: the first one is pinned, where `paths.account` is set.
-        package internal(set) var expectedAccount: String?
-        /// The grant's own, else its provider's, else `Authorization: Bearer`.
-        package internal(set) var credentialHeader = CredentialHeader()
-
-        /// The provider's name, when the grant has one.
-        package var providerName: String? {
-            switch source {
-            case .provider(let name, _, _): name
-            case .tokenFile: nil
-            }
         }
     }
 }

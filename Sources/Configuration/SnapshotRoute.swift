@@ -10,7 +10,13 @@ extension Snapshot {
         }
         package internal(set) var name = ""
         /// Its path, if not "/", goes before the path of each request.
+        ///
+        /// Where `urlTemplate` is set, only scheme and port are of use here.
         package internal(set) var url = URL()
+        /// The URL where values of the request's grant stand in the host or the path.
+        package internal(set) var urlTemplate: URLTemplate?
+        /// The hosts that they may choose; never empty where a name stands in the host.
+        package internal(set) var allowedHosts: [String] = []
         /// The `Host` field to send instead of the URL's authority.
         package internal(set) var host: String?
         package internal(set) var caFile: String?
@@ -76,8 +82,13 @@ extension Snapshot {
         /// Taken off the front of the path; a leading part of the pattern that ends at a "/" or at its end.
         package internal(set) var stripPrefix: String?
         package internal(set) var upstream = ""
-        /// nil: requests are forwarded without a credential.
+        /// A grant of the file. nil: see `grantSelection`.
         package internal(set) var grant: String?
+        /// A template, one of whose grants `grantFrom` picks for each request.
+        package internal(set) var grantTemplate: String?
+        package internal(set) var grantFrom: GrantKeySource?
+        /// Whether the field that names the grant is kept from the upstream.
+        package internal(set) var removeGrantHeader = true
         package internal(set) var forwardAuthorization = false
         package internal(set) var forwardCookies = false
         package internal(set) var forwarded = Forwarded.off
@@ -95,5 +106,44 @@ extension Snapshot {
         package internal(set) var allowWebSocket = false
         /// The whole exchange, both attempts included; nil: no limit. An upgraded connection is not counted.
         package internal(set) var timeout: Duration?
+    }
+
+    /// Which grant a request gets.
+    package enum GrantSelection: Sendable, Hashable {
+        /// Requests are forwarded without a credential.
+        case none
+        /// A grant of the file.
+        case fixed(String)
+        /// A grant of this template.
+        case template(String, GrantKeySource)
+    }
+
+    /// What names the grant of a template: `TEMPLATE:` and this is its id.
+    package enum GrantKeySource: Sendable, Hashable {
+        /// A field of the request, in lower case.
+        case header(String)
+        /// A segment of the request's path, counted from 1, before `strip_prefix`.
+        case path(Int)
+        /// The common name of the caller's certificate, or the name of the user at a Unix socket's other end.
+        case caller
+        /// Always this one.
+        case name(String)
+    }
+}
+
+extension Snapshot.Route {
+    /// What `grant`, or `grant_template` with `grant_from`, come to.
+    package var grantSelection: Snapshot.GrantSelection {
+        if let grant { return .fixed(grant) }
+        if let grantTemplate, let grantFrom { return .template(grantTemplate, grantFrom) }
+        return .none
+    }
+}
+
+extension Snapshot {
+    /// Whether `text` may stand behind the ":" of a grant's id: 1 to 128 of `[A-Za-z0-9._@-]`.
+    package static func isGrantKey(_ text: String) -> Bool {
+        (1...128).contains(text.utf8.count)
+            && text.utf8.allSatisfy { $0.isLetter || $0.isDigit || "._@-".utf8.contains($0) }
     }
 }

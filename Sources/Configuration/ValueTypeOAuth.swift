@@ -59,7 +59,9 @@ extension ValueType where Value == Snapshot.ReplyPaths {
             ("access_token", { $0.accessToken = $1 }), ("refresh_token", { $0.refreshToken = $1 }),
             ("expires_in", { $0.expiresIn = $1 }), ("expires_at", { $0.expiresAt = $1 }), ("scope", { $0.scope = $1 }),
             ("error", { $0.error = $1 }), ("error_description", { $0.errorDescription = $1 }),
-            ("account", { $0.account = $1 }),
+            ("account", { $0.account = $1 }), ("token_type", { $0.tokenType = $1 }),
+            ("refresh_expires_in", { $0.refreshExpiresIn = $1 }),
+            ("refresh_hard_expires_in", { $0.refreshHardExpiresIn = $1 }),
         ]
     }
 
@@ -88,9 +90,8 @@ extension ValueType where Value == Snapshot.ReplyPaths {
     }
 
     private static var path: ValueType<[String]> {
-        ValueType<String>.string("path", expected: "names with dots between them").map { text in
-            let names = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-            return names.contains("") || names.count > 8 ? nil : names
+        ValueType<String>.jsonPath.map {
+            $0.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
         }
     }
 }

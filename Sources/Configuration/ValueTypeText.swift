@@ -64,15 +64,6 @@ extension ValueType where Value == String {
             !$0.contains("/") && $0 != "." && $0 != ".." && $0.utf8.count < 256
         }
     }
-
-    /// The issuer of RFC 8414 section 2; kept as written because it is compared byte by byte.
-    static var issuer: Self {
-        string("url", expected: "an issuer's URL such as \"https://accounts.example.com\", without query and fragment")
-        {
-            guard let url = URLText.url($0) else { return false }
-            return url.query == nil
-        }
-    }
 }
 
 extension ValueType where Value == Snapshot.URL {

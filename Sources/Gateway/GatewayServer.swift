@@ -49,7 +49,8 @@ package enum GatewayServer {
                 return try process.run(started: started)
             } catch let error as StoreError {
                 complain("error: \(error)")
-                return error.kind == .key ? Exit.configuration : Exit.unavailable
+                let isOurs = error.kind == .key || error.kind == .unknownKey
+                return isOurs ? Exit.configuration : Exit.unavailable
             } catch {
                 complain("error: \(error)")
                 return Exit.unavailable
@@ -75,6 +76,8 @@ private final class GatewayProcess {
     private var threads: [WorkerThread] = []
     private var writers: [WorkerThread] = []
     private var storeThread: WorkerThread?
+    private let news: NewsWatcher?
+    private var newsThread: WorkerThread?
     private var socketFiles: [String] = []
 
     init(
@@ -93,30 +96,35 @@ private final class GatewayProcess {
         let sink = messages
         logger = Logger(label: "token-gateway") { _ in GatewayLogHandler(sink: sink, level: level) }
         resolver = try Resolver()
-        executor = try Self.openStore(snapshot, environment: environment).map { try StoreExecutor(store: $0) }
+        let instance = snapshot.store?.instance ?? Base64.urlEncode(SystemRandom.bytes(12))
+        let keys = try snapshot.store.map { try KeyRing($0.keys, environment: environment) }
+        var opened: (any TokenStore)?
+        if let store = snapshot.store, let keys {
+            opened = try Self.open(store, keys: keys, instance: instance, environment: environment)
+        }
+        executor = try opened.map { try StoreExecutor(store: $0) }
+        let mailbox = mailbox
+        news = try opened.flatMap { $0.isShared ? try NewsWatcher(store: $0, mailbox: mailbox) : nil }
         configuration = WorkerConfiguration(
             snapshot, extending: nil, clientIdentities: prepared.tls.clientIdentities)
         control = try Control(
             loop: loop, mailbox: mailbox, snapshot: snapshot, configurationPath: configurationPath,
             environment: environment, store: executor, resolver: resolver,
             client: try ProviderClient(loop: loop, resolver: resolver), names: configuration.names, logger: logger,
-            version: version)
+            version: version, instance: instance, signingKeys: keys?.signingKeys ?? [])
     }
 
-    private static func openStore(
-        _ snapshot: Snapshot, environment: ConfigurationEnvironment
-    ) throws -> (any TokenStore)? {
-        guard let store = snapshot.store else { return nil }
-        let loader = SecretLoader(environment: environment)
-        var keys: [StoreKey] = []
-        for source in store.keys {
-            switch loader.loadKey(source) {
-            case .success(let secret): keys.append(try StoreKey(content: secret.bytes, source: "\(source)"))
-            case .failure(let error): throw StoreError(.key, "\(error)")
-            }
+    /// A store of this machine must open now. A database for several replicas may be away for a while: the gateway
+    /// starts, is not ready, and opens it as soon as it can; one that does not take our keys, or is newer than we are,
+    /// keeps it from starting.
+    private static func open(
+        _ store: Snapshot.Store, keys: KeyRing, instance: String, environment: ConfigurationEnvironment
+    ) throws -> any TokenStore {
+        guard let database = store.postgreSQL else { return try SQLiteStore(path: store.path, keys: keys) }
+        let settings = try PostgreSQLSettings(database, environment: environment)
+        return try DeferredStore.opened { () throws(StoreError) -> any TokenStore in
+            try PostgreSQLStore(settings: settings, keys: keys, instance: instance)
         }
-        guard let active = keys.first else { throw StoreError(.key, "the store has no key") }
-        return try SQLiteStore(path: store.path, keys: KeyRing(active: active, older: Array(keys.dropFirst())))
     }
 
     func run(started: ([String]) -> Void) throws -> Int32 {
@@ -156,6 +164,8 @@ private final class GatewayProcess {
 
     private func finish() -> Int32 {
         for thread in threads { thread.join() }
+        news?.stop()
+        newsThread?.join()
         executor?.close()
         storeThread?.join()
         logger.notice("stopped")
@@ -239,6 +249,8 @@ private final class GatewayProcess {
     private func startStore() throws {
         guard let executor else { return }
         storeThread = try WorkerThread.start(name: "store") { try? executor.run() }
+        guard let news else { return }
+        newsThread = try WorkerThread.start(name: "news") { try? news.run() }
     }
 
     private func startWorkers(_ sockets: inout [[ListeningSocket]]) throws {

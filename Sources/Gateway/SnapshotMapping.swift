@@ -43,7 +43,8 @@ extension Snapshot {
             case .tokenFile(let path): sources[grant.name] = "file \(path)"
             case .provider(let name, _, _):
                 guard let provider = providers.first(where: { $0.name == name }) else { continue }
-                let endpoint = provider.tokenURL.map { "\($0)" } ?? provider.issuer ?? ""
+                let endpoint =
+                    provider.tokenURL.map { "\($0)" } ?? provider.tokenURLTemplate?.text ?? provider.issuer ?? ""
                 sources[grant.name] = "provider \(endpoint) \(provider.clientID)"
             }
         }

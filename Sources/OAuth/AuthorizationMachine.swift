@@ -28,7 +28,14 @@ package enum ConsentAction: Sendable, Equatable {
     /// Hand to the ProviderMachine of `provider`; answered by `codeExchanged`.
     case exchangeCode(provider: String, TokenCall)
     /// Hand to the GrantMachine of `grant` as `authorizationGranted`; its `finish` is answered by `consentFinished`.
-    case grantTokens(grant: String, TokenSet, sentAt: Moment, Ticket)
+    /// The code was exchanged at `provider`: a grant that is another provider's by now gets nothing, and
+    /// `consentOverruled` says so.
+    case grantTokens(grant: String, provider: String, TokenSet, sentAt: Moment, Ticket)
+    /// Put this into a shared store under `ConsentMemory.key(forConsent:)`, in place of what is there, until the wall
+    /// time in milliseconds. Not answered.
+    case remember(key: String, ConsentMemory, until: Int64)
+    /// Call `lookDue` after so many milliseconds.
+    case lookAgain(key: String, after: Int64)
     /// Answer this callback. The page must not carry the code or the state on (checklist D11).
     case show(CallbackID, ConsentOutcome)
 }
@@ -36,14 +43,14 @@ package enum ConsentAction: Sendable, Equatable {
 /// All consents of the gateway, from the callback on. A state is used once; a second callback with the same state waits
 /// for the first one's outcome, or is shown it again (pains 17).
 package struct AuthorizationMachine: Sendable {
-    private struct Arrival: Sendable {
+    struct Arrival: Sendable {
         var id: CallbackID
         var callback: ConsentCallback
         var binding: Secret?
         var kind: ConsentRequest.Kind
     }
 
-    private struct Run: Sendable {
+    struct Run: Sendable {
         var key: String
         var arrivals: [Arrival]
         /// Monotonic.
@@ -64,11 +71,11 @@ package struct AuthorizationMachine: Sendable {
     package static let arrivalLimit = 20
     package static let memoryLimit = 256
 
-    private var runs: [UInt64: Run] = [:]
+    var runs: [UInt64: Run] = [:]
     private var past: [Past] = []
     private var nextRun: UInt64 = 1
     /// Tickets count from here, so that they differ from those of the driver.
-    private let ticketBase: UInt64
+    let ticketBase: UInt64
 
     package init(ticketBase: UInt64 = 1 << 32) {
         self.ticketBase = ticketBase
@@ -172,7 +179,7 @@ extension AuthorizationMachine {
         return end(number, .rejected(.storeUnavailable))
     }
 
-    private func waitingRun(_ key: String) -> UInt64? {
+    func waitingRun(_ key: String) -> UInt64? {
         runs.first { $0.value.key == key && $0.value.pending == nil }?.key
     }
 
@@ -189,7 +196,11 @@ extension AuthorizationMachine {
                 code, verifier: pending.verifier, redirectURI: pending.redirectURI, tokenEndpoint: pending.tokenEndpoint
             )
             let call = TokenCall(id: CallID(owner: .consent(number), number: 1), kind: kind)
-            return [.exchangeCode(provider: pending.provider, call)]
+            let running = ConsentMemory(bindingHash: pending.bindingHash, kind: pending.kind, outcome: nil)
+            return [
+                .remember(key: runs[number]?.key ?? "", running, until: pending.expiresAt),
+                .exchangeCode(provider: pending.provider, call),
+            ]
         }
     }
 
@@ -200,7 +211,9 @@ extension AuthorizationMachine {
         case .failure(let problem): return end(number, .exchangeFailed(grant: pending.grant, problem), now: now)
         case .success(let tokens):
             return [
-                .grantTokens(grant: pending.grant, tokens, sentAt: report.sentAt, Ticket(ticketBase + number))
+                .grantTokens(
+                    grant: pending.grant, provider: pending.provider, tokens, sentAt: report.sentAt,
+                    Ticket(ticketBase + number))
             ]
         }
     }
@@ -226,18 +239,22 @@ extension AuthorizationMachine {
     }
 
     /// Ends a run whose state proved real: the outcome is remembered for a second callback.
-    private mutating func end(_ number: UInt64, _ outcome: ConsentOutcome, now: Moment) -> [ConsentAction] {
+    mutating func end(_ number: UInt64, _ outcome: ConsentOutcome, now: Moment) -> [ConsentAction] {
+        var actions: [ConsentAction] = []
         if let run = runs[number], let pending = run.pending {
+            let memory = ConsentMemory(bindingHash: pending.bindingHash, kind: pending.kind, outcome: outcome)
+            let until = now.wall.saturatingAdd(PendingConsent.lifetime)
+            actions.append(.remember(key: run.key, memory, until: until))
             if past.count >= Self.memoryLimit { past.removeFirst() }
             past.append(
                 Past(
                     key: run.key, bindingHash: pending.bindingHash, kind: pending.kind, outcome: outcome,
                     expiresAt: now.monotonic.saturatingAdd(PendingConsent.lifetime)))
         }
-        return end(number, outcome)
+        return actions + end(number, outcome)
     }
 
-    private mutating func end(_ number: UInt64, _ outcome: ConsentOutcome) -> [ConsentAction] {
+    mutating func end(_ number: UInt64, _ outcome: ConsentOutcome) -> [ConsentAction] {
         (runs.removeValue(forKey: number)?.arrivals ?? []).map { .show($0.id, outcome) }
     }
 }

@@ -228,6 +228,21 @@ extension TLSEngine {
         return text.utf8.count < capacity - 1 ? text : nil
     }
 
+    /// The subject's common name in that certificate; nil when there is none, or more than one.
+    package var clientCertificateCommonName: String? {
+        guard let certificate = unsafe clientCertificate, let subject = unsafe X509_get_subject_name(certificate)
+        else { return nil }
+        let index = unsafe X509_NAME_get_index_by_NID(subject, NID_commonName, -1)
+        guard index >= 0, unsafe X509_NAME_get_index_by_NID(subject, NID_commonName, index) < 0,
+            let entry = unsafe X509_NAME_get_entry(subject, index)
+        else { return nil }
+        var text: UnsafeMutablePointer<UInt8>?
+        let count = unsafe ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(entry))
+        guard count >= 0, let text = unsafe text else { return nil }
+        defer { unsafe CRYPTO_free(text, nil, 0) }
+        return unsafe String(validating: UnsafeBufferPointer(start: text, count: Int(count)), as: UTF8.self)
+    }
+
     /// The names (subjectAltName) of that certificate.
     package var clientCertificateNames: [TLSAlternativeName] { unsafe alternativeNames(of: clientCertificate) }
 

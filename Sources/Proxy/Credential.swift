@@ -15,17 +15,35 @@ package final class Credential: Sendable, CustomStringConvertible, CustomReflect
     package let generation: UInt64
     /// When it must no longer be sent, in milliseconds of the monotonic clock; `UInt64.max` when not known.
     package let expiry: UInt64
+    /// Go upstream with it, in place of the caller's fields of the same names.
+    package let extraHeaders: [CredentialField]
+    /// The lines of ``extraHeaders`` for HTTP/1.
+    package let extraLines: [UInt8]
+    /// What the grant has captured; an upstream's host may come of it.
+    package let captured: [String: String]
+    /// Present where the token is bound to a key (RFC 9449): the encoded key, whose proof goes with each request. Secret.
+    package let proofKey: [UInt8]?
 
     /// - Parameters:
     ///   - headerName: a token.
     ///   - headerValue: a field value; the caller has checked that it has no control octets.
-    package init(headerName: String, headerValue: [UInt8], generation: UInt64, expiry: UInt64) {
+    ///   - extraHeaders: one of the credential's own name is left out.
+    package init(
+        headerName: String, headerValue: [UInt8], generation: UInt64, expiry: UInt64,
+        extraHeaders: [CredentialField] = [], captured: [String: String] = [:], proofKey: [UInt8]? = nil
+    ) {
         self.headerName = Array(headerName.lowercased().utf8)
         headerLine = Array(headerName.utf8) + [0x3A, 0x20] + headerValue + [0x0D, 0x0A]
         headerValueSlice = Slice(start: headerName.utf8.count + 2, length: headerValue.count)
         key = Self.lastKey.add(1, ordering: .relaxed).newValue
         self.generation = generation
         self.expiry = expiry
+        let name = Array(headerName.lowercased().utf8)
+        let extra = extraHeaders.filter { $0.name != name }
+        self.extraHeaders = extra
+        extraLines = extra.flatMap(\.line)
+        self.captured = captured
+        self.proofKey = proofKey
     }
 
     private static let lastKey = Atomic<UInt64>(0)
@@ -51,6 +69,8 @@ package enum CredentialRefusal: Sendable, Equatable {
     case unavailable(retryAfter: UInt32)
     /// The rejected credential is still the newest and is not to be refreshed now.
     case unchanged
+    /// Nobody has made a grant of this name.
+    case unknownGrant
 
     package var error: GatewayError {
         switch self {
@@ -58,6 +78,7 @@ package enum CredentialRefusal: Sendable, Equatable {
         case .reauthorizationRequired: .reauthorizationRequired
         case .configurationError: .configurationError
         case .unavailable, .unchanged: .tokenUnavailable
+        case .unknownGrant: .unknownGrant
         }
     }
 }

@@ -32,8 +32,9 @@ package enum RetryOutcome: UInt8, Sendable, CaseIterable {
 ///         └──────────────────────────►                    ▲            │
 ///                                                         └── holding ◄┘ (401, attempt 1)
 /// ```
-/// A value without I/O: each event returns what the driver must do. At most two attempts carry a credential; a
-/// connection that was dead from the start does not count as an attempt.
+/// A value without I/O: each event returns what the driver must do. At most two attempts with different credentials are
+/// made; a connection that was dead from the start does not count as an attempt, nor does a request whose proof wanted a
+/// nonce, once.
 package struct ExchangeMachine: Sendable {
     package enum Phase: UInt8, Sendable {
         case routed, waitingForCredential, waitingForConnection, sending
@@ -56,6 +57,8 @@ package struct ExchangeMachine: Sendable {
         case forwardResponse(report: UInt64?)
         /// Give the held response up and get a connection for the second attempt.
         case retry
+        /// Give the response up and send the request again, with the same credential and the nonce that came with it.
+        case retryWithNonce
         /// Answer with an error of our own; a held response is given up.
         case fail(GatewayError, retryAfter: UInt32)
         /// The response has begun and cannot be completed: make the cut visible to the caller.
@@ -79,6 +82,8 @@ package struct ExchangeMachine: Sendable {
     private var refusals: UInt8 = 0
     private static let refusalLimit: UInt8 = 2
     private var isWhole = false
+    /// The request was sent again because the upstream wanted a nonce in its proof: that happens once.
+    private var nonceTaken = false
 
     package init(needsCredential: Bool, isIdempotent: Bool) {
         self.needsCredential = needsCredential
@@ -142,10 +147,13 @@ package struct ExchangeMachine: Sendable {
     ///   - isRejection: the status is one that the route takes for "token not accepted".
     ///   - challenge: false when there is a challenge and it is not about a token.
     ///   - replayable: all content received so far is kept and can be sent again.
+    ///   - wantsNonce: the proof of possession is refused for want of a nonce that is there now (RFC 9449 9); the token
+    ///     itself has not been judged.
     package mutating func responseHeadReceived(
-        isRejection: Bool, challenge: Bool, replayable: Bool
+        isRejection: Bool, challenge: Bool, replayable: Bool, wantsNonce: Bool = false
     ) -> Action {
         guard phase == .sending else { return .none }
+        if wantsNonce, needsCredential { return nonceWanted(replayable) }
         phase = .responding
         guard attempt == 1 else {
             retryOutcome = isRejection ? .rejectedAgain : .succeeded
@@ -162,6 +170,20 @@ package struct ExchangeMachine: Sendable {
         }
         phase = .holding
         return .hold(rejected: rejected)
+    }
+
+    private mutating func nonceWanted(_ replayable: Bool) -> Action {
+        if !nonceTaken, replayable {
+            nonceTaken = true
+            reconnected = false
+            isWhole = false
+            phase = .waitingForConnection
+            return .retryWithNonce
+        }
+        // Another token would not help.
+        retryOutcome = nonceTaken ? .rejectedAgain : .skippedBody
+        phase = .responding
+        return .forwardResponse(report: nil)
     }
 
     /// The last octet of the response, trailer section included, is in the driver's hands, though perhaps not yet in
@@ -260,7 +282,7 @@ extension CredentialRefusal {
         switch self {
         case .unavailable(let seconds): max(seconds, 1)
         case .unchanged: 1
-        case .notConnected, .reauthorizationRequired, .configurationError: 0
+        case .notConnected, .reauthorizationRequired, .configurationError, .unknownGrant: 0
         }
     }
 }

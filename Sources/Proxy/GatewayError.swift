@@ -4,8 +4,8 @@
 package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
     case malformedRequest, requestTimeout, bodyTooLarge, targetTooLong, headersTooLarge, versionNotSupported
     case notImplemented, expectationFailed
-    case callerDenied, noRoute
-    case upstreamUnreachable, upstreamTLS, upstreamProtocol, upstreamTimeout
+    case callerDenied, noRoute, grantNotNamed, unknownGrant
+    case upstreamUnreachable, upstreamTLS, upstreamProtocol, upstreamTimeout, upstreamNotNamed
     case notConnected, reauthorizationRequired, tokenUnavailable, configurationError, overloaded, draining
     case internalError
 
@@ -24,10 +24,13 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
         case .expectationFailed: "expectation_failed"
         case .callerDenied: "caller_denied"
         case .noRoute: "no_route"
+        case .grantNotNamed: "grant_not_named"
+        case .unknownGrant: "unknown_grant"
         case .upstreamUnreachable: "upstream_unreachable"
         case .upstreamTLS: "upstream_tls"
         case .upstreamProtocol: "upstream_protocol"
         case .upstreamTimeout: "upstream_timeout"
+        case .upstreamNotNamed: "upstream_not_named"
         case .notConnected: "not_connected"
         case .reauthorizationRequired: "reauthorization_required"
         case .tokenUnavailable: "token_unavailable"
@@ -40,7 +43,7 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
 
     package var status: UInt16 {
         switch self {
-        case .malformedRequest: 400
+        case .malformedRequest, .grantNotNamed: 400
         case .requestTimeout: 408
         case .bodyTooLarge: 413
         case .targetTooLong: 414
@@ -49,8 +52,8 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
         case .notImplemented: 501
         case .versionNotSupported: 505
         case .callerDenied: 403
-        case .noRoute: 404
-        case .upstreamUnreachable, .upstreamTLS, .upstreamProtocol: 502
+        case .noRoute, .unknownGrant: 404
+        case .upstreamUnreachable, .upstreamTLS, .upstreamProtocol, .upstreamNotNamed: 502
         case .upstreamTimeout: 504
         case .notConnected, .reauthorizationRequired, .tokenUnavailable, .configurationError, .overloaded, .draining:
             503
@@ -71,10 +74,13 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
         case .expectationFailed: "The only expectation that can be met is 100-continue."
         case .callerDenied: "This caller may not use this route."
         case .noRoute: "No route covers this request."
+        case .grantNotNamed: "The request does not name its grant as this route wants it."
+        case .unknownGrant: "There is no grant of the name that the request gives."
         case .upstreamUnreachable: "No connection to the upstream could be made."
         case .upstreamTLS: "The upstream's TLS connection could not be trusted or set up."
         case .upstreamProtocol: "The upstream's answer was broken."
         case .upstreamTimeout: "The upstream did not answer in time."
+        case .upstreamNotNamed: "The grant does not lead to a host that this upstream allows."
         case .notConnected: "The grant of this route is not connected: an operator must give consent."
         case .reauthorizationRequired: "The grant of this route has ended: an operator must give consent again."
         case .tokenUnavailable: "No valid access token is to be had at the moment; try again later."
@@ -88,9 +94,9 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
     package var fault: Fault {
         switch self {
         case .malformedRequest, .requestTimeout, .bodyTooLarge, .targetTooLong, .headersTooLarge, .versionNotSupported,
-            .notImplemented, .expectationFailed, .callerDenied, .noRoute:
+            .notImplemented, .expectationFailed, .callerDenied, .noRoute, .grantNotNamed, .unknownGrant:
             .caller
-        case .upstreamUnreachable, .upstreamTLS, .upstreamProtocol, .upstreamTimeout: .upstream
+        case .upstreamUnreachable, .upstreamTLS, .upstreamProtocol, .upstreamTimeout, .upstreamNotNamed: .upstream
         case .notConnected, .reauthorizationRequired, .tokenUnavailable: .provider
         case .configurationError, .overloaded, .draining, .internalError: .gateway
         }
@@ -101,8 +107,8 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
         switch self {
         case .requestTimeout, .upstreamUnreachable, .upstreamTimeout, .tokenUnavailable, .overloaded, .draining: true
         case .malformedRequest, .bodyTooLarge, .targetTooLong, .headersTooLarge, .versionNotSupported, .notImplemented,
-            .expectationFailed, .callerDenied, .noRoute, .upstreamTLS, .upstreamProtocol, .notConnected,
-            .reauthorizationRequired, .configurationError, .internalError:
+            .expectationFailed, .callerDenied, .noRoute, .grantNotNamed, .unknownGrant, .upstreamTLS, .upstreamProtocol,
+            .upstreamNotNamed, .notConnected, .reauthorizationRequired, .configurationError, .internalError:
             false
         }
     }
@@ -113,9 +119,23 @@ package enum GatewayError: UInt8, Error, Sendable, CaseIterable {
         case .malformedRequest, .requestTimeout, .bodyTooLarge, .targetTooLong, .headersTooLarge, .versionNotSupported,
             .notImplemented, .draining, .internalError:
             true
-        case .expectationFailed, .callerDenied, .noRoute, .upstreamUnreachable, .upstreamTLS, .upstreamProtocol,
-            .upstreamTimeout, .notConnected, .reauthorizationRequired, .tokenUnavailable, .configurationError,
+        case .expectationFailed, .callerDenied, .noRoute, .grantNotNamed, .unknownGrant, .upstreamUnreachable,
+            .upstreamTLS, .upstreamProtocol, .upstreamTimeout, .upstreamNotNamed, .notConnected,
+            .reauthorizationRequired, .tokenUnavailable, .configurationError,
             .overloaded:
+            false
+        }
+    }
+
+    /// Whether the answer says which grant it is about.
+    package var concernsGrant: Bool {
+        switch self {
+        case .unknownGrant, .upstreamNotNamed, .notConnected, .reauthorizationRequired, .tokenUnavailable,
+            .configurationError:
+            true
+        case .malformedRequest, .requestTimeout, .bodyTooLarge, .targetTooLong, .headersTooLarge, .versionNotSupported,
+            .notImplemented, .expectationFailed, .callerDenied, .noRoute, .grantNotNamed, .upstreamUnreachable,
+            .upstreamTLS, .upstreamProtocol, .upstreamTimeout, .overloaded, .draining, .internalError:
             false
         }
     }

@@ -37,6 +37,8 @@ package struct CallerIdentity: Sendable {
 package enum RequestTransform {
     /// Drops what must not go on. Done once per exchange; it holds for every attempt.
     package static func filter(_ head: inout MessageHead, rule: borrowing RouteRule) {
+        // A caller's proof of possession is about its own token.
+        let passesProof = rule.forwardAuthorization && !rule.injectsCredential
         for index in head.fields.indices {
             switch head.fields[index].id {
             case .authorization:
@@ -50,22 +52,46 @@ package enum RequestTransform {
             case .secWebSocketKey:
                 // An extended CONNECT has none, and has it made where it goes on as an upgrade (RFC 8441 5).
                 if head.flags.contains(.http2) { head.fields[index].isDropped = true }
-            case .other, .contentType, .date, .location, .maxForwards, .retryAfter, .server, .setCookie, .via,
+            case .other:
+                if !passesProof, isProof(head, head.fields[index]) { head.fields[index].isDropped = true }
+            case .contentType, .date, .location, .maxForwards, .retryAfter, .server, .setCookie, .via,
                 .wwwAuthenticate, .xRequestID, .tokenGatewayError:
                 break
             }
         }
-        if rule.grant != nil { dropCredentialField(&head, rule.credentialHeader) }
+        dropReserved(&head, rule)
     }
 
     /// Drops what must not go on behind the content either: a server may take trailer fields for header fields. To be
     /// done before the trailer section is written; the decoder has dropped what no trailer section may have.
     package static func filterTrailers(_ trailers: inout MessageHead, rule: borrowing RouteRule) {
-        if rule.grant != nil { dropCredentialField(&trailers, rule.credentialHeader) }
+        dropReserved(&trailers, rule)
+        for index in trailers.fields.indices where isProof(trailers, trailers.fields[index]) {
+            trailers.fields[index].isDropped = true
+        }
     }
 
-    /// The caller's own field of the credential's name, `_` read as `-`, never goes on beside ours.
-    private static func dropCredentialField(_ head: inout MessageHead, _ name: [UInt8]) {
+    /// Drops the caller's fields that those of the credential replace. To be done before each attempt; what an earlier
+    /// credential has replaced does not come back.
+    package static func replaceFields(_ head: inout MessageHead, with credential: Credential) {
+        for field in credential.extraHeaders { dropField(&head, named: field.name) }
+    }
+
+    /// The caller's own field of the credential's name never goes on beside ours, and the one that names the grant is
+    /// for us.
+    private static func dropReserved(_ head: inout MessageHead, _ rule: borrowing RouteRule) {
+        guard rule.injectsCredential else { return }
+        dropField(&head, named: rule.credentialHeader)
+        let key = rule.removedGrantHeader
+        if !key.isEmpty { dropField(&head, named: key) }
+    }
+
+    private static func isProof(_ head: borrowing MessageHead, _ field: Field) -> Bool {
+        field.name.count == 4 && Octet.equal(head.bytes(field.name), ignoringCase: "dpop")
+    }
+
+    /// - Parameter name: in lower case; `_` is read as `-` in it and in the fields' names.
+    private static func dropField(_ head: inout MessageHead, named name: [UInt8]) {
         for index in head.fields.indices {
             let field = head.fields[index]
             guard field.name.count == name.count else { continue }
@@ -106,10 +132,11 @@ package enum RequestTransform {
     ///   - upgrade: ask the upstream for the upgrade that the caller asked for.
     ///   - expectContinue: ask the upstream whether it wants the content.
     ///   - webSocketKey: `Sec-WebSocket-Key` where the caller has sent none (RFC 6455 4.1: 16 random octets in Base64).
+    ///   - proof: of possession of the key that the credential is bound to (RFC 9449 4).
     package static func writeHTTP1(
         _ head: borrowing MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
         caller: borrowing CallerIdentity, credential: Credential?, upgrade: Bool, expectContinue: Bool,
-        webSocketKey: [UInt8]? = nil, to out: inout ByteBuffer
+        webSocketKey: [UInt8]? = nil, proof: [UInt8]? = nil, to out: inout ByteBuffer
     ) {
         let isExtendedConnect = isExtendedConnect(head)
         if isExtendedConnect { out.append("GET") } else { out.append(head.bytes(head.methodText)) }
@@ -119,7 +146,15 @@ package enum RequestTransform {
         out.append(upstream.authority)
         out.append("\r\n")
         HTTP1Writer.fields(of: head, to: &out)
-        if let credential { out.append(credential.headerLine) }
+        if let credential {
+            out.append(credential.headerLine)
+            out.append(credential.extraLines)
+        }
+        if let proof {
+            out.append("DPoP: ")
+            out.append(proof)
+            out.append("\r\n")
+        }
         writeForwarding(head, rule: rule, caller: caller, to: &out)
         switch head.framing {
         case .none: if anticipatesContent(head.method) { out.append("Content-Length: 0\r\n") }
@@ -150,6 +185,32 @@ package enum RequestTransform {
         }
     }
 
+    /// Writes the URI that a proof of possession is about: the upstream's, without query (RFC 9449 4.2 htu).
+    package static func writeProofTarget(
+        _ head: borrowing MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
+        to out: inout ByteBuffer
+    ) {
+        out.append(upstream.isPlaintext ? "http://" : "https://")
+        out.append(upstream.authority)
+        guard !head.flags.contains(.asteriskForm) else { return }
+        writePath(head, head.path, rule: rule, upstream: upstream, to: &out)
+    }
+
+    /// The method that goes upstream (RFC 9449 4.2 htm).
+    ///
+    /// - Parameter toHTTP2: a WebSocket is asked for by CONNECT there and by GET over HTTP/1.
+    package static func writeProofMethod(
+        _ head: borrowing MessageHead, upgrade: Bool, toHTTP2: Bool, to out: inout ByteBuffer
+    ) {
+        if upgrade, toHTTP2 {
+            out.append("CONNECT")
+        } else if isExtendedConnect(head) {
+            out.append("GET")
+        } else {
+            out.append(head.bytes(head.methodText))
+        }
+    }
+
     private static func writeTarget(
         _ head: borrowing MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
         to out: inout ByteBuffer
@@ -158,8 +219,16 @@ package enum RequestTransform {
             out.append(0x2A)
             return
         }
+        writePath(head, head.target, rule: rule, upstream: upstream, to: &out)
+    }
+
+    /// - Parameter slice: the target, or the path that it begins with.
+    private static func writePath(
+        _ head: borrowing MessageHead, _ slice: Slice, rule: borrowing RouteRule,
+        upstream: borrowing UpstreamIdentity, to out: inout ByteBuffer
+    ) {
         out.append(upstream.basePath)
-        let target = head.bytes(head.target)
+        let target = head.bytes(slice)
         let strip = min(rule.stripPrefix.count, head.path.count)
         var rest = UnsafeRawBufferPointer(rebasing: target[strip...])
         // "//host/path" would be taken for an authority by some servers, and the caller has not sent it that way.
@@ -179,11 +248,12 @@ extension RequestTransform {
     /// - Parameters:
     ///   - upgrade: ask for the WebSocket that the caller asked for, by an extended CONNECT (RFC 8441).
     ///   - expectContinue: ask the upstream whether it wants the content.
+    ///   - proof: of possession of the key that the credential is bound to (RFC 9449 4).
     ///   - encoder: of the upstream's connection.
     package static func writeHTTP2(
         _ head: borrowing MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
         caller: borrowing CallerIdentity, credential: Credential?, upgrade: Bool, expectContinue: Bool,
-        encoder: inout HPACKEncoder, to out: inout ByteBuffer
+        proof: [UInt8]? = nil, encoder: inout HPACKEncoder, to out: inout ByteBuffer
     ) {
         encoder.begin(to: &out)
         if upgrade {
@@ -198,6 +268,7 @@ extension RequestTransform {
         encoder.pathOfScratch(to: &out)
         encoder.fields(of: head, except: upgrade ? "sec-websocket-key" : nil, to: &out)
         if let credential { write(credential, to: &encoder, &out) }
+        if let proof { write(proof: proof, to: &encoder, &out) }
         writeForwarding(head, rule: rule, caller: caller, encoder: &encoder, to: &out)
         if !upgrade { writeLength(head, to: &encoder, &out) }
         if head.flags.contains(.acceptsTrailers) && !upgrade { encoder.field("te", "trailers", to: &out) }
@@ -215,6 +286,25 @@ extension RequestTransform {
     ) {
         credential.headerName.withUnsafeBytes { name in
             credential.withHeaderValue { encoder.credential(name: name, value: $0, key: credential.key, to: &out) }
+        }
+        for field in credential.extraHeaders {
+            field.name.withUnsafeBytes { name in
+                field.value.withUnsafeBytes { value in
+                    encoder.field(FieldID.find(name), name: name, value: value, isLowered: true, to: &out)
+                }
+            }
+        }
+    }
+
+    /// Another one for each request: nobody is to keep it in a table.
+    private static func write(proof: [UInt8], to encoder: inout HPACKEncoder, _ out: inout ByteBuffer) {
+        let name: StaticString = "dpop"
+        name.withUTF8Buffer { name in
+            proof.withUnsafeBytes { value in
+                encoder.field(
+                    .other, name: UnsafeRawBufferPointer(name), value: value, isSensitive: true, isLowered: true,
+                    to: &out)
+            }
         }
     }
 

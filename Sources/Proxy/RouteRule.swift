@@ -19,7 +19,8 @@ package struct RouteRule: Sendable {
         var methods: [[UInt8]] = []
         var stripPrefix: [UInt8] = []
         var upstream: Int
-        var grant: Int?
+        var grantSelection: GrantSelection
+        var removesGrantHeader: Bool = true
         var forwardAuthorization: Bool = false
         var forwardCookies: Bool = false
         var forwarded: ForwardedStyle = .xForwarded
@@ -33,20 +34,36 @@ package struct RouteRule: Sendable {
         var timeout: UInt64?
         var acceptsAnyChallenge: Bool = false
         var credentialHeader: [UInt8] = Array("authorization".utf8)
+        /// What follows from the others, so that no request has to find it out.
+        var injectsCredential = false
+        var removedGrantHeader: [UInt8] = []
+
+        mutating func conclude() {
+            injectsCredential = grantSelection != .none
+            removedGrantHeader = []
+            if removesGrantHeader, case .template(_, .header(let name)) = grantSelection { removedGrantHeader = name }
+        }
     }
 
     private final class Box: Sendable {
         let members: Members
 
         init(_ members: Members) {
+            var members = members
+            members.conclude()
             self.members = members
         }
     }
 
     private var box: Box
 
+    package init(name: String, path: Path, upstream: Int, grantSelection: GrantSelection) {
+        box = Box(Members(name: name, path: path, upstream: upstream, grantSelection: grantSelection))
+    }
+
+    /// - Parameter grant: the index of a grant in the snapshot; nil: nothing is injected.
     package init(name: String, path: Path, upstream: Int, grant: Int?) {
-        box = Box(Members(name: name, path: path, upstream: upstream, grant: grant))
+        self.init(name: name, path: path, upstream: upstream, grantSelection: grant.map { .fixed($0) } ?? .none)
     }
 
     /// Rules are made once and read for every request: a change makes a new box.
@@ -83,11 +100,19 @@ package struct RouteRule: Sendable {
         get { box.members.upstream }
         set { change { $0.upstream = newValue } }
     }
-    /// Index of the grant in the snapshot; nil: nothing is injected.
-    package var grant: Int? {
-        get { box.members.grant }
-        set { change { $0.grant = newValue } }
+    package var grantSelection: GrantSelection {
+        get { box.members.grantSelection }
+        set { change { $0.grantSelection = newValue } }
     }
+    /// A credential goes with each request.
+    package var injectsCredential: Bool { box.members.injectsCredential }
+    /// The header field that names the grant does not go upstream.
+    package var removesGrantHeader: Bool {
+        get { box.members.removesGrantHeader }
+        set { change { $0.removesGrantHeader = newValue } }
+    }
+    /// The name, in lower case, of the field that ``removesGrantHeader`` means here; empty: none.
+    package var removedGrantHeader: [UInt8] { box.members.removedGrantHeader }
     package var forwardAuthorization: Bool {
         get { box.members.forwardAuthorization }
         set { change { $0.forwardAuthorization = newValue } }

@@ -22,6 +22,20 @@ package struct GrantMetrics: Sendable {
     }
 }
 
+/// The grants that were made from one template, counted: one of many has no series of its own.
+package struct TemplateMetrics: Sendable {
+    package var name: String
+    package var states: [GrantStateLabel: Int]
+    /// Those whose machines are in memory.
+    package var loaded: Int
+
+    package init(name: String, states: [GrantStateLabel: Int], loaded: Int) {
+        self.name = name
+        self.states = states
+        self.loaded = loaded
+    }
+}
+
 /// A listener's certificate. Of several with the same labels the page shows the one that expires first.
 package struct CertificateMetrics: Sendable {
     package var listener: String
@@ -78,6 +92,9 @@ package struct MetricsInput: Sendable {
     package var lastReloadSuccess: Int64
     package var isDraining: Bool
     package var isReady: Bool
+    package var templates: [TemplateMetrics] = []
+    /// nil: there is no store.
+    package var storeWorks: Bool?
 
     package init(
         totals: CounterTotals, control: ControlCounters, grants: [GrantMetrics], process: ProcessFacts,

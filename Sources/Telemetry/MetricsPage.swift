@@ -14,7 +14,12 @@ package enum MetricsPage {
         writeConnections(input.totals, to: &writer)
         writeRefreshes(input.control, to: &writer)
         writeGrants(input.grants.sorted { $0.name < $1.name }, to: &writer)
+        writeTemplates(input.templates.sorted { $0.name < $1.name }, to: &writer)
         writeStore(input.control, to: &writer)
+        if let works = input.storeWorks {
+            writer.beginFamily("token_gateway_store_up", .gauge, help: "1 while the store can be used.")
+            writer.sample(works ? 1 : 0)
+        }
         writeConfiguration(input, to: &writer)
         writeCertificates(input.certificates, to: &writer)
         writeProcess(input.process, to: &writer)
@@ -159,6 +164,23 @@ package enum MetricsPage {
         writeTimes(
             "token_gateway_grant_next_attempt_timestamp_seconds", \.nextAttempt, grants,
             help: "When the next refresh is planned, Unix time.", to: &writer)
+    }
+
+    /// Absent where there is no template.
+    private static func writeTemplates(_ templates: [TemplateMetrics], to writer: inout PrometheusWriter) {
+        guard !templates.isEmpty else { return }
+        writer.beginFamily(
+            "token_gateway_template_grants", .gauge,
+            help: "Grants that were made from a template, by state, as counted in the background.")
+        for template in templates {
+            for state in GrantStateLabel.allCases {
+                writer.sample(
+                    [("template", template.name), ("state", state.rawValue)], template.states[state] ?? 0)
+            }
+        }
+        writer.beginFamily(
+            "token_gateway_template_grants_loaded", .gauge, help: "Grants of a template that are in memory.")
+        for template in templates { writer.sample([("template", template.name)], template.loaded) }
     }
 
     private static func writeTimes(

@@ -31,7 +31,17 @@ enum SQLiteSchema {
             CREATE TABLE store_key (
                 key_id TEXT PRIMARY KEY NOT NULL, check_value BLOB NOT NULL) STRICT, WITHOUT ROWID
             """,
-        ]
+        ],
+        [
+            // Each index holds all that its question needs: a page of the table itself holds few rows, since the sealed
+            // values are there.
+            "ALTER TABLE grant_record ADD COLUMN due_at INTEGER",
+            "CREATE INDEX grant_by_due ON grant_record (due_at, grant_id) WHERE due_at IS NOT NULL",
+            "CREATE INDEX grant_live ON grant_record (grant_id) WHERE live <> 0",
+            "CREATE INDEX grant_by_key ON grant_record (key_id, grant_id)",
+            "CREATE INDEX consent_by_key ON pending_consent (key_id, consent_id)",
+            "CREATE INDEX consent_by_expiry ON pending_consent (expires_at)",
+        ],
     ]
 
     static func version(_ db: Database) throws -> Int {
@@ -66,7 +76,8 @@ enum SQLiteSchema {
     }
 
     /// Reads the header of a database file; says what is wrong with it.
-    static func checkHeader(_ header: [UInt8], path: String) throws(StoreError) {
+    /// `fileBytes` is the size of a file that has no log, so that all its pages must be there; otherwise `nil`.
+    static func checkHeader(_ header: [UInt8], path: String, fileBytes: Int64?) throws(StoreError) {
         let magic = Array("SQLite format 3\0".utf8)
         guard header.count == headerBytes, header.starts(with: magic) else {
             let size = header.count < headerBytes ? " (it has only \(header.count) bytes)" : ""
@@ -78,6 +89,12 @@ enum SQLiteSchema {
                 .foreign,
                 "\(path) is an SQLite database of another program, or a damaged store; it was not touched. Set the "
                     + "store's path to a file of its own, or put a backup back")
+        }
+        // Offsets 16 and 28: the size of a page (1 stands for 65536) and the number of pages.
+        let pageBytes = Int64(header[16]) << 8 | Int64(header[17])
+        let pages = header[28..<32].reduce(Int64(0)) { $0 << 8 | Int64($1) }
+        if let fileBytes, pages * (pageBytes == 1 ? 65536 : pageBytes) > fileBytes {
+            throw SQLiteFailure(path: path).corrupt("its end is missing (\(fileBytes) bytes are there)")
         }
     }
 

@@ -10,28 +10,64 @@ extension SQLiteStore {
         try read { db, sealer, failure in try GrantTable.find(db, sealer, failure, grant: grant)?.record }
     }
 
-    package func readAll() throws(StoreError) -> [String: StoredRecord] {
-        try read { db, sealer, failure in try GrantTable.all(db, sealer, failure).compactMapValues(\.record) }
-    }
-
-    package func commit(grant: String, payload: [UInt8], ifGeneration: UInt64) throws(StoreError) -> CommitOutcome {
-        try checkStorable(id: grant, payload)
+    package func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?)
+        throws(StoreError) -> CommitOutcome
+    {
+        try check.storable(id: grant, payload)
         return try write { db, sealer, failure in
             let found = try GrantTable.find(db, sealer, failure, grant: grant)
             guard found?.record?.generation ?? 0 == ifGeneration else { return .conflict(current: found?.record) }
-            let (next, overflow) = (found?.generation ?? 0).addingReportingOverflow(1)
-            guard !overflow, next <= Int64.max else { throw failure.corrupt("the generation of \(grant) is exhausted") }
-            try GrantTable.put(db, sealer, grant: grant, GrantRow(generation: next, payload: payload))
+            guard let next = found.map(\.nextGeneration) ?? 1 else {
+                throw failure.corrupt("the generation of \(grant) is exhausted")
+            }
+            try GrantTable.put(
+                db, sealer, grant: grant, GrantRow(generation: next, payload: payload, dueAt: dueAt))
             return .committed(generation: next)
         }
     }
 
     package func remove(grant: String, ifGeneration: UInt64?) throws(StoreError) -> RemoveOutcome {
         try write { db, sealer, failure in
-            guard let record = try GrantTable.find(db, sealer, failure, grant: grant)?.record else { return .absent }
-            guard ifGeneration == nil || ifGeneration == record.generation else { return .conflict(current: record) }
-            try GrantTable.put(db, sealer, grant: grant, GrantRow(generation: record.generation, payload: nil))
+            let generation: UInt64
+            do {
+                guard let record = try GrantTable.find(db, sealer, failure, grant: grant)?.record else {
+                    return .absent
+                }
+                guard ifGeneration == nil || ifGeneration == record.generation else {
+                    return .conflict(current: record)
+                }
+                generation = record.generation
+            } catch let error as StoreError where error.kind == .corrupt && ifGeneration == nil {
+                // The way out for a record that is damaged; its generation is believed as far as it can be.
+                guard let found = try GrantTable.generation(db, grant: grant) else { throw error }
+                generation = UInt64(clamping: found)
+            }
+            try GrantTable.put(db, sealer, grant: grant, GrantRow(generation: generation, payload: nil, dueAt: nil))
             return .removed
+        }
+    }
+
+    package func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
+        try read { db, _, _ in try GrantTable.names(db, prefix: prefix, after: after, limit: max(0, limit)) }
+    }
+
+    package func count(prefix: String) throws(StoreError) -> Int {
+        try read { db, _, _ in try GrantTable.count(db, prefix: prefix) }
+    }
+
+    package func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
+        try read { db, _, _ in try GrantTable.due(db, before: before, limit: max(0, limit)) }
+    }
+
+    package func nextDue() throws(StoreError) -> Int64? {
+        try read { db, _, _ in try GrantTable.nextDue(db) }
+    }
+
+    package func revisions(of grants: [String]) throws(StoreError) -> [String: UInt64] {
+        try read { db, _, failure in
+            var found: [String: UInt64] = [:]
+            for grant in grants { found[grant] = try GrantTable.revision(db, grant, failure) }
+            return found
         }
     }
 
@@ -40,8 +76,8 @@ extension SQLiteStore {
     package func putConsent(id: String, payload: [UInt8], expiresAt: Int64, limit: Int, now: Int64)
         throws(StoreError) -> ConsentOutcome
     {
-        try checkStorable(id: id, payload)
-        let digest = ConsentTable.digest(of: id)
+        try check.storable(id: id, payload)
+        let digest = consentDigest(of: id)
         return try write { db, sealer, failure in
             try ConsentTable.purge(db, now: now)
             guard try ConsentTable.find(db, sealer, failure, digest: digest) == nil else {
@@ -54,7 +90,7 @@ extension SQLiteStore {
     }
 
     package func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
-        let digest = ConsentTable.digest(of: id)
+        let digest = consentDigest(of: id)
         return try write { db, sealer, failure in
             guard let row = try ConsentTable.find(db, sealer, failure, digest: digest) else { return nil }
             try ConsentTable.delete(db, digest: digest)
@@ -67,8 +103,8 @@ extension SQLiteStore {
     package func acquireLease(name: String, holder: String, duration: Int64, now: Int64)
         throws(StoreError) -> LeaseOutcome
     {
-        try checkStorable(id: name, [])
-        let until = try end(now, duration)
+        try check.storable(id: name, [])
+        let until = try check.leaseEnd(now, duration)
         return try write { db, _, failure in
             let found = try Self.lease(db, name, failure)
             if let found, found.holder != holder, found.expiresAt > now {
@@ -86,7 +122,7 @@ extension SQLiteStore {
     package func renewLease(name: String, holder: String, fence: UInt64, duration: Int64, now: Int64)
         throws(StoreError) -> Bool
     {
-        let until = try end(now, duration)
+        let until = try check.leaseEnd(now, duration)
         return try write { db, _, failure in
             guard let found = try Self.lease(db, name, failure), found.holder == holder, found.fence == fence,
                 found.expiresAt > now
@@ -117,36 +153,69 @@ extension SQLiteStore {
 
     // MARK: Keys
 
-    package func rekey(to key: StoreKey) throws(StoreError) -> RekeyReport {
-        try beginRekey(to: key)
-        var resealed = 0
-        while case let count = try resealSome(limit: 64), count > 0 { resealed += count }
-        let retired = try write { db, sealer, _ in
-            let inUse = try KeyTable.idsInUse(db)
-            let unused = try KeyTable.ids(db).filter { $0 != sealer.ring.active.id && !inUse.contains($0.text) }
-            for id in unused { try KeyTable.delete(db, id) }
-            return unused
-        }
-        try emptyLog()
-        return RekeyReport(resealed: resealed, retired: retired)
+    package func useKeys(_ ring: KeyRing) throws(StoreError) {
+        try changeRing(to: ring) { db, sealer, failure in try KeyTable.admit(db, sealer, failure) }
     }
 
-    /// From here on new values are sealed under `key`.
-    func beginRekey(to key: StoreKey) throws(StoreError) {
-        try writeActivating(key) { db in
-            if try !KeyTable.ids(db).contains(key.id) { try KeyTable.add(db, key) }
+    package func rekeySome(limit: Int) throws(StoreError) -> RekeyPage {
+        let page: RekeyPage = try write { db, sealer, failure in
+            let active = sealer.ring.active.id.text
+            var count = 0
+            for key in try KeyTable.idsInUse(db).sorted() where key != active && count < limit {
+                let grants = try GrantTable.sealed(db, sealer, failure, under: key, limit: limit - count)
+                for (grant, row) in grants { try GrantTable.put(db, sealer, grant: grant, row) }
+                count += grants.count
+                let consents = try ConsentTable.sealed(db, sealer, failure, under: key, limit: limit - count)
+                for (digest, row) in consents { try ConsentTable.put(db, sealer, digest: digest, row) }
+                count += consents.count
+            }
+            return RekeyPage(seen: count, resealed: count)
         }
+        // Nothing that was sealed under the old key stays in the log.
+        if page.seen == 0 { try emptyLog() }
+        return page
     }
 
-    /// Seals up to `limit` rows of each table again, in one transaction; says how many there were.
-    func resealSome(limit: Int) throws(StoreError) -> Int {
+    package func retire(_ id: KeyID) throws(StoreError) -> Bool {
         try write { db, sealer, failure in
-            let id = sealer.ring.active.id
-            let grants = try GrantTable.sealedOtherwise(db, sealer, failure, than: id, limit: limit)
-            for (grant, row) in grants { try GrantTable.put(db, sealer, grant: grant, row) }
-            let consents = try ConsentTable.sealedOtherwise(db, sealer, failure, than: id, limit: limit)
-            for (digest, row) in consents { try ConsentTable.put(db, sealer, digest: digest, row) }
-            return grants.count + consents.count
+            guard try KeyTable.ids(db).contains(id) else { return false }
+            guard id != sealer.ring.active.id else { throw KeyProof.active(failure.path, id) }
+            let rows = try KeyTable.rows(db, under: id)
+            guard rows == 0 else { throw KeyProof.inUse(failure.path, id, rows: rows) }
+            try KeyTable.delete(db, id)
+            return true
+        }
+    }
+
+    package func keyUse() throws(StoreError) -> [KeyUse] {
+        try read { db, sealer, _ in
+            try KeyTable.ids(db).map { id in
+                KeyUse(
+                    id: id, rows: try KeyTable.rows(db, under: id), isActive: id == sealer.ring.active.id,
+                    isOnRing: sealer.ring.key(id) != nil)
+            }
+        }
+    }
+
+    // MARK: Checks
+
+    package func verify(after: String?, limit: Int) throws(StoreError) -> VerifiedPage {
+        try read { db, sealer, failure in
+            let rows = try GrantTable.page(db, sealer, failure, after: after ?? "", limit: max(1, limit))
+            var unreadable: [String: StoreError] = [:]
+            for (grant, row) in rows {
+                if case .failure(let error) = row { unreadable[grant] = error }
+            }
+            return VerifiedPage(
+                last: rows.count < limit ? nil : rows.last?.grant, checked: rows.count, unreadable: unreadable)
+        }
+    }
+
+    /// Goes through the structure of the whole file, and the pending consents; takes seconds for a large store.
+    package func checkStructure() throws(StoreError) {
+        try read { db, sealer, failure in
+            try Self.structureCheck(db, failure)
+            try ConsentTable.verifyAll(db, sealer, failure)
         }
     }
 
@@ -155,21 +224,13 @@ extension SQLiteStore {
         try write { db, _, _ in try db.execute(sql: "PRAGMA user_version = \(SQLiteSchema.version(db))") }
     }
 
-    // MARK: Arguments
+    // MARK: News
 
-    private func checkStorable(id: String, _ payload: [UInt8]) throws(StoreError) {
-        guard (1...largestIDBytes).contains(id.utf8.count), !id.utf8.contains(0) else {
-            throw StoreError(.invalid, "\(path): an id must have 1 to \(largestIDBytes) bytes and no NUL")
-        }
-        guard payload.count <= largestPayloadBytes else {
-            throw StoreError(
-                .invalid, "\(path): \(payload.count) bytes are more than a store takes (\(largestPayloadBytes))")
-        }
+    package func waitForNews(upTo milliseconds: Int) throws(StoreError) -> StoreNews {
+        throw StoreError(.invalid, "\(path): an embedded store has no news")
     }
 
-    private func end(_ now: Int64, _ duration: Int64) throws(StoreError) -> Int64 {
-        let (until, overflow) = now.addingReportingOverflow(duration)
-        guard !overflow, duration > 0 else { throw StoreError(.invalid, "\(path): a lease needs a sane duration") }
-        return until
-    }
+    package func stopNews() {}
+
+    private var check: ArgumentCheck { ArgumentCheck(store: path) }
 }

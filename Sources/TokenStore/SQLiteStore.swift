@@ -15,8 +15,15 @@ package final class SQLiteStore: TokenStore {
     let path: String
     private let state: Mutex<State>
 
-    /// Opens the store, or makes it if there is no file. Checks directory, file modes, lock, form, integrity and keys
-    /// before anything is written; every value must open.
+    /// A store of up to this size is checked in whole when it is opened.
+    static let smallBytes: Int64 = 4 << 20
+
+    package var isShared: Bool { false }
+
+    /// Opens the store, or makes it if there is no file. Checks directory, file modes, lock, form and keys before
+    /// anything is written. Of a store of up to 4 MiB every value must open; a larger one is taken as it is, since
+    /// the check would take seconds: its values are verified as they are read, and `verify` and `checkStructure`
+    /// look at them all.
     package convenience init(path: String, keys: KeyRing) throws(StoreError) {
         try self.init(path: path, keys: keys, migrations: SQLiteSchema.migrations)
     }
@@ -30,11 +37,13 @@ package final class SQLiteStore: TokenStore {
         if try !files.checkDatabase() {
             try Self.create(files, sealer, migrations)
         }
-        try SQLiteSchema.checkHeader(files.header(SQLiteSchema.headerBytes), path: path)
+        try SQLiteSchema.checkHeader(
+            files.header(SQLiteSchema.headerBytes), path: path, fileBytes: files.bytesWithoutLog())
+        let isSmall = try files.totalBytes() <= Self.smallBytes
         let failure = SQLiteFailure(path: path)
         do {
             let database = try Self.connect(path)
-            try Self.examine(database, sealer, migrations, failure)
+            try Self.examine(database, sealer, migrations, inWhole: isSmall, failure)
             self.path = path
             state = Mutex(State(database: database, sealer: sealer, lock: lock))
         } catch {
@@ -95,7 +104,7 @@ package final class SQLiteStore: TokenStore {
     }
 
     private static func examine(
-        _ database: DatabaseQueue, _ sealer: Sealer, _ migrations: [[String]], _ failure: SQLiteFailure
+        _ database: DatabaseQueue, _ sealer: Sealer, _ migrations: [[String]], inWhole: Bool, _ failure: SQLiteFailure
     ) throws {
         // All checks, the migration and the note of a new key are one transaction: a refusal leaves no trace.
         try database.write { db in
@@ -106,17 +115,24 @@ package final class SQLiteStore: TokenStore {
                     "\(failure.path) was written by a newer token-gateway (schema \(version), this one knows "
                         + "\(migrations.count)); it was not touched. Run the newer version, or put a backup back")
             }
-            let findings = try DatabaseValue.fetchAll(db, sql: "PRAGMA quick_check(1)")
-            guard findings.map(\.storage.value) as? [String] == ["ok"] else {
-                throw failure.corrupt("its integrity check failed")
-            }
+            if inWhole { try structureCheck(db, failure) }
             guard version > 0, try SQLiteSchema.matches(db, Array(migrations.prefix(version))) else {
                 throw failure.corrupt("its tables are not those of a store")
             }
             try SQLiteSchema.migrate(db, migrations)
             try KeyTable.admit(db, sealer, failure)
-            try GrantTable.verifyAll(db, sealer, failure)
-            try ConsentTable.verifyAll(db, sealer, failure)
+            if inWhole {
+                for (_, row) in try GrantTable.page(db, sealer, failure, after: "", limit: .max) { _ = try row.get() }
+                try ConsentTable.verifyAll(db, sealer, failure)
+            }
+        }
+    }
+
+    /// Goes through the whole file. Not the quicker `quick_check`: only this one sees that an index lacks a row.
+    static func structureCheck(_ db: Database, _ failure: SQLiteFailure) throws {
+        let findings = try DatabaseValue.fetchAll(db, sql: "PRAGMA integrity_check(1)")
+        guard findings.map(\.storage.value) as? [String] == ["ok"] else {
+            throw failure.corrupt("its integrity check failed")
         }
     }
 
@@ -139,17 +155,17 @@ package final class SQLiteStore: TokenStore {
         }
     }
 
-    /// Writes with another key in front, which stays there if the transaction succeeds.
-    func writeActivating(_ key: StoreKey, _ body: (Database) throws -> Void) throws(StoreError) {
+    /// Changes the ring to `ring` if `body` succeeds with it in a transaction.
+    func changeRing(to ring: KeyRing, _ body: (Database, Sealer, SQLiteFailure) throws -> Void) throws(StoreError) {
         let failure = SQLiteFailure(path: path)
         try state.withLock { state throws(StoreError) in
             guard let database = state.database else { throw Self.closed(failure.path) }
             do {
-                try database.write(body)
+                try database.write { db in try body(db, Sealer(ring: ring), failure) }
             } catch {
                 throw failure.translate(error)
             }
-            state.sealer.ring.activate(key)
+            state.sealer.ring = ring
         }
     }
 

@@ -1,5 +1,5 @@
+import FoundationEssentials
 import GRDB
-import OpenSSLKit
 
 /// Reads columns without trust: a damaged file may hold any type anywhere.
 struct Columns {
@@ -14,6 +14,11 @@ struct Columns {
     func integer(_ index: Int) throws -> Int64 {
         guard case .int64(let number) = storage(index) else { throw failure.corrupt("a column has the wrong type") }
         return number
+    }
+
+    func optionalInteger(_ index: Int) throws -> Int64? {
+        if case .null = storage(index) { return nil }
+        return try integer(index)
     }
 
     /// An integer that is never negative.
@@ -33,65 +38,61 @@ struct Columns {
     }
 }
 
-/// A row of `grant_record`, opened.
-struct GrantRow {
-    let generation: UInt64
-    /// `nil`: the grant was removed.
-    let payload: [UInt8]?
-
-    var record: StoredRecord? {
-        payload.map { StoredRecord(generation: generation, payload: $0) }
-    }
-}
-
 /// The statements on `grant_record`.
 enum GrantTable {
-    private static let columns = "SELECT grant_id, generation, live, key_id, sealed FROM grant_record"
+    private static let columns = "SELECT grant_id, generation, live, key_id, sealed, due_at FROM grant_record"
 
     static func find(_ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, grant: String) throws -> GrantRow? {
-        guard let row = try Row.fetchOne(db, sql: columns + " WHERE grant_id = ?", arguments: [grant]) else {
-            return nil
-        }
+        let statement = try db.cachedStatement(sql: columns + " WHERE grant_id = ?")
+        guard let row = try Row.fetchOne(statement, arguments: [grant]) else { return nil }
         return try open(Columns(row: row, failure: failure), sealer).row
     }
 
-    static func all(_ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure) throws -> [String: GrantRow] {
-        try rows(db, sealer, failure, sql: columns, arguments: [])
+    /// The generation of a grant, removed or not, without a look at its value.
+    static func generation(_ db: Database, grant: String) throws -> Int64? {
+        try Int64.fetchOne(db, sql: "SELECT generation FROM grant_record WHERE grant_id = ?", arguments: [grant])
     }
 
-    static func verifyAll(_ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure) throws {
-        _ = try all(db, sealer, failure)
+    /// Up to `limit` rows after `after`; a row that does not open is an error in its place.
+    static func page(
+        _ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, after: String, limit: Int
+    ) throws -> [(grant: String, row: Result<GrantRow, StoreError>)] {
+        let sql = columns + " WHERE grant_id > ? ORDER BY grant_id LIMIT ?"
+        return try Row.fetchAll(db, sql: sql, arguments: [after, limit]).map { row in
+            let columns = Columns(row: row, failure: failure)
+            let grant = try columns.text(0)
+            do {
+                return (grant, .success(try open(columns, sealer).row))
+            } catch let error as StoreError {
+                return (grant, .failure(error))
+            }
+        }
     }
 
-    /// Up to `limit` rows that are sealed under another key than `id`.
-    static func sealedOtherwise(
-        _ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, than id: KeyID, limit: Int
-    ) throws -> [String: GrantRow] {
-        try rows(
-            db, sealer, failure, sql: columns + " WHERE key_id <> ? LIMIT ?", arguments: [id.text, limit])
+    /// Up to `limit` rows that are sealed under `key`.
+    static func sealed(
+        _ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, under key: String, limit: Int
+    ) throws -> [(grant: String, row: GrantRow)] {
+        let sql = columns + " WHERE key_id = ? ORDER BY grant_id LIMIT ?"
+        return try Row.fetchAll(db, sql: sql, arguments: [key, limit]).map {
+            try open(Columns(row: $0, failure: failure), sealer)
+        }
     }
 
     static func put(_ db: Database, _ sealer: Sealer, grant: String, _ row: GrantRow) throws {
-        let sealed = try sealer.seal(row.payload ?? [], at: place(grant, row.generation, live: row.payload != nil))
-        try db.execute(
-            sql: "REPLACE INTO grant_record (grant_id, generation, live, key_id, sealed) VALUES (?, ?, ?, ?, ?)",
+        let isLive = row.payload != nil
+        let sealed = try sealer.seal(row.payload ?? [], at: .grant(grant, row.generation, live: isLive))
+        // Not REPLACE: an update leaves those indexes alone whose columns stay as they are.
+        let statement = try db.cachedStatement(
+            sql: """
+                INSERT INTO grant_record (grant_id, generation, live, key_id, sealed, due_at) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (grant_id) DO UPDATE SET generation = excluded.generation, live = excluded.live,
+                    key_id = excluded.key_id, sealed = excluded.sealed, due_at = excluded.due_at
+                """)
+        try statement.execute(
             arguments: [
-                grant, Int64(row.generation), row.payload == nil ? 0 : 1, sealed.keyID.text, blob(sealed.bytes),
+                grant, Int64(row.generation), isLive ? 1 : 0, sealed.keyID.text, blob(sealed.bytes), row.dueAt,
             ])
-    }
-
-    private static func rows(
-        _ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, sql: String, arguments: StatementArguments
-    ) throws -> [String: GrantRow] {
-        var found: [String: GrantRow] = [:]
-        let cursor = try Row.fetchCursor(db, sql: sql, arguments: arguments)
-        while let row = try cursor.next() {
-            let (grant, opened) = try open(Columns(row: row, failure: failure), sealer)
-            guard found.updateValue(opened, forKey: grant) == nil else {
-                throw failure.corrupt("grant \(grant) is there twice")
-            }
-        }
-        return found
     }
 
     private static func open(_ columns: Columns, _ sealer: Sealer) throws -> (grant: String, row: GrantRow) {
@@ -99,30 +100,67 @@ enum GrantTable {
         let generation = try columns.count(1)
         let live = try columns.integer(2) != 0
         let sealed = Sealed(keyID: KeyID(try columns.text(3)), bytes: try columns.bytes(4))
-        guard let payload = sealer.open(sealed, at: place(grant, generation, live: live)) else {
-            throw columns.failure.corrupt("the record of grant \(grant) does not open under its key")
-        }
-        return (grant, GrantRow(generation: generation, payload: live ? payload : nil))
+        let failure = columns.failure
+        let payload = try sealer.open(
+            sealed, at: .grant(grant, generation, live: live), in: failure.path, what: "the record of grant \(grant)",
+            corrupt: failure.corrupt)
+        let dueAt = try columns.optionalInteger(5)
+        return (grant, GrantRow(generation: generation, payload: live ? payload : nil, dueAt: dueAt))
     }
 
-    private static func place(_ grant: String, _ generation: UInt64, live: Bool) -> SealedPlace {
-        SealedPlace(table: live ? "grant" : "removed grant", row: grant, number: generation)
+    // MARK: Questions to the indexes
+
+    static func names(_ db: Database, prefix: String, after: String?, limit: Int) throws -> [String] {
+        try String.fetchAll(
+            db,
+            sql: """
+                SELECT grant_id FROM grant_record INDEXED BY grant_live
+                WHERE live <> 0 AND grant_id >= ? AND grant_id > ? AND (? IS NULL OR grant_id < ?)
+                ORDER BY grant_id LIMIT ?
+                """,
+            arguments: [prefix, after ?? "", end(ofPrefix: prefix), end(ofPrefix: prefix), limit])
+    }
+
+    static func count(_ db: Database, prefix: String) throws -> Int {
+        try Int.fetchOne(
+            db,
+            sql: """
+                SELECT count(*) FROM grant_record INDEXED BY grant_live
+                WHERE live <> 0 AND grant_id >= ? AND (? IS NULL OR grant_id < ?)
+                """,
+            arguments: [prefix, end(ofPrefix: prefix), end(ofPrefix: prefix)]) ?? 0
+    }
+
+    static func due(_ db: Database, before: Int64, limit: Int) throws -> [(grant: String, dueAt: Int64)] {
+        try Row.fetchAll(
+            db,
+            sql: """
+                SELECT grant_id, due_at FROM grant_record INDEXED BY grant_by_due
+                WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, grant_id LIMIT ?
+                """,
+            arguments: [before, limit]
+        ).map { ($0[0], $0[1]) }
+    }
+
+    static func nextDue(_ db: Database) throws -> Int64? {
+        try Int64.fetchOne(
+            db,
+            sql: """
+                SELECT due_at FROM grant_record INDEXED BY grant_by_due
+                WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1
+                """)
+    }
+
+    static func revision(_ db: Database, _ grant: String, _ failure: SQLiteFailure) throws -> UInt64? {
+        let statement = try db.cachedStatement(
+            sql: "SELECT generation FROM grant_record WHERE grant_id = ? AND live <> 0")
+        return try Row.fetchOne(statement, arguments: [grant]).map { try Columns(row: $0, failure: failure).count(0) }
     }
 }
 
-/// A row of `pending_consent`, opened.
-struct ConsentRow {
-    let expiresAt: Int64
-    let payload: [UInt8]
-}
-
-/// The statements on `pending_consent`. Rows are found by `digest(of: id)`.
+/// The statements on `pending_consent`. Rows are found by `consentDigest(of: id)`.
 enum ConsentTable {
     private static let columns = "SELECT consent_id, expires_at, key_id, sealed FROM pending_consent"
-
-    static func digest(of id: String) -> String {
-        hexText(Digest.sha256(Array("token-gateway consent id".utf8) + Array(id.utf8)))
-    }
 
     static func find(_ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, digest: String) throws -> ConsentRow? {
         guard let row = try Row.fetchOne(db, sql: columns + " WHERE consent_id = ?", arguments: [digest]) else {
@@ -132,15 +170,18 @@ enum ConsentTable {
     }
 
     static func verifyAll(_ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure) throws {
-        _ = try rows(db, sealer, failure, sql: columns, arguments: [])
+        let cursor = try Row.fetchCursor(db, sql: columns)
+        while let row = try cursor.next() { _ = try open(Columns(row: row, failure: failure), sealer) }
     }
 
-    /// Up to `limit` rows that are sealed under another key than `id`, by digest.
-    static func sealedOtherwise(
-        _ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, than id: KeyID, limit: Int
-    ) throws -> [String: ConsentRow] {
-        try rows(
-            db, sealer, failure, sql: columns + " WHERE key_id <> ? LIMIT ?", arguments: [id.text, limit])
+    /// Up to `limit` rows that are sealed under `key`, by digest.
+    static func sealed(
+        _ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, under key: String, limit: Int
+    ) throws -> [(digest: String, row: ConsentRow)] {
+        let sql = columns + " WHERE key_id = ? ORDER BY consent_id LIMIT ?"
+        return try Row.fetchAll(db, sql: sql, arguments: [key, limit]).map {
+            try open(Columns(row: $0, failure: failure), sealer)
+        }
     }
 
     static func count(_ db: Database) throws -> Int {
@@ -156,45 +197,30 @@ enum ConsentTable {
     }
 
     static func put(_ db: Database, _ sealer: Sealer, digest: String, _ row: ConsentRow) throws {
-        let sealed = try sealer.seal(row.payload, at: place(digest, row.expiresAt))
+        let sealed = try sealer.seal(row.payload, at: .consent(digest, row.expiresAt))
         try db.execute(
             sql: "REPLACE INTO pending_consent (consent_id, expires_at, key_id, sealed) VALUES (?, ?, ?, ?)",
             arguments: [digest, row.expiresAt, sealed.keyID.text, blob(sealed.bytes)])
-    }
-
-    private static func rows(
-        _ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, sql: String, arguments: StatementArguments
-    ) throws -> [String: ConsentRow] {
-        var found: [String: ConsentRow] = [:]
-        let cursor = try Row.fetchCursor(db, sql: sql, arguments: arguments)
-        while let row = try cursor.next() {
-            let (digest, opened) = try open(Columns(row: row, failure: failure), sealer)
-            found[digest] = opened
-        }
-        return found
     }
 
     private static func open(_ columns: Columns, _ sealer: Sealer) throws -> (digest: String, row: ConsentRow) {
         let digest = try columns.text(0)
         let expiresAt = try columns.integer(1)
         let sealed = Sealed(keyID: KeyID(try columns.text(2)), bytes: try columns.bytes(3))
-        guard let payload = sealer.open(sealed, at: place(digest, expiresAt)) else {
-            throw columns.failure.corrupt("a pending consent does not open under its key")
-        }
+        let failure = columns.failure
+        let payload = try sealer.open(
+            sealed, at: .consent(digest, expiresAt), in: failure.path, what: "a pending consent",
+            corrupt: failure.corrupt)
         return (digest, ConsentRow(expiresAt: expiresAt, payload: payload))
-    }
-
-    private static func place(_ digest: String, _ expiresAt: Int64) -> SealedPlace {
-        SealedPlace(table: "pending consent", row: digest, number: UInt64(bitPattern: expiresAt))
     }
 }
 
 /// The statements on `store_key`: which keys seal something here, and how a key is known to be the right one.
 enum KeyTable {
-    private static let proof = Array("token-gateway store key".utf8)
+    private static let tables = ["grant_record", "pending_consent"]
 
     static func add(_ db: Database, _ key: StoreKey) throws {
-        let sealed = try Sealer.seal(proof, with: key, at: place(key.id))
+        let sealed = try Sealer.seal(KeyProof.text, with: key, at: .keyCheck(key.id))
         try db.execute(
             sql: "REPLACE INTO store_key (key_id, check_value) VALUES (?, ?)",
             arguments: [key.id.text, blob(sealed.bytes)])
@@ -204,15 +230,26 @@ enum KeyTable {
         try String.fetchAll(db, sql: "SELECT CAST(key_id AS TEXT) FROM store_key ORDER BY key_id").map { KeyID($0) }
     }
 
-    /// The keys that rows are sealed under.
+    /// The keys that rows are sealed under. Leaps from key to key in the indexes.
     static func idsInUse(_ db: Database) throws -> Set<String> {
-        try Set(
-            String.fetchAll(
-                db,
-                sql: """
-                    SELECT CAST(key_id AS TEXT) FROM grant_record UNION
-                    SELECT CAST(key_id AS TEXT) FROM pending_consent
-                    """))
+        var found: Set<String> = []
+        for table in tables {
+            let sql = "SELECT CAST(key_id AS TEXT) FROM \(table) WHERE key_id > ? ORDER BY key_id LIMIT 1"
+            var last = ""
+            while let next = try String.fetchOne(db, sql: sql, arguments: [last]) {
+                found.insert(next)
+                guard next > last else { break }
+                last = next
+            }
+        }
+        return found
+    }
+
+    static func rows(_ db: Database, under id: KeyID) throws -> Int {
+        try tables.reduce(0) { sum, table in
+            let sql = "SELECT count(*) FROM \(table) WHERE key_id = ?"
+            return try sum + (Int.fetchOne(db, sql: sql, arguments: [id.text]) ?? 0)
+        }
     }
 
     static func delete(_ db: Database, _ id: KeyID) throws {
@@ -227,7 +264,7 @@ enum KeyTable {
         let inUse = try idsInUse(db)
         let missing = listed.filter { sealer.ring.key($0) == nil }
         guard missing.count < listed.count, !missing.contains(where: { inUse.contains($0.text) }) else {
-            throw wrongKey(failure.path, listed, missing, sealer.ring.ids)
+            throw KeyProof.wrongKey(failure.path, listed: listed, missing: missing, ring: sealer.ring.ids)
         }
         for id in listed where !missing.contains(id) {
             try prove(db, id, sealer, failure)
@@ -239,23 +276,8 @@ enum KeyTable {
     private static func prove(_ db: Database, _ id: KeyID, _ sealer: Sealer, _ failure: SQLiteFailure) throws {
         let row = try Row.fetchOne(
             db, sql: "SELECT check_value FROM store_key WHERE key_id = ?", arguments: [id.text])
-        guard let row,
-            let opened = sealer.open(
-                Sealed(keyID: id, bytes: try Columns(row: row, failure: failure).bytes(0)), at: place(id)),
-            opened == proof
-        else { throw failure.corrupt("the check value of key \(id) does not open") }
-    }
-
-    private static func wrongKey(_ path: String, _ listed: [KeyID], _ missing: [KeyID], _ ring: [KeyID]) -> StoreError {
-        func list(_ ids: [KeyID]) -> String { ids.map(\.text).joined(separator: ", ") }
-        return StoreError(
-            .key,
-            "\(path) is sealed under key \(list(listed)), but the configured key is \(list(ring)); missing: "
-                + "\(list(missing)). Nothing was changed. Configure the missing key (as an older key if another is to "
-                + "replace it)")
-    }
-
-    private static func place(_ id: KeyID) -> SealedPlace {
-        SealedPlace(table: "key check", row: id.text, number: 0)
+        guard let row, KeyProof.isRight(try Columns(row: row, failure: failure).bytes(0), id, sealer) else {
+            throw failure.corrupt("the check value of key \(id) does not open")
+        }
     }
 }

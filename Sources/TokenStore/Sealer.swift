@@ -33,6 +33,23 @@ struct Sealer: Sendable {
         }
     }
 
+    /// Opens a value of a row that `what` names. Throws `unknownKey` when the key is not on the ring, and what `corrupt`
+    /// makes when the value is not the one that was put there.
+    func open(
+        _ sealed: Sealed, at place: SealedPlace, in store: String, what: @autoclosure () -> String,
+        corrupt: (String) -> StoreError
+    ) throws(StoreError) -> [UInt8] {
+        if let plain = open(sealed, at: place) { return plain }
+        guard ring.key(sealed.keyID) == nil, sealed.keyID.isWellFormed else {
+            throw corrupt("\(what()) does not open under its key")
+        }
+        throw StoreError(
+            .unknownKey,
+            "\(store): \(what()) is sealed under key \(sealed.keyID), which is not configured here (we have "
+                + "\(ring.ids.map(\.text).joined(separator: ", "))). Configure it, as an older key if another is to "
+                + "replace it")
+    }
+
     /// `nil`: the bytes were damaged, moved or sealed under another key.
     func open(_ sealed: Sealed, at place: SealedPlace) -> [UInt8]? {
         guard let key = ring.key(sealed.keyID), sealed.bytes.first == Self.version else { return nil }

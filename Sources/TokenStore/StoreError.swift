@@ -25,6 +25,11 @@ package struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
         case closed
         /// The call's arguments cannot be stored.
         case invalid
+        /// The database server cannot be reached, or its answer did not come: the call was not made, or its outcome
+        /// is unknown, as the message says.
+        case unavailable
+        /// A row is sealed under a key that is not on our ring: the row is fine, this replica's configuration is not.
+        case unknownKey
     }
 
     package let kind: Kind
@@ -39,8 +44,9 @@ package struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Whether the same call may succeed later without anyone changing the configuration or the files.
     package var isTransient: Bool {
         switch kind {
-        case .diskFull, .inputOutput, .busy: true
-        case .inUse, .permissions, .key, .foreign, .newerSchema, .corrupt, .readOnly, .closed, .invalid: false
+        case .diskFull, .inputOutput, .busy, .unavailable: true
+        case .inUse, .permissions, .key, .foreign, .newerSchema, .corrupt, .readOnly, .closed, .invalid, .unknownKey:
+            false
         }
     }
 

@@ -102,6 +102,17 @@ struct StoreFiles: Sendable {
         return Array(bytes.prefix(got))
     }
 
+    /// The size of the database; `nil` when a log with something in it is there, which may hold its end.
+    func bytesWithoutLog() throws(StoreError) -> Int64? {
+        if let log = try Self.status(logPath), log.st_size > 0 { return nil }
+        return try Self.status(path).map { Int64($0.st_size) }
+    }
+
+    /// The size of database and log together.
+    func totalBytes() throws(StoreError) -> Int64 {
+        try Int64(Self.status(path)?.st_size ?? 0) + Int64(Self.status(logPath)?.st_size ?? 0)
+    }
+
     // MARK: System calls
 
     /// `nil`: there is no such file. The directory may be reached through a link; the files may not.

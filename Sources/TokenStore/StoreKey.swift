@@ -6,6 +6,15 @@ package struct KeyID: Sendable, Hashable, CustomStringConvertible {
 
     init(_ text: String) { self.text = text }
 
+    /// Reads the id as an operator gives it: 16 hex digits.
+    package init?(operatorText: String) {
+        text = operatorText.lowercased()
+        guard isWellFormed else { return nil }
+    }
+
+    /// Whether it can be the id of a key; the column of a damaged row may hold anything.
+    var isWellFormed: Bool { text.utf8.count == 16 && text.utf8.allSatisfy { hexDigits.contains($0) } }
+
     package var description: String { text }
 }
 
@@ -136,6 +145,7 @@ private enum KeyText {
 
 /// Lower-case hex.
 func hexText(_ bytes: some Sequence<UInt8>) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    String(decoding: bytes.flatMap { [hexDigits[Int($0 >> 4)], hexDigits[Int($0 & 15)]] }, as: UTF8.self)
 }
+
+private let hexDigits = Array("0123456789abcdef".utf8)

@@ -49,32 +49,98 @@ package enum LeaseOutcome: Sendable, Equatable {
     case held(by: String, until: Int64)
 }
 
+/// A key that the store has noted.
+package struct KeyUse: Sendable, Equatable {
+    package let id: KeyID
+    /// Rows that are sealed under it.
+    package let rows: Int
+    /// The key of ours that seals what is written.
+    package let isActive: Bool
+    /// Whether our ring has it; rows under a key that it lacks cannot be read here.
+    package let isOnRing: Bool
+}
+
 /// What a `rekey` did.
 package struct RekeyReport: Sendable, Equatable {
-    /// Rows that were sealed again under the new key.
+    /// Rows that were sealed again under the active key.
     package let resealed: Int
-    /// Keys that seal nothing any more, so that they can be taken out of the configuration.
-    package let retired: [KeyID]
+    /// Keys that seal nothing any more: `retire` takes them, and then they may go from the configuration.
+    package let unused: [KeyID]
+    /// Rows that are still under another key: a replica that has another key in front went on writing.
+    package let remaining: Int
+}
+
+/// A page of a full check.
+package struct VerifiedPage: Sendable, Equatable {
+    /// The last grant of the page, where the next one begins; `nil`: that was the last page.
+    package let last: String?
+    /// How many records were opened.
+    package let checked: Int
+    /// Grants whose records cannot be read, with the reason.
+    package let unreadable: [String: StoreError]
+}
+
+/// What others have changed in a shared store, and who is there.
+package struct StoreNews: Sendable, Equatable {
+    /// Grant → revision (the generation that was committed last; 0: removed). Our own commits are among them.
+    package var changes: [String: UInt64]
+    /// A gap: the connection was made anew, so that everything loaded must be compared with `revisions`.
+    package var mayHaveMissedSome: Bool
+    /// Replicas that are there now, ourselves among them; meaningful only with `presenceIsKnown`.
+    package var instances: Set<String>
+    /// `false` while the database is away or has just come back: nobody may be taken for dead.
+    package var presenceIsKnown: Bool
+
+    package init(
+        changes: [String: UInt64] = [:], mayHaveMissedSome: Bool = false, instances: Set<String> = [],
+        presenceIsKnown: Bool = false
+    ) {
+        self.changes = changes
+        self.mayHaveMissedSome = mayHaveMissedSome
+        self.instances = instances
+        self.presenceIsKnown = presenceIsKnown
+    }
 }
 
 /// Where grants live between restarts: compare-and-set on the generation, single-use consents, leases.
 ///
 /// Every call blocks and is meant for one store thread; a return without an error means durable (fsynced). After an
 /// error of a writing call the outcome is unknown in the way a power cut is: the old or the new state, never a mix;
-/// read again to know. Times are seconds since 1970 and come from the caller.
+/// read again to know. Times are seconds since 1970 and come from the caller, unless said otherwise.
+///
+/// A record is verified when it is read, not when the store is opened: `corrupt` and `unknownKey` may come from any
+/// read and concern one grant only.
 package protocol TokenStore: AnyObject, Sendable {
+    /// Whether other processes may have the store open: then there are news, and `waitForNews` must be running.
+    var isShared: Bool { get }
+
     /// The record of a grant; `nil` when there is none.
     func read(grant: String) throws(StoreError) -> StoredRecord?
 
-    /// All records by grant.
-    func readAll() throws(StoreError) -> [String: StoredRecord]
-
     /// Writes the record if the grant's generation is still `ifGeneration`; 0 means that there must be none.
     /// A grant that was removed goes on from its last generation, so that a late writer of old never matches.
-    func commit(grant: String, payload: [UInt8], ifGeneration: UInt64) throws(StoreError) -> CommitOutcome
+    /// `dueAt` is kept beside the record, in clear: when the grant wants to be looked at (milliseconds since 1970).
+    func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?)
+        throws(StoreError) -> CommitOutcome
 
-    /// Removes the record if its generation is still `ifGeneration`; `nil` removes whatever is there.
+    /// Removes the record if its generation is still `ifGeneration`; `nil` removes whatever is there, also a record
+    /// that cannot be read.
     func remove(grant: String, ifGeneration: UInt64?) throws(StoreError) -> RemoveOutcome
+
+    /// Up to `limit` names of grants that begin with `prefix` and come after `after`, in the order of their bytes.
+    func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String]
+
+    /// How many grants there are whose names begin with `prefix`.
+    func count(prefix: String) throws(StoreError) -> Int
+
+    /// Up to `limit` grants whose time has come by `before` (milliseconds since 1970), the longest due first.
+    func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)]
+
+    /// When the next grant is due; `nil`: none ever.
+    func nextDue() throws(StoreError) -> Int64?
+
+    /// The generations of those of `grants` that are there. The net under news.
+    func revisions(of grants: [String]) throws(StoreError) -> [String: UInt64]
 
     /// Keeps a pending consent until it is taken or expires. Expired ones are purged first; a live one is never
     /// evicted for a new one. An id that is already pending is an error.
@@ -85,6 +151,7 @@ package protocol TokenStore: AnyObject, Sendable {
     func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]?
 
     /// Takes a lease that is free or has ended, or takes the holder's own again with a new fencing number.
+    /// A shared store goes by its own clock and not by `now`, since the clocks of two replicas differ.
     func acquireLease(name: String, holder: String, duration: Int64, now: Int64) throws(StoreError) -> LeaseOutcome
 
     /// Prolongs a lease to `now + duration`. `false`: it has ended or is another's, so its work must stop.
@@ -94,15 +161,67 @@ package protocol TokenStore: AnyObject, Sendable {
     /// Gives a lease back. Another's lease is left alone.
     func releaseLease(name: String, holder: String, fence: UInt64) throws(StoreError)
 
-    /// Makes `key` the active key and seals every row again under it, in small transactions: when it is cut short,
-    /// calling it again goes on. Older keys must stay configured until it has returned.
-    func rekey(to key: StoreKey) throws(StoreError) -> RekeyReport
+    /// Uses another ring from now on, after the checks that opening makes.
+    func useKeys(_ ring: KeyRing) throws(StoreError)
+
+    /// Seals up to `limit` rows again under the ring's active key; the number of rows that are still under another
+    /// one and were looked at (0: done). May be cut short anywhere and called again. A row that is written meanwhile
+    /// is left as it is written and seen again if need be.
+    func rekeySome(limit: Int) throws(StoreError) -> RekeyPage
+
+    /// Ends the use of a key. Refuses while it seals anything, and says how many rows; `false`: the store does not
+    /// know such a key. In a shared store a replica that still has it in front cannot write from then on.
+    func retire(_ id: KeyID) throws(StoreError) -> Bool
+
+    /// The keys that the store has noted, with the number of their rows.
+    func keyUse() throws(StoreError) -> [KeyUse]
+
+    /// Opens up to `limit` records after `after`, to find what is damaged. Run it in the background, page by page.
+    func verify(after: String?, limit: Int) throws(StoreError) -> VerifiedPage
 
     /// Makes a small durable write that changes nothing, so that a refresh whose result could not be kept is not begun.
     func checkWritable() throws(StoreError)
 
+    /// Shared stores only; blocks, on a thread of its own, until something happened or the time is over. While the
+    /// database is away it waits in vain and makes the connection anew; only a closed store is an error.
+    func waitForNews(upTo milliseconds: Int) throws(StoreError) -> StoreNews
+
+    /// Wakes `waitForNews` for good; it throws `closed` from then on.
+    func stopNews()
+
     /// Ends the use of the store; every later call throws `closed`. A second call does nothing.
     func close()
+}
+
+/// What `rekeySome` did.
+package struct RekeyPage: Sendable, Equatable {
+    /// Rows found under another key; 0: there are none left.
+    package let seen: Int
+    /// Those of them that are under the active key now.
+    package let resealed: Int
+}
+
+extension TokenStore {
+    /// Seals everything again under the ring's active key, page by page. Cut short, it goes on when it is called again.
+    ///
+    /// A rotation over replicas that takes none of them down: put the new key on every ring as an older key and
+    /// restart (or `useKeys`) replica by replica; then put it in front everywhere; then `rekey` on one of them;
+    /// then `retire` the old key; then take it out of the configuration.
+    package func rekey() throws(StoreError) -> RekeyReport {
+        var resealed = 0
+        // Rows that another replica keeps writing under its own active key must not hold us here for ever.
+        var idlePages = 0
+        while idlePages < 3 {
+            let page = try rekeySome(limit: 64)
+            if page.seen == 0 { break }
+            resealed += page.resealed
+            idlePages = page.resealed == 0 ? idlePages + 1 : 0
+        }
+        let use = try keyUse().filter { !$0.isActive }
+        return RekeyReport(
+            resealed: resealed, unused: use.filter { $0.rows == 0 }.map(\.id), remaining: use.reduce(0) { $0 + $1.rows }
+        )
+    }
 }
 
 /// The largest payload that a store takes; larger ones are an error of kind `invalid`.

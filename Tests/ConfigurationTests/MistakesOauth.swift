@@ -50,7 +50,7 @@ let oauthMistakes: [MistakeRow] = [
     MistakeRow(
         full, #"client_secret_file = "/k/secret""#,
         #"client_auth = "basic""#,
-        #"12:15: error: "client_auth" must be "auto", "client_secret_basic", "client_secret_post" or "none", not "basic"; did you mean "client_secret_basic"?"#
+        #"12:15: error: "client_auth" must be "auto", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", "bearer_secret", "secret_as_user" or "none", not "basic"; did you mean "client_secret_basic"?"#
     ),
     MistakeRow(
         full, #"client_secret_file = "/k/secret""#,
@@ -88,7 +88,7 @@ let oauthMistakes: [MistakeRow] = [
     MistakeRow(
         full, "client_id =",
         #"error_aliases = { bad = "invalid_grand" }\#nclient_id ="#,
-        #"11:25: error: "error_aliases" has "bad", which must be "invalid_grant", "invalid_client" or "temporarily_unavailable", not "invalid_grand"; did you mean "invalid_grant"?"#
+        #"11:25: error: "error_aliases" has "bad", which must be "invalid_grant", "invalid_client", "temporarily_unavailable" or "success", not "invalid_grand"; did you mean "invalid_grant"?"#
     ),
     MistakeRow(
         full, "client_id =",

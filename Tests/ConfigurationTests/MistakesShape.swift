@@ -70,7 +70,8 @@ let shapeMistakes: [MistakeRow] = [
     MistakeRow(
         minimal, #"upstream = "api""#,
         #"upstream = "api"\#nca_file = "/k/ca.pem""#,
-        #"12:1: error: unknown directive "ca_file" in [route.all]; it belongs in [provider.NAME] or [upstream.NAME]"#),
+        #"12:1: error: unknown directive "ca_file" in [route.all]; it belongs in [store] or [provider.NAME] or [upstream.NAME]"#
+    ),
     MistakeRow(
         minimal, #"upstream = "api""#,
         #"upstream = "api"\#nmetods = ["GET"]"#,

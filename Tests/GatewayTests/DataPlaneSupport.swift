@@ -294,7 +294,7 @@ extension PlaneEnd {
         exchanges = worker.activeExchanges
         lostExchanges = worker.exchanges.count - Set(worker.freeExchanges).count
         waiters = worker.waiters.count
-        leases = worker.runtimes.reduce(0) {
+        leases = worker.places.flatMap(\.runtimes).reduce(0) {
             $0 + $1.pool.openCount + $1.pool.waitingCount + $1.streams.openCount + $1.streams.waitingCount
         }
         for slot in worker.slots {

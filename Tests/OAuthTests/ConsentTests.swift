@@ -92,6 +92,8 @@ struct ConsentTests {
         var exchanges: [TokenCall] = []
         var grants: [(TokenSet, Ticket)] = []
         var shown: [CallbackID: ConsentOutcome] = [:]
+        var memories: [String: ConsentMemory] = [:]
+        var looks: [String] = []
         var takes = 0
         var holdsTakes = false
         var heldKeys: [String] = []
@@ -113,7 +115,9 @@ struct ConsentTests {
                     if !holdsTakes { releaseTake() }
                 case .restorePending(let key, let pending): store[key] = pending
                 case .exchangeCode(_, let call): exchanges.append(call)
-                case .grantTokens(_, let tokens, _, let ticket): grants.append((tokens, ticket))
+                case .grantTokens(_, _, let tokens, _, let ticket): grants.append((tokens, ticket))
+                case .remember(let key, let memory, _): memories[key] = memory
+                case .lookAgain(let key, _): looks.append(key)
                 case .show(let id, let outcome): shown[id] = outcome
                 }
             }

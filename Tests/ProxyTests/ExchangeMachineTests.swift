@@ -233,6 +233,7 @@ func machine(needsCredential: Bool = true, isIdempotent: Bool = true, after even
         var forwards = 0
         var holds = 0
         var retries = 0
+        var nonces = 0
         var sends = 0
         var connections = 0
         var generations: [UInt64?] = []
@@ -276,7 +277,10 @@ func machine(needsCredential: Bool = true, isIdempotent: Bool = true, after even
         case 0, 1: return machine.credentialReady(generation: UInt64.random(in: 1...3, using: &random))
         case 2: return machine.credentialUnavailable(coin ? .unchanged : .unavailable(retryAfter: 0))
         case 3, 4, 5: return machine.connectionReady(reused: coin)
-        case 6, 7: return machine.responseHeadReceived(isRejection: true, challenge: coin || other, replayable: other)
+        case 6, 7:
+            let wantsNonce = coin && Bool.random(using: &random)
+            return machine.responseHeadReceived(
+                isRejection: true, challenge: coin || other, replayable: other, wantsNonce: wantsNonce)
         case 8: return machine.responseHeadReceived(isRejection: false, challenge: coin, replayable: other)
         case 9: return machine.upstreamLost(.upstreamProtocol, untouched: coin, replayable: other)
         case 10: return coin && other ? machine.connectionFailed(.upstreamUnreachable) : machine.requestRouted()
@@ -295,6 +299,9 @@ func machine(needsCredential: Bool = true, isIdempotent: Bool = true, after even
         case .openAttempt: record.connections += 1
         case .retry:
             record.retries += 1
+            record.connections += 1
+        case .retryWithNonce:
+            record.nonces += 1
             record.connections += 1
         case .sendRequest:
             record.sends += 1
@@ -317,11 +324,14 @@ func machine(needsCredential: Bool = true, isIdempotent: Bool = true, after even
 
     private func check(_ record: Record, _ machine: ExchangeMachine, needsCredential: Bool, isIdempotent: Bool) {
         #expect(machine.phase == .finished)
-        #expect(record.forwards <= 1 && record.holds <= 1 && record.retries <= 1, "\(record.trace)")
+        #expect(
+            record.forwards <= 1 && record.holds <= 1 && record.retries <= 1 && record.nonces <= 1, "\(record.trace)")
         #expect(record.ends == 1 || (record.ends == 0 && record.forwards == 1), "\(record.trace)")
         #expect(machine.attempt == record.retries + 1)
         #expect(record.generations.count <= 2, "\(record.trace)")
-        #expect(record.sends <= Int(machine.attempt) * (isIdempotent ? 2 : 1), "\(record.trace)")
-        if !needsCredential { #expect(record.retries == 0 && machine.generation == nil, "\(record.trace)") }
+        #expect(record.sends <= (Int(machine.attempt) + record.nonces) * (isIdempotent ? 2 : 1), "\(record.trace)")
+        if !needsCredential {
+            #expect(record.retries + record.nonces == 0 && machine.generation == nil, "\(record.trace)")
+        }
     }
 }

@@ -36,15 +36,15 @@ struct StoreCrashHelper {
     static func write(_ path: String) throws {
         let store = try open(path)
         say("ready")
-        let found = try store.readAll()
         let grants = ["a", "b", "c"]
-        var generations = grants.map { found[$0]?.generation ?? 0 }
+        let found = try store.revisions(of: grants)
+        var generations = grants.map { found[$0] ?? 0 }
         while true {
             for (index, grant) in grants.enumerated() {
                 let next = generations[index] + 1
                 let payload = Array(repeating: "\(grant)\(next) ", count: 2000).joined().utf8
                 let outcome = try store.commit(
-                    grant: grant, payload: Array(payload), ifGeneration: generations[index])
+                    grant: grant, payload: Array(payload), ifGeneration: generations[index], dueAt: nil)
                 guard outcome == .committed(generation: next) else { return say("error \(outcome)") }
                 generations[index] = next
                 say("committed \(grant) \(next)")
@@ -62,7 +62,8 @@ struct StoreCrashHelper {
         say("ready")
         while true {
             for seed: UInt8 in [2, 1] {
-                _ = try store.rekey(to: key(seed))
+                try store.useKeys(KeyRing(active: key(seed), older: [key(3 - seed)]))
+                _ = try store.rekey()
                 say("rekeyed \(seed)")
             }
         }
@@ -78,14 +79,15 @@ struct StoreCrashHelper {
         var count = 0
         do throws(StoreError) {
             while count < 10_000 {
-                _ = try store.commit(grant: "g\(count)", payload: [UInt8](repeating: 7, count: 8000), ifGeneration: 0)
+                let payload = [UInt8](repeating: 7, count: 8000)
+                _ = try store.commit(grant: "g\(count)", payload: payload, ifGeneration: 0, dueAt: nil)
                 count += 1
             }
             say("error the disk never filled")
         } catch {
             say("failed \(error.kind.rawValue) \(error.isTransient) after \(count)")
         }
-        say("readable \(try store.readAll().count)")
+        say("readable \(try store.count(prefix: ""))")
     }
 
     static func hold(_ path: String) throws {

@@ -208,9 +208,12 @@ import Testing
         _ = try store.remove(grant: "g0", ifGeneration: nil)
         _ = try store.putConsent(id: "c", payload: [7], expiresAt: 600, limit: 5, now: 0)
         let before = try store.readAll()
-        #expect(try store.rekey(to: new) == RekeyReport(resealed: 151, retired: [old.id]))
+        try store.useKeys(KeyRing(active: new, older: [old]))
+        #expect(try store.rekey() == RekeyReport(resealed: 151, unused: [old.id], remaining: 0))
         #expect(try store.readAll() == before)
-        #expect(try store.rekey(to: new) == RekeyReport(resealed: 0, retired: []))
+        #expect(try store.rekey() == RekeyReport(resealed: 0, unused: [old.id], remaining: 0))
+        #expect(try store.retire(old.id))
+        #expect(try !store.retire(old.id))
         store.close()
         #expect(storeError { _ = try backend.open(scratch, keys: KeyRing(active: old)) }?.kind == .key)
         let again = try backend.open(scratch, keys: KeyRing(active: new))
@@ -236,6 +239,6 @@ import Testing
         store.close()
         #expect(storeError { _ = try store.read(grant: "a") }?.kind == .closed)
         #expect(storeError { _ = try store.commit(grant: "a", payload: [], ifGeneration: 0) }?.kind == .closed)
-        #expect(storeError { _ = try store.rekey(to: try testKey(2)) }?.kind == .closed)
+        #expect(storeError { _ = try store.rekey() }?.kind == .closed)
     }
 }

@@ -146,7 +146,8 @@ private struct Acknowledged {
             store.close()
         }
         let last = try openSQLite(scratch, keys: keys)
-        _ = try last.rekey(to: testKey(2))
+        try last.useKeys(KeyRing(active: testKey(2), older: [testKey(1)]))
+        _ = try last.rekey()
         last.close()
         #expect(try openSQLite(scratch, keys: KeyRing(active: testKey(2))).readAll() == before)
     }

@@ -137,8 +137,8 @@ import Testing
         let (old, new) = (try testKey(1), try testKey(2))
         try fill()
         let store = try openSQLite(scratch)
-        try store.beginRekey(to: new)
-        #expect(try store.resealSome(limit: 1) == 2)
+        try store.useKeys(KeyRing(active: new, older: [old]))
+        #expect(try store.rekeySome(limit: 2) == RekeyPage(seen: 2, resealed: 2))
         store.close()
         for key in [old, new] {
             let error = storeError { _ = try openSQLite(scratch, keys: KeyRing(active: key)) }
@@ -146,7 +146,9 @@ import Testing
             #expect(error?.message.contains("missing: \(key.id == old.id ? new.id : old.id)") == true)
         }
         let both = try openSQLite(scratch, keys: KeyRing(active: new, older: [old]))
-        #expect(try both.rekey(to: new) == RekeyReport(resealed: 2, retired: [old.id]))
+        #expect(storeError { _ = try both.retire(old.id) }?.message.contains("still seals 2 rows") == true)
+        #expect(storeError { _ = try both.retire(new.id) }?.kind == .key)
+        #expect(try both.rekey() == RekeyReport(resealed: 2, unused: [old.id], remaining: 0))
         both.close()
         #expect(try openSQLite(scratch, keys: KeyRing(active: new)).readAll().count == 2)
     }
@@ -184,8 +186,8 @@ import Testing
         let whole = scratch.bytes()
         let expected = try openSQLite(scratch).readAll()
         var noticed = 0
-        // Every byte of the header, then a bit in every 13th byte.
-        for offset in Array(0..<100) + Array(stride(from: 100, to: whole.count, by: 13)) {
+        // Every byte of the header, then a bit in every 41st byte.
+        for offset in Array(0..<100) + Array(stride(from: 100, to: whole.count, by: 41)) {
             var bytes = whole
             bytes[offset] ^= 1 << UInt8(offset % 8)
             scratch.write(bytes)
@@ -263,7 +265,8 @@ import Testing
             try Data.fetchOne(db, sql: "SELECT sealed FROM grant_record") ?? Data()
         }
         #expect(scratch.names.contains { Data(scratch.bytes($0)).range(of: sealed) != nil })
-        _ = try store.rekey(to: testKey(2))
+        try store.useKeys(KeyRing(active: testKey(2), older: [testKey(1)]))
+        _ = try store.rekey()
         for name in scratch.names { #expect(Data(scratch.bytes(name)).range(of: sealed) == nil) }
     }
 }

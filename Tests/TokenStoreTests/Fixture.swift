@@ -60,6 +60,24 @@ func openSQLite(_ scratch: Scratch, keys: KeyRing? = nil) throws -> SQLiteStore 
     try SQLiteStore(path: scratch.database, keys: keys ?? KeyRing(active: testKey()))
 }
 
+extension TokenStore {
+    /// All records by grant, through the pages of names.
+    func readAll() throws -> [String: StoredRecord] {
+        var found: [String: StoredRecord] = [:]
+        var last: String?
+        while true {
+            let names = try names(prefix: "", after: last, limit: 40)
+            for name in names { found[name] = try read(grant: name) }
+            guard let end = names.last else { return found }
+            last = end
+        }
+    }
+
+    func commit(grant: String, payload: [UInt8], ifGeneration: UInt64) throws(StoreError) -> CommitOutcome {
+        try commit(grant: grant, payload: payload, ifGeneration: ifGeneration, dueAt: nil)
+    }
+}
+
 /// The error that `body` throws; a failed expectation if none.
 func storeError(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLocation) -> StoreError? {
     do {

@@ -17,13 +17,13 @@ extension Control {
         case .notStored(let grant):
             remember(grant, word(end), nil)
         case .deniedByProvider(let grant, let code, let description):
-            counters.consentEnded(grant: grant, connected: false)
+            counters.consentEnded(grant: metricName(of: grant), connected: false)
             logger.warning(
                 "the provider sent a consent back with an error",
                 metadata: ["grant": "\(grant)", "code": "\(code)", "detail": "\(description ?? "")"])
             remember(grant, word(end), description ?? code)
         case .exchangeFailed(let grant, let problem):
-            counters.consentEnded(grant: grant, connected: false)
+            counters.consentEnded(grant: metricName(of: grant), connected: false)
             logger.warning(
                 "the code of a consent could not be exchanged",
                 metadata: ["grant": "\(grant)", "code": "\(problem.code)", "detail": "\(problem.detail)"])

@@ -92,9 +92,13 @@ extension Control {
     /// Takes a prepared snapshot into force: the first one, or a reload's. Grants that stay keep their tokens.
     func take(_ prepared: Prepared) {
         snapshot = prepared.snapshot
+        index = SnapshotIndex(prepared.snapshot)
         takeProviders(prepared)
+        takeTemplates(prepared)
         takeGrants(prepared)
-        if let settings = prepared.console {
+        watchOthers()
+        if var settings = prepared.console {
+            settings.signingKeys = signingKeys
             if console == nil {
                 console = Console(settings: settings, random: SystemRandom.bytes)
             } else {
@@ -154,7 +158,7 @@ extension Control {
 
     private func takeGrants(_ prepared: Prepared) {
         let names = Set(prepared.snapshot.grants.map(\.name))
-        for name in grants.keys where !names.contains(name) {
+        for (name, entry) in grants where entry.template == nil && !names.contains(name) {
             // What its provider has given it in this moment is not to be lost should it come again.
             if grants[name]?.machine.holdsUnfinishedWork == true { leaving.insert(name) } else { dismiss(name) }
         }
@@ -178,24 +182,50 @@ extension Control {
             leaving.remove(grant.name)
             guard let (base, _) = prepared.providers[providerName] else { return }
             let provider = base.with(grant.credentialHeader)
-            var settings = GrantSettings(name: grant.name, provider: providerName, scopes: scopes)
-            settings.requiredScopes = requiredScopes
-            settings.refreshTokenRequired = grant.requireRefreshToken
-            settings.expectedAccount = grant.expectedAccount
+            let settings = GrantSettings(grant, provider: providerName, scopes: scopes, required: requiredScopes)
             if let entry = grants[grant.name] {
                 entry.providerName = providerName
                 entry.header = grant.credentialHeader
                 perform(grant.name, entry.machine.settingsChanged(settings, provider: provider, now: moment))
                 return
             }
-            let machine = GrantMachine(
-                settings: settings, provider: provider,
-                environment: GrantMachine.Environment(
-                    instance: instance, storeIsExclusive: true, seed: SystemRandom.uint64()))
-            let entry = ProviderGrant(machine: machine, providerName: providerName, header: grant.credentialHeader)
+            let machine = GrantMachine(settings: settings, provider: provider, environment: machineEnvironment)
+            let entry = GrantEntry(
+                name: grant.name, machine: machine, providerName: providerName, header: grant.credentialHeader)
             grants[grant.name] = entry
+            unreadFileGrants += 1
             perform(grant.name, entry.machine.started(now: moment))
         }
+    }
+
+    /// Loaded grants of a template that changed go on with its new settings; those of one that went are dropped, and who
+    /// waits for them is told. Their records stay.
+    private func takeTemplates(_ prepared: Prepared) {
+        var new: [String: GrantTemplate] = [:]
+        for template in prepared.snapshot.grantTemplates {
+            guard let (base, _) = prepared.providers[template.providerName] else { continue }
+            new[template.name] = GrantTemplate(template, provider: base)
+        }
+        templates = new
+        for (name, entry) in grants {
+            guard let templateName = entry.template else { continue }
+            guard let template = new[templateName] else {
+                if entry.machine.holdsUnfinishedWork { leaving.insert(name) } else { dismiss(name) }
+                continue
+            }
+            leaving.remove(name)
+            entry.providerName = template.providerName
+            entry.header = template.header
+            let settings = template.settings(for: name)
+            perform(name, entry.machine.settingsChanged(settings, provider: template.provider, now: moment))
+        }
+        // What workers hold of grants that are not loaded may have come from a provider that is another now.
+        for name in Array(loading.outstanding.keys) { withdraw(name) }
+        loading.outstanding = [:]
+        loading.absent = [:]
+        guard !new.isEmpty else { return }
+        perform(due.configurationChanged(now: moment))
+        perform(census.templatesChanged(Array(new.keys), now: moment))
     }
 
     // MARK: Reload
@@ -218,6 +248,10 @@ extension Control {
             let obstacles = restartNeeded(from: snapshot, to: new)
             guard obstacles.isEmpty else {
                 reloadEnded(nil, "these changes need a restart: " + obstacles.joined(separator: ", "))
+                return
+            }
+            if new.store?.keys != snapshot.store?.keys, !takeKeys(of: new) {
+                reloadEnded(nil, "the store's keys cannot be used; the old configuration stays in force")
                 return
             }
             let configuration = WorkerConfiguration(
@@ -251,7 +285,12 @@ extension Control {
         if !old.listeners.elementsEqual(new.listeners, by: { $0.hasSameSockets(as: $1) }) { list.append("listeners") }
         if old.console?.address != new.console?.address { list.append("console.address") }
         if old.console?.unixMode != new.console?.unixMode { list.append("console.unix_mode") }
-        if old.store != new.store { list.append("store") }
+        if let before = old.store, let after = new.store {
+            // Keys alone are taken over without one.
+            if !before.isSamePlace(as: after) { list.append("store") }
+        } else if old.store != new.store {
+            list.append("store")
+        }
         if old.log != new.log { list.append("log") }
         return list
     }
@@ -308,4 +347,11 @@ extension Snapshot.Listener {
 /// What keeps a configuration from being used, beyond what its text can show.
 struct StartupProblems: Error {
     var sentences: [String]
+}
+
+extension Snapshot.Store {
+    /// Whether it is the same database, whatever its keys.
+    fileprivate func isSamePlace(as other: Self) -> Bool {
+        path == other.path && postgreSQL == other.postgreSQL && instance == other.instance
+    }
 }

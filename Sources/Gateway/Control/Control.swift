@@ -23,8 +23,10 @@ final class Control {
     var workersRunning = 0
 
     // Grants and providers, by name.
-    var grants: [String: ProviderGrant] = [:]
+    /// The grants whose machines are in memory: those of the file always, templated ones while somebody needs them.
+    var grants: [String: GrantEntry] = [:]
     var tokenFiles: [String: TokenFileGrant] = [:]
+    var templates: [String: GrantTemplate] = [:]
     var providers: [String: Provider] = [:]
     var authorizations = AuthorizationMachine()
     /// Grants that a reload took away while tokens of theirs were on the way: they go once those are stored.
@@ -34,18 +36,37 @@ final class Control {
     var waiterIDs: [CredentialWaiter: (id: WaiterID, grant: String)] = [:]
     var nextWaiter: UInt64 = 1
     var nextTicket: UInt64 = 1
-    var tickets: [Ticket: (TicketResult) -> Void] = [:]
+    var tickets: [Ticket: (grant: String, done: (TicketResult?) -> Void)] = [:]
     var endpointWaits: [CallID: (Result<ProviderEndpoints, ProviderProblem>) -> Void] = [:]
     var nextStart: UInt64 = 1
     var callbacks: [CallbackID: PendingCallback] = [:]
     var nextCallback: UInt64 = 1
     let instance: String
+    /// Grants of the file whose records have not been asked for to the end.
+    var unreadFileGrants = 0
+    /// What follows from the file by name, so that nothing looks through thousands of grants.
+    var index = SnapshotIndex()
+
+    // Templated grants.
+    var loading = LoadingState()
+    var due = DueScheduler()
+    var dueTimer: ControlLoop.Token?
+    var census = GrantCensus()
+    var censusTimer: ControlLoop.Token?
+
+    // Other replicas.
+    var presence: ReplicaPresence
+    var news = NewsState()
 
     // The store.
     let store: StoreExecutor?
     var storeAnswers: [UInt64: () -> Void] = [:]
     var nextStoreRequest: UInt64 = 1
-    var storeIsWorking = true
+    var storeHealth = StoreHealth()
+    var isProbingStore = false
+    var rekeyState = RekeyState()
+    /// What signs the console's cookies and forms: the same on every replica.
+    var signingKeys: [[UInt8]]
 
     // The console and the calls to providers.
     let client: ProviderClient
@@ -91,27 +112,6 @@ final class Control {
         }
     }
 
-    /// A grant whose tokens come from a provider.
-    final class ProviderGrant {
-        var machine: GrantMachine
-        var providerName: String
-        var header: Snapshot.CredentialHeader
-        var timer: ControlLoop.Token?
-        var credential: Proxy.Credential?
-        /// Actions that are still to be performed; an event that comes while they are appends its own.
-        var queue: [GrantAction] = []
-        var isPerforming = false
-        var lastConsent: GrantView.LastConsent?
-        /// The store has been asked for its record, and has answered or failed.
-        var isRead = false
-
-        init(machine: GrantMachine, providerName: String, header: Snapshot.CredentialHeader) {
-            self.machine = machine
-            self.providerName = providerName
-            self.header = header
-        }
-    }
-
     final class Provider {
         var machine: ProviderMachine
         var tls: TLSClientConfiguration
@@ -137,7 +137,7 @@ final class Control {
     init(
         loop: ControlLoop, mailbox: Mailbox<ControlMessage>, snapshot: Snapshot, configurationPath: String,
         environment: ConfigurationEnvironment, store: StoreExecutor?, resolver: Resolver, client: ProviderClient,
-        names: MetricNames, logger: Logger, version: String
+        names: MetricNames, logger: Logger, version: String, instance: String, signingKeys: [[UInt8]] = []
     ) throws(Errno) {
         self.loop = loop
         self.mailbox = mailbox
@@ -152,7 +152,9 @@ final class Control {
         self.version = version
         startedAt = WallClock.seconds()
         lastReloadAt = startedAt
-        instance = Base64.urlEncode(SystemRandom.bytes(12))
+        self.instance = instance
+        self.signingKeys = signingKeys
+        presence = ReplicaPresence(own: instance)
         client.failureNoted = { request, detail in
             logger.warning("a call to a provider failed", metadata: ["call": "\(request)", "detail": "\(detail)"])
         }
@@ -180,6 +182,10 @@ final class Control {
             countersArrived(request, snapshot)
         case .storeAnswered(let request):
             storeAnswers.removeValue(forKey: request)?()
+        case .news(let news):
+            newsArrived(news)
+        case .newsFailed(let error):
+            newsFailed(error)
         case .workerStopped:
             workersRunning -= 1
             if workersRunning == 0 { allWorkersStopped() }
@@ -189,51 +195,6 @@ final class Control {
     /// To every worker.
     func broadcast(_ message: WorkerMessage) {
         for worker in workers { worker.post(message) }
-    }
-
-    // MARK: Store
-
-    /// Runs `work` on the store's thread and `done` here with its result.
-    func withStore<Value: Sendable>(
-        _ operation: StoreOperation, _ work: @escaping @Sendable (any TokenStore) throws(StoreError) -> Value,
-        then done: @escaping (Result<Value, StoreError>) -> Void
-    ) {
-        guard let store else {
-            done(.failure(StoreError(.closed, "the configuration has no store")))
-            return
-        }
-        let request = nextStoreRequest
-        nextStoreRequest += 1
-        let box = ResultBox<Result<Value, StoreError>>()
-        let started = MonotonicClock.nanoseconds()
-        storeAnswers[request] = { [unowned self] in
-            guard let result = box.take() else { return }
-            var failed = false
-            if case .failure = result { failed = true }
-            counters.storeAnswered(
-                operation, nanoseconds: MonotonicClock.nanoseconds() - started, failed: failed)
-            noteStore(result.failure)
-            done(result)
-        }
-        let mailbox = mailbox
-        store.perform { store in
-            do throws(StoreError) {
-                box.fill(.success(try work(store)))
-            } catch {
-                box.fill(.failure(error))
-            }
-            mailbox.post(.storeAnswered(request: request))
-        }
-    }
-
-    private func noteStore(_ error: StoreError?) {
-        if let error {
-            if storeIsWorking { logger.error("the store failed", metadata: ["reason": "\(error)"]) }
-            storeIsWorking = false
-        } else {
-            if !storeIsWorking { logger.notice("the store works again") }
-            storeIsWorking = true
-        }
     }
 }
 

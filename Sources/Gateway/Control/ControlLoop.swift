@@ -10,14 +10,20 @@ final class ControlLoop {
         fileprivate let number: UInt64
     }
 
-    private struct Timer {
-        var deadline: UInt64
-        var action: () -> Void
+    private struct Deadline {
+        var time: UInt64
+        var number: UInt64
+
+        func isBefore(_ other: Deadline) -> Bool {
+            time == other.time ? number < other.number : time < other.time
+        }
     }
 
     private let poller: Poller
     private var handlers: [UInt64: (descriptor: Descriptor, handler: (Readiness) -> Void)] = [:]
-    private var timers: [UInt64: Timer] = [:]
+    private var actions: [UInt64: () -> Void] = [:]
+    /// A binary heap; it may hold timers that were cancelled. Thousands of grants have a timer each.
+    private var deadlines: [Deadline] = []
     private var nextNumber: UInt64 = 1
     private var isStopped = false
     /// Monotonic milliseconds at the start of this tick.
@@ -54,13 +60,21 @@ final class ControlLoop {
     @discardableResult
     func schedule(after milliseconds: UInt64, _ action: @escaping () -> Void) -> Token {
         let number = takeNumber()
-        timers[number] = Timer(deadline: MonotonicClock.milliseconds() &+ milliseconds, action: action)
+        actions[number] = action
+        push(Deadline(time: MonotonicClock.milliseconds() &+ milliseconds, number: number))
         return Token(number: number)
     }
 
     func cancel(_ token: Token) {
-        timers[token.number] = nil
+        actions[token.number] = nil
+        // What was cancelled must not pile up.
+        guard deadlines.count > 64, deadlines.count > 2 * actions.count else { return }
+        let live = deadlines.filter { actions[$0.number] != nil }.sorted { $0.isBefore($1) }
+        deadlines = live
     }
+
+    /// Timers that are armed.
+    var timerCount: Int { actions.count }
 
     func stop() {
         isStopped = true
@@ -80,14 +94,45 @@ final class ControlLoop {
     }
 
     private func waitTime() -> Int32 {
-        guard let next = timers.values.map(\.deadline).min() else { return -1 }
+        while let first = deadlines.first, actions[first.number] == nil { pop() }
+        guard let next = deadlines.first?.time else { return -1 }
         let current = MonotonicClock.milliseconds()
         return next <= current ? 0 : Int32(clamping: next - current)
     }
 
+    /// Timers that are set while these are fired wait for the next round, so that descriptors get their turn.
     private func fireTimers() {
-        let due = timers.filter { $0.value.deadline <= now }.sorted { $0.value.deadline < $1.value.deadline }
-        for (number, timer) in due where timers.removeValue(forKey: number) != nil { timer.action() }
+        var due: [UInt64] = []
+        while let first = deadlines.first, first.time <= now {
+            pop()
+            if actions[first.number] != nil { due.append(first.number) }
+        }
+        for number in due { actions.removeValue(forKey: number)?() }
+    }
+
+    private func push(_ deadline: Deadline) {
+        var index = deadlines.count
+        deadlines.append(deadline)
+        while index > 0, case let parent = (index - 1) / 2, deadline.isBefore(deadlines[parent]) {
+            deadlines.swapAt(index, parent)
+            index = parent
+        }
+    }
+
+    private func pop() {
+        guard let last = deadlines.popLast(), !deadlines.isEmpty else { return }
+        deadlines[0] = last
+        var index = 0
+        while true {
+            var least = index
+            for child in [2 * index + 1, 2 * index + 2]
+            where child < deadlines.count && deadlines[child].isBefore(deadlines[least]) {
+                least = child
+            }
+            guard least != index else { return }
+            deadlines.swapAt(index, least)
+            index = least
+        }
     }
 
     private func takeNumber() -> UInt64 {

@@ -1,5 +1,6 @@
 import Reactor
 import Telemetry
+import TokenStore
 
 /// What control is told by workers and helpers' threads. Only Sendable values cross.
 enum ControlMessage: Sendable {
@@ -10,4 +11,7 @@ enum ControlMessage: Sendable {
     /// A call to the store has ended; the closure was made by whoever made the call.
     case storeAnswered(request: UInt64)
     case workerStopped(Int)
+    /// What others have changed in a shared store.
+    case news(StoreNews)
+    case newsFailed(StoreError)
 }

@@ -64,6 +64,31 @@ extension ProviderSettings {
     }
 }
 
+extension GrantSettings {
+    init(_ grant: Snapshot.Grant, provider: String, scopes: [String], required: [String]) {
+        self.init(name: grant.name, provider: provider, scopes: scopes)
+        requiredScopes = required
+        refreshTokenRequired = grant.requireRefreshToken
+        expectedAccount = grant.expectedAccount
+        variables = grant.variables
+    }
+}
+
+extension GrantTemplate {
+    /// - Parameter base: the settings of its provider.
+    init(_ template: Snapshot.GrantTemplate, provider base: ProviderSettings) {
+        var scopes: [String] = []
+        var required: [String] = []
+        if case .provider(_, let asked, let needed) = template.grant.source { (scopes, required) = (asked, needed) }
+        self.init(
+            name: template.name, providerName: template.providerName,
+            settings: GrantSettings(
+                template.grant, provider: template.providerName, scopes: scopes, required: required),
+            provider: base.with(template.grant.credentialHeader), header: template.grant.credentialHeader,
+            maxGrants: template.maxGrants, neededVariables: template.neededVariables)
+    }
+}
+
 extension ClientAuthentication {
     init(_ configured: Snapshot.ClientAuthentication) {
         switch configured {
@@ -71,6 +96,9 @@ extension ClientAuthentication {
         case .clientSecretBasic: self = .basic
         case .clientSecretPost: self = .post
         case .none: self = .none
+        // What OAuth does not know yet; see the merge of its client authentication.
+        case .clientSecretJWT, .privateKeyJWT, .tlsClientAuth, .selfSignedTLS, .bearerSecret, .secretAsUser:
+            self = .automatic
         }
     }
 }

@@ -12,11 +12,14 @@ final class StoreExecutor: Sendable {
     }
 
     private let store: any TokenStore
+    /// Other processes may have the store open.
+    let isShared: Bool
     private let jobs = Mutex(Jobs())
     private let wake: Mailbox<Void>
 
     init(store: any TokenStore) throws(Errno) {
         self.store = store
+        isShared = store.isShared
         wake = try Mailbox<Void>()
     }
 

@@ -27,6 +27,9 @@ final class CallerConnection {
     let listener: Listener
     let identity: CallerIdentity
     let peer: SocketAddress
+    /// What it has proved to be, where a route has asked for that.
+    var name: [UInt8]?
+    var knowsName = false
     var scanner = HeadScanner()
     /// HTTP/1 only: over HTTP/2 each stream has its own.
     var exchange: Exchange?

@@ -44,7 +44,12 @@ final class Exchange {
     var upstream: UpstreamConnection?
     /// Where the upstream speaks HTTP/2.
     var upstreamStream: HTTP2Stream?
+    /// nil: not known yet, where the host comes with the credential.
     var runtime: UpstreamRuntime?
+    /// Where the host comes with the credential: the upstream, and where the current credential leads.
+    var captured: CapturedUpstream?
+    var place: CapturedPlace?
+    var grant: KnownGrant?
     var credential: Credential?
     var requestDecoder = BodyDecoder()
     var responseDecoder = BodyDecoder()
@@ -103,6 +108,9 @@ final class Exchange {
         self.slot = slot
     }
 
+    /// What the request line and the Host field say of the upstream.
+    var upstreamIdentity: UpstreamIdentity? { place?.identity ?? runtime?.settings.identity }
+
     /// When the wheel must look again.
     var nextDeadline: UInt64 { min(totalDeadline, callerDeadline, upstreamDeadline) }
 
@@ -115,6 +123,11 @@ final class Exchange {
         upstream = nil
         upstreamStream = nil
         runtime = nil
+        if captured != nil {
+            captured = nil
+            place = nil
+        }
+        grant = nil
         credential = nil
         request.shrink(above: 16 * 1024)
         response.shrink(above: 16 * 1024)

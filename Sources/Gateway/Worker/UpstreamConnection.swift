@@ -72,6 +72,30 @@ final class UpstreamConnection {
     }
 }
 
+/// How connections to an upstream are secured: what is verified, offered and presented.
+struct UpstreamContexts {
+    /// nil: plain.
+    let main: TLSClientContext?
+    let upgrade: TLSClientContext?
+
+    init(_ settings: UpstreamSettings) throws(TLSConfigurationError) {
+        guard let tls = settings.tls else {
+            main = nil
+            upgrade = nil
+            return
+        }
+        let context = try TLSClientContext(tls)
+        main = context
+        guard settings.protocolChoice == .automatic else {
+            upgrade = nil
+            return
+        }
+        var http1 = tls
+        http1.alpn = UpstreamSettings.ProtocolChoice.http1.alpn
+        upgrade = try TLSClientContext(http1, sharingRootsOf: context)
+    }
+}
+
 /// What one worker keeps about one upstream: addresses, pools, TLS.
 final class UpstreamRuntime {
     /// What the upstream is known to speak.
@@ -82,10 +106,11 @@ final class UpstreamRuntime {
     }
 
     let settings: UpstreamSettings
+    private let contexts: UpstreamContexts
     /// nil: plain.
-    let context: TLSClientContext?
+    var context: TLSClientContext? { contexts.main }
     /// Offers HTTP/1.1 only: for upgrades where the upstream speaks HTTP/2 otherwise.
-    let upgradeContext: TLSClientContext?
+    var upgradeContext: TLSClientContext? { contexts.upgrade }
     var speech: Speech
     /// HTTP/1 connections.
     var pool: UpstreamPool
@@ -104,28 +129,23 @@ final class UpstreamRuntime {
     var nextAddress = 0
     /// The configuration does not have it any more: connections are closed when they become idle.
     var isRetired = false
+    /// When an attempt was last sent here, where the host is a captured one; monotonic milliseconds.
+    var usedAt: UInt64 = 0
+    /// What this server wants to see in the next proof of possession (RFC 9449 9); empty: nothing that we know of.
+    var proofNonce: [UInt8] = []
 
-    init(settings: UpstreamSettings) throws(TLSConfigurationError) {
+    convenience init(settings: UpstreamSettings) throws(TLSConfigurationError) {
+        self.init(settings: settings, contexts: try UpstreamContexts(settings))
+    }
+
+    init(settings: UpstreamSettings, contexts: UpstreamContexts) {
         self.settings = settings
+        self.contexts = contexts
         switch (settings.protocolChoice, settings.tls) {
         case (.http1, _): speech = .http1
         case (.http2, _): speech = .http2
         case (.automatic, nil): speech = .http1
         case (.automatic, .some): speech = .unknown
-        }
-        if let tls = settings.tls {
-            let main = try TLSClientContext(tls)
-            context = main
-            if settings.protocolChoice == .automatic {
-                var http1 = tls
-                http1.alpn = UpstreamSettings.ProtocolChoice.http1.alpn
-                upgradeContext = try TLSClientContext(http1, sharingRootsOf: main)
-            } else {
-                upgradeContext = nil
-            }
-        } else {
-            context = nil
-            upgradeContext = nil
         }
         pool = UpstreamPool(limits: settings.pool)
         streams = StreamPool(

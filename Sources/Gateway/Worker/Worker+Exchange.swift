@@ -94,10 +94,14 @@ extension Worker {
         exchange.wantsUpgrade =
             route.rule.allowWebSocket && exchange.request.flags.contains(.webSocket) && exchange.requestEnded
         exchange.replay = ReplayPlan(limit: UInt64(route.rule.retryBodyLimit), expected: expected)
-        exchange.runtime = runtimes[route.rule.upstream]
+        switch places[route.rule.upstream] {
+        case .fixed(let runtime): exchange.runtime = runtime
+        case .captured(let upstream): exchange.captured = upstream
+        }
+        if let error = pickGrant(exchange, route) { return error }
         RequestTransform.filter(&exchange.request, rule: route.rule)
         exchange.machine = ExchangeMachine(
-            needsCredential: route.rule.grant != nil, isIdempotent: exchange.request.method.isIdempotent)
+            needsCredential: route.rule.injectsCredential, isIdempotent: exchange.request.method.isIdempotent)
         return nil
     }
 
@@ -140,6 +144,11 @@ extension Worker {
                     dropUpstream(exchange, outcome: .disconnected)
                     exchange.replay.restarted()
                 }
+                if let reason = findPlace(exchange) {
+                    exchange.errorReason = reason
+                    action = exchange.machine.connectionFailed(.upstreamNotNamed)
+                    continue
+                }
                 guard let next = openAttempt(exchange, newConnection: newConnection) else { return }
                 action = next
             case .sendRequest:
@@ -150,10 +159,12 @@ extension Worker {
                 sendRequest(exchange)
                 return
             case .forwardResponse(let report):
-                if let report, let grant = exchange.route?.grantName { services.credentialRejected(grant, report) }
+                if let report, let grant = exchange.grant, !grant.isSuperseded {
+                    services.credentialRejected(grant.id, report)
+                }
                 forwardResponse(exchange)
                 return
-            case .retry:
+            case .retry, .retryWithNonce:
                 dropUpstream(exchange, outcome: .answered)
                 exchange.replay.restarted()
                 action = .openAttempt(newConnection: false)
@@ -171,66 +182,6 @@ extension Worker {
                 return
             }
         }
-    }
-
-    // MARK: Credential
-
-    /// The next action when the answer is known here; nil while control is asked.
-    private func getCredential(_ exchange: Exchange, rejected: UInt64?) -> ExchangeMachine.Action? {
-        guard let route = exchange.route, let grant = route.grantName else { return nil }
-        switch credentialState(exchange, route, grant) {
-        case .ready(let credential):
-            if now < credential.expiry, credential.generation != rejected {
-                exchange.credential = credential
-                return exchange.machine.credentialReady(generation: credential.generation)
-            }
-        case .refused(let refusal):
-            return exchange.machine.credentialUnavailable(refusal)
-        case .unknown:
-            break
-        }
-        let serial = nextSerial
-        nextSerial += 1
-        waiters[serial] = exchange.id
-        exchange.waiterSerial = serial
-        exchange.credentialAskedAt = nowNanoseconds
-        counters.credentialWaitersChanged(by: 1)
-        setWait(exchange, caller: .credential, after: configuration.timeouts.credential)
-        services.needCredential(grant, rejected, CredentialWaiter(worker: self.index, serial: serial))
-        return nil
-    }
-
-    /// The one place where an exchange's grant becomes a credential. A configuration that came since it began may mean
-    /// other tokens by the grant's name: those are not for this exchange's upstream.
-    func credentialState(
-        _ exchange: Exchange, _ route: WorkerConfiguration.Route, _ grant: String
-    ) -> CredentialState {
-        if exchange.configuration === configuration { return route.rule.grant.map { credentials[$0] } ?? .unknown }
-        guard isSameGrant(grant, exchange.configuration) else { return .refused(.unchanged) }
-        return credentialsByName[grant] ?? .unknown
-    }
-
-    func isSameGrant(_ grant: String, _ old: WorkerConfiguration) -> Bool {
-        guard old !== configuration, let source = configuration.grantSources[grant] else { return true }
-        return source == old.grantSources[grant]
-    }
-
-    /// The grant was revoked, or has ended, while the exchange waited for its connection.
-    private func withdrawal(_ exchange: Exchange) -> CredentialRefusal? {
-        guard refusedGrants > 0, exchange.credential != nil, let route = exchange.route, let grant = route.grantName,
-            case .refused(let refusal) = credentialState(exchange, route, grant), refusal != .unchanged
-        else { return nil }
-        return refusal
-    }
-
-    func stopWaitingForCredential(_ exchange: Exchange) {
-        guard exchange.waiterSerial != 0 else { return }
-        waiters[exchange.waiterSerial] = nil
-        counters.credentialWaitersChanged(by: -1)
-        if let grant = exchange.route?.grantName {
-            services.waiterLeft(grant, CredentialWaiter(worker: index, serial: exchange.waiterSerial))
-        }
-        exchange.waiterSerial = 0
     }
 
     // MARK: Ends
@@ -314,6 +265,7 @@ extension Worker {
         }
         if let error = exchange.error { counters.errorMade(code: Int(error.rawValue)) }
         if services.log.isEnabled { writeLog(exchange, duration: duration) }
+        if let grant = exchange.grant { grants.letGo(grant) }
         activeExchanges -= 1
         exchange.reset(pool: buffers)
         freeExchanges.append(exchange.id)
@@ -358,9 +310,10 @@ extension AttemptOutcome {
         case .upstreamTLS: self = .tls
         case .upstreamTimeout: self = .timeout
         case .upstreamProtocol: self = .malformed
+        case .upstreamNotNamed: self = .abandoned
         case .malformedRequest, .requestTimeout, .bodyTooLarge, .targetTooLong, .headersTooLarge, .versionNotSupported,
-            .notImplemented, .expectationFailed, .callerDenied, .noRoute, .notConnected, .reauthorizationRequired,
-            .tokenUnavailable, .configurationError, .overloaded, .draining, .internalError:
+            .notImplemented, .expectationFailed, .callerDenied, .noRoute, .grantNotNamed, .unknownGrant, .notConnected,
+            .reauthorizationRequired, .tokenUnavailable, .configurationError, .overloaded, .draining, .internalError:
             self = .abandoned
         }
     }

@@ -8,7 +8,7 @@ extension Worker {
     func receive(_ message: WorkerMessage) {
         switch message {
         case .credential(let grant, let state):
-            credentialChanged(grant, state)
+            grants.changed(grant, state)
         case .credentialAnswer(let waiter, let result):
             credentialAnswered(waiter, result)
         case .configuration(let configuration):
@@ -28,28 +28,34 @@ extension Worker {
 
     /// Takes a configuration over. What fails leaves the old one as it is.
     func adopt(_ new: WorkerConfiguration) throws {
-        var kept: [String: UpstreamRuntime] = [:]
-        for runtime in runtimes { kept[runtime.settings.name] = runtime }
-        var next: [UpstreamRuntime] = []
+        var kept: [String: UpstreamPlace] = [:]
+        for place in places { kept[place.settings.name] = place }
+        var next: [UpstreamPlace] = []
         next.reserveCapacity(new.upstreams.count)
         for settings in new.upstreams {
-            if let runtime = kept[settings.name], runtime.settings == settings {
-                next.append(runtime)
+            if let place = kept[settings.name], place.settings == settings {
+                next.append(place)
                 kept[settings.name] = nil
+            } else if let template = settings.template {
+                next.append(.captured(try CapturedUpstream(settings: settings, template: template)))
             } else {
-                next.append(try UpstreamRuntime(settings: settings))
+                next.append(.fixed(try UpstreamRuntime(settings: settings)))
             }
         }
-        for runtime in kept.values {
-            runtime.isRetired = true
-            for slot in runtime.pool.takeIdle() + runtime.streams.drainAll() {
-                if case .upstream(let connection) = slots[slot] { closeUpstream(connection) }
+        places = next
+        for place in kept.values {
+            switch place {
+            case .fixed(let runtime):
+                retire(runtime)
+            case .captured(let upstream):
+                let runtimes = upstream.retire()
+                capturedHosts -= runtimes.count
+                for runtime in runtimes { retire(runtime) }
             }
         }
-        runtimes = next
         configuration = new
         counters.extend(to: new.names)
-        credentials = new.grants.map { credentialsByName[$0] ?? .unknown }
+        grants.adopt(new)
     }
 
     private func reconfigure(_ new: WorkerConfiguration) {
@@ -65,13 +71,6 @@ extension Worker {
         }
     }
 
-    private func credentialChanged(_ grant: String, _ state: CredentialState) {
-        let old = credentialsByName.updateValue(state, forKey: grant)
-        if let old, old.isRefused { refusedGrants -= 1 }
-        if state.isRefused { refusedGrants += 1 }
-        if let index = configuration.grantIndexes[grant] { credentials[index] = state }
-    }
-
     private func credentialAnswered(_ waiter: CredentialWaiter, _ result: Result<Credential, CredentialUnavailable>) {
         guard let id = waiters.removeValue(forKey: waiter.serial) else { return }
         counters.credentialWaitersChanged(by: -1)
@@ -79,8 +78,10 @@ extension Worker {
         exchange.waiterSerial = 0
         exchange.credentialWait += MonotonicClock.nanoseconds() - exchange.credentialAskedAt
         stopWait(exchange, caller: .credential)
+        guard let grant = exchange.grant else { return }
+        grants.answered(grant, result, now: now)
         switch result {
-        case .success where !isSameGrant(exchange.route?.grantName ?? "", exchange.configuration):
+        case .success where grant.isSuperseded:
             perform(exchange, exchange.machine.credentialUnavailable(.unchanged))
         case .success(let credential):
             exchange.credential = credential

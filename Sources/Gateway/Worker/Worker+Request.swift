@@ -15,6 +15,9 @@ extension Worker {
         let asks = exchange.owesContinue && exchange.replay.received == 0
         exchange.waitsForContinue = asks
         stopUpstreamWait(exchange)
+        if let credential = exchange.credential, !credential.extraHeaders.isEmpty {
+            RequestTransform.replaceFields(&exchange.request, with: credential)
+        }
         if connection.session != nil {
             guard writeHTTP2Head(exchange, connection, asks: asks) else {
                 // Between the lease and now the upstream has taken its offer back.
@@ -37,11 +40,13 @@ extension Worker {
     }
 
     private func writeHTTP1Head(_ exchange: Exchange, _ connection: UpstreamConnection, asks: Bool) {
-        guard let route = exchange.route, let caller = exchange.caller else { return }
+        guard let route = exchange.route, let caller = exchange.caller, let identity = exchange.upstreamIdentity else {
+            return
+        }
         connection.scanner.reset()
         connection.wire.outbound.acquire(from: buffers)
         RequestTransform.writeHTTP1(
-            exchange.request, rule: route.rule, upstream: connection.runtime.settings.identity, caller: caller.identity,
+            exchange.request, rule: route.rule, upstream: identity, caller: caller.identity,
             credential: exchange.credential, upgrade: exchange.wantsUpgrade, expectContinue: asks,
             webSocketKey: webSocketKey(exchange), to: &connection.wire.outbound)
     }

@@ -159,7 +159,7 @@ extension Worker {
             if services.log.isEnabled { writeRefusal(caller, error, reason) }
         }
         let requestID = exchange?.requestID ?? requestSerial
-        let grant = error.fault == .provider || error == .configurationError ? exchange?.route?.grantName : nil
+        let grant = error.concernsGrant ? exchange?.grant?.id : nil
         let withBody = exchange?.request.method != .head
         refreshDate()
         caller.wire.outbound.acquire(from: buffers)

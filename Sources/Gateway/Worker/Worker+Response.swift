@@ -114,7 +114,7 @@ extension Worker {
             return
         }
         // A first attempt may yet be retried: what it announces must not reach the caller then, so nothing of it does.
-        guard exchange.request.minorVersion >= 1, exchange.route?.rule.grant == nil else { return }
+        guard exchange.request.minorVersion >= 1, exchange.route?.rule.injectsCredential == false else { return }
         ResponseTransform.filter(&exchange.response)
         writeInformational(exchange)
     }
@@ -149,7 +149,9 @@ extension Worker {
 
     /// Writes the response's head to the caller and goes on with its content.
     func forwardResponse(_ exchange: Exchange) {
-        guard exchange.caller != nil, let route = exchange.route, let runtime = exchange.runtime else { return }
+        guard exchange.caller != nil, let route = exchange.route, let identity = exchange.upstreamIdentity else {
+            return
+        }
         // Answered without the content: what the caller may still send is not read as a request.
         if isDraining || exchange.owesContinue { exchange.keepCaller = false }
         if endsWithHead(exchange) { exchange.response.framing = .length(0) }
@@ -160,8 +162,7 @@ extension Worker {
         exchange.status = exchange.response.status
         exchange.headSent = true
         if ResponseTransform.filter(&exchange.response) {
-            ResponseTransform.rewriteLocation(
-                &exchange.response, rule: route.rule, upstream: runtime.settings.identity)
+            ResponseTransform.rewriteLocation(&exchange.response, rule: route.rule, upstream: identity)
         }
         exchange.stage = .body
         let ended: Bool

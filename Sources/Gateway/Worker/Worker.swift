@@ -46,15 +46,21 @@ final class Worker {
     var listenerSlots: [Int] = []
     var exchanges: [Exchange] = []
     var freeExchanges: [Int] = []
-    var runtimes: [UpstreamRuntime] = []
+    var places: [UpstreamPlace] = []
+    /// Runtimes of hosts that came with credentials.
+    var capturedHosts = 0
+    var capturedHostLimit = Worker.capturedHostLimit
+    /// When those that nobody uses are next looked for; monotonic milliseconds.
+    var capturedSweepAt: UInt64 = 0
     /// Upstreams whose names are being looked up, by the number of the question: a name may mean another upstream
     /// when the answer comes.
     var lookups: [UInt64: UpstreamRuntime] = [:]
     var nextLookup: UInt64 = 0
-    var credentials: [CredentialState] = []
-    var credentialsByName: [String: CredentialState] = [:]
-    /// Grants without a credential, as `credentialsByName` has them: as a rule there are none to look for.
-    var refusedGrants = 0
+    var grants = KnownGrants()
+    /// The id of the grant that a request names is put together here.
+    var grantScratch = ByteBuffer(capacity: 512)
+    /// By user id; nil where the user has no name.
+    var userNames: [UInt32: [UInt8]?] = [:]
     /// Exchanges that wait for control, by serial.
     var waiters: [UInt64: Int] = [:]
     var nextSerial: UInt64 = 1

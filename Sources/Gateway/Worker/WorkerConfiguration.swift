@@ -10,8 +10,8 @@ final class WorkerConfiguration: Sendable {
     let upstreams: [UpstreamSettings]
     /// Grant names by the index that routes use.
     let grants: [String]
-    /// And back.
-    let grantIndexes: [String: Int]
+    /// Templates by the index that routes use.
+    let templates: [GrantTemplate]
     /// Where the tokens of each grant come from, by name: under one name another configuration may mean other tokens.
     let grantSources: [String: String]
     let timeouts: CallerTimeouts
@@ -20,12 +20,12 @@ final class WorkerConfiguration: Sendable {
 
     init(
         table: RouteTable, upstreams: [UpstreamSettings], grants: [String], grantSources: [String: String] = [:],
-        timeouts: CallerTimeouts, limits: CallerLimits, names: MetricNames
+        templates: [GrantTemplate] = [], timeouts: CallerTimeouts, limits: CallerLimits, names: MetricNames
     ) {
         self.table = table
         self.upstreams = upstreams
         self.grants = grants
-        grantIndexes = Dictionary(zip(grants, grants.indices)) { first, _ in first }
+        self.templates = templates
         self.grantSources = grantSources
         self.timeouts = timeouts
         self.limits = limits
@@ -34,7 +34,22 @@ final class WorkerConfiguration: Sendable {
         routes = table.rules.map { rule in
             Route(
                 rule: rule, metricIndex: metricIndexes[rule.name] ?? MetricNames.unrouted,
-                grantName: rule.grant.map { grants[$0] }, upstreamName: upstreams[rule.upstream].name)
+                upstreamName: upstreams[rule.upstream].name)
+        }
+    }
+
+    /// What a worker needs to know of a template for grants.
+    struct GrantTemplate: Sendable, Equatable {
+        let name: String
+        /// Whether the tokens of its grants are those of a grant that was known before; see `grantSources`.
+        let source: String
+        /// What the ids of its grants begin with: `name:`.
+        let prefix: [UInt8]
+
+        init(name: String, source: String) {
+            self.name = name
+            self.source = source
+            prefix = Array(name.utf8) + [0x3A]
         }
     }
 
@@ -42,13 +57,11 @@ final class WorkerConfiguration: Sendable {
     final class Route: Sendable {
         let rule: RouteRule
         let metricIndex: Int
-        let grantName: String?
         let upstreamName: String
 
-        init(rule: RouteRule, metricIndex: Int, grantName: String?, upstreamName: String) {
+        init(rule: RouteRule, metricIndex: Int, upstreamName: String) {
             self.rule = rule
             self.metricIndex = metricIndex
-            self.grantName = grantName
             self.upstreamName = upstreamName
         }
     }
@@ -97,6 +110,8 @@ struct UpstreamSettings: Sendable, Equatable {
     /// How long the answer may take.
     var pingTimeout: UInt64 = 10_000
     var metricIndex = 0
+    /// Where a grant's captured values say where the upstream is: `host` and the authority are empty then.
+    var template: UpstreamTemplate?
 
     enum ProtocolChoice: Sendable, Equatable {
         /// What ALPN agrees on; HTTP/1 without TLS.

@@ -16,13 +16,6 @@ enum CredentialState: Sendable {
     case refused(CredentialRefusal)
     /// Ask control.
     case unknown
-
-    var isRefused: Bool {
-        switch self {
-        case .refused: true
-        case .ready, .unknown: false
-        }
-    }
 }
 
 /// What a worker is told. Only Sendable values cross.

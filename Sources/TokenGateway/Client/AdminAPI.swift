@@ -12,7 +12,25 @@ struct AdminAPI {
     /// Calls to providers, with their retries, are what these wait for.
     private static let commandMilliseconds: UInt64 = 125_000
 
-    func grants() throws(CommandFailure) -> GrantsReply { try get("/api/v1/grants") }
+    func grants(_ query: GrantsQuery? = nil) throws(CommandFailure) -> GrantsReply {
+        try get("/api/v1/grants" + Self.text(of: query), grant: query?.template)
+    }
+
+    func create(_ order: CreateGrantOrder) throws(CommandFailure) -> GrantView {
+        try answer(
+            "POST", "/api/v1/grants", json: ConsoleJSON.encode(order), milliseconds: Self.commandMilliseconds,
+            grant: TemplatedName.prefix(of: order.template) + order.name)
+    }
+
+    func delete(_ name: String) throws(CommandFailure) -> ForgetReply {
+        try answer("DELETE", Self.path(name), json: nil, milliseconds: Self.commandMilliseconds, grant: name)
+    }
+
+    func keys() throws(CommandFailure) -> KeysReply { try get("/api/v1/keys") }
+
+    func rekey(_ order: RekeyOrder) throws(CommandFailure) -> KeysReply {
+        try answer("POST", "/api/v1/rekey", json: ConsoleJSON.encode(order), milliseconds: 15_000, grant: nil)
+    }
 
     func grant(_ name: String) throws(CommandFailure) -> GrantView { try get(Self.path(name), grant: name) }
 
@@ -35,8 +53,22 @@ struct AdminAPI {
     private struct Nothing: Encodable {}
 
     static func path(_ grant: String, _ action: String? = nil) -> String {
-        var text = "/api/v1/grants/"
-        for byte in grant.utf8 {
+        let text = "/api/v1/grants/" + encoded(grant)
+        return action.map { "\(text)/\($0)" } ?? text
+    }
+
+    private static func text(of query: GrantsQuery?) -> String {
+        guard let query else { return "" }
+        var parts: [String] = []
+        if let template = query.template { parts.append("template=" + encoded(template)) }
+        if let after = query.after { parts.append("after=" + encoded(after)) }
+        if !parts.isEmpty || query.limit != ConsoleLimits.pageGrants { parts.append("limit=\(query.limit)") }
+        return parts.isEmpty ? "" : "?" + parts.joined(separator: "&")
+    }
+
+    private static func encoded(_ name: String) -> String {
+        var text = ""
+        for byte in name.utf8 {
             let scalar = Unicode.Scalar(byte)
             let isPlain = scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar))
             if isPlain || "-_".unicodeScalars.contains(scalar) {
@@ -45,7 +77,7 @@ struct AdminAPI {
                 text += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
             }
         }
-        return action.map { "\(text)/\($0)" } ?? text
+        return text
     }
 
     private func get<Answer: Decodable>(_ path: String, grant: String? = nil) throws(CommandFailure) -> Answer {

@@ -35,6 +35,12 @@ extension AdminAPI {
                 reply.status == 401 || reply.status == 403 ? .notAuthorized : .unavailable, "not_a_gateway",
                 "what answers at \(client.endpoint) is not our console: it said \(reply.status)")
         }
+        if problem.code == "not_found" || problem.code == "unknown_grant", let grant, grant.contains(":") {
+            return CommandFailure(
+                .usage, "unknown_grant",
+                "there is no grant \"\(grant)\": make it with token-gateway grants create, or see "
+                    + "token-gateway grants list --template")
+        }
         if problem.code == "not_found", let grant {
             // A name that no grant can have.
             return CommandFailure(.usage, "unknown_grant", unknown(grant))
@@ -45,7 +51,7 @@ extension AdminAPI {
     /// One table of the API's codes.
     static func status(_ problem: Problem) -> CommandStatus {
         switch problem.code {
-        case "unknown_grant": .usage
+        case "unknown_grant", "unknown_template", "invalid_name", "unknown_key": .usage
         case "sign_in_required", "not_local", "host_not_allowed", "cross_site_request": .notAuthorized
         case "provider_unavailable", "store_unavailable", "draining", "too_many_pending_consents", "too_many_attempts",
             "exchange_failed":

@@ -1,12 +1,11 @@
 import ArgumentParser
 import Console
-import Glibc
 import Reactor
 import Telemetry
 
 /// What the commands on one grant share.
 struct GrantArguments: ParsableArguments {
-    @Argument(help: ArgumentHelp("The grant's name in the configuration.", valueName: "name"))
+    @Argument(help: ArgumentHelp("The grant's name in the configuration, or TEMPLATE:NAME.", valueName: "name"))
     var grant: String
 
     @OptionGroup var configuration: ConfigurationOption
@@ -94,28 +93,12 @@ struct Forget: ParsableCommand {
     func run() throws {
         try reportingFailures(asJSON: arguments.json) { () throws(CommandFailure) in
             let api = try arguments.configuration.adminAPI()
-            try confirm(api)
+            try confirmDeletion(of: arguments.grant, api, unless: yes)
             let reply = try api.forget(arguments.grant)
             guard !arguments.json else {
                 return Terminal.output.write(String(decoding: ConsoleJSON.encode(reply), as: UTF8.self))
             }
             Terminal.output.line(printable("\(reply.forgotten): forgotten"))
-        }
-    }
-
-    private func confirm(_ api: AdminAPI) throws(CommandFailure) {
-        guard !yes else { return }
-        guard isatty(0) == 1 else {
-            throw CommandFailure(.usage, "not_confirmed", "standard input is no terminal to ask on: say --yes")
-        }
-        let view = try api.grant(arguments.grant)
-        Terminal.errors.write(
-            printable(
-                "The tokens of \"\(view.name)\" (\(view.state.rawValue)) will be deleted here; the provider is not "
-                    + "told. Go on? [y/N] "))
-        let answer = readLine()?.lowercased() ?? ""
-        guard answer == "y" || answer == "yes" else {
-            throw CommandFailure(.failed, "not_confirmed", "nothing was done")
         }
     }
 }

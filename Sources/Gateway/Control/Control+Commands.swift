@@ -1,0 +1,193 @@
+import Telemetry
+import Logging
+import Configuration
+import Console
+import OAuth
+import Reactor
+import TokenStore
+
+/// What an operator does to one grant.
+extension Control {
+    /// A command stands behind a change that the store has not taken: that is tried now, so that the command waits for
+    /// the store alone and not for the back-off of the tries before it.
+    func hurry(_ entry: GrantEntry) {
+        guard entry.machine.holdsUnstoredChanges, grants[entry.name] === entry else { return }
+        perform(entry.name, entry.machine.storeRecovered(now: moment))
+    }
+
+    /// Runs a command on a grant whose record is read.
+    private func command(
+        _ grant: String, _ done: @escaping (ConsoleOutcome) -> Void,
+        _ act: @escaping (GrantEntry) -> Void
+    ) {
+        guard tokenFiles[grant] == nil else {
+            done(.failed(ConsoleFailure(.notAuthorizable)))
+            return
+        }
+        withGrant(grant) { [unowned self] result in
+            switch result {
+            case .success(let entry):
+                act(entry)
+                hurry(entry)
+                settleTemplated(entry)
+            case .failure(let failure): done(.failed(failure))
+            }
+        }
+    }
+
+    func refresh(_ grant: String, _ done: @escaping (ConsoleOutcome) -> Void) {
+        command(grant, done) { [unowned self] entry in
+            let ticket = ticket(for: grant) { [unowned self] result in
+                switch result {
+                case .refreshed: done(view(named: grant).map { .refreshed($0) } ?? .failed(missing(grant)))
+                case .refreshFailed(let code, let detail): done(.failed(Self.failure(code: code, detail: detail)))
+                case nil: done(.failed(missing(grant)))
+                case .connected, .consentRefused, .consentNotStored, .revocation, .revocationNotStored, .forgotten,
+                    .forgetFailed, .imported, .importFailed, .created, .alreadyExists, .createFailed:
+                    done(.failed(ConsoleFailure(.internal)))
+                }
+            }
+            perform(grant, entry.machine.refreshRequested(ticket, now: moment))
+        }
+    }
+
+    static func failure(code: String, detail: String) -> ConsoleFailure {
+        switch UnavailableReason(rawValue: code) {
+        case .notConnected, .revoked: ConsoleFailure(.notConnected, detail: detail)
+        case .reauthorizationRequired, .noRefreshToken: ConsoleFailure(.reauthorizationRequired, detail: detail)
+        case .configurationError: ConsoleFailure(.configurationError, detail: detail)
+        case .storeUnavailable: ConsoleFailure(.storeUnavailable, detail: detail)
+        case .refreshFailed, .coolingDown, .refreshTooSoon, .tooManyWaiters, nil:
+            code == "invalid_grant"
+                ? ConsoleFailure(.reauthorizationRequired, detail: detail)
+                : code == "invalid_client" || code == "unauthorized_client"
+                    ? ConsoleFailure(.configurationError, detail: detail)
+                    : ConsoleFailure(.providerUnavailable, detail: detail)
+        }
+    }
+
+    func revoke(_ grant: String, _ done: @escaping (ConsoleOutcome) -> Void) {
+        command(grant, done) { [unowned self] entry in
+            let ticket = ticket(for: grant) { [unowned self] result in
+                guard case .revocation(let outcome) = result, let found = view(named: grant) else {
+                    let detail =
+                        "Injection has stopped, but the store has not taken it yet: after a restart the grant would be "
+                        + "back. Storing is tried again; see that the store works."
+                    done(.failed(result == nil ? missing(grant) : ConsoleFailure(.storeUnavailable, detail: detail)))
+                    return
+                }
+                switch outcome {
+                case .revoked: done(.revoked(found, .revoked))
+                case .alreadyInvalid: done(.revoked(found, .alreadyInvalid))
+                case .notSupported: done(.revoked(found, .notSupported))
+                case .failedKeptForRetry: done(.revoked(found, .failedKeptForRetry))
+                case .nothingToRevoke where found.state == .revoked: done(.revoked(found, .alreadyInvalid))
+                case .nothingToRevoke: done(.failed(ConsoleFailure(.notConnected)))
+                }
+            }
+            perform(grant, entry.machine.revokeRequested(ticket, now: moment))
+        }
+    }
+
+    func forget(_ grant: String, _ done: @escaping (ConsoleOutcome) -> Void) {
+        command(grant, done) { [unowned self] entry in
+            let ticket = ticket(for: grant) { [unowned self] result in
+                guard result == .forgotten || (result == nil && entry.template != nil) else {
+                    done(.failed(result == nil ? missing(grant) : ConsoleFailure(.storeUnavailable)))
+                    return
+                }
+                done(.forgotten)
+                // With its record a templated grant is gone.
+                if entry.template != nil, grants[grant] === entry {
+                    loop.schedule(after: 0) { [unowned self] in
+                        if grants[grant] === entry, entry.machine.storedRevision == 0 { vanish(entry) }
+                    }
+                }
+            }
+            perform(grant, entry.machine.forgetRequested(ticket, now: moment))
+        }
+    }
+
+    /// A grant of the file can only be forgotten: the file goes on naming it.
+    func delete(_ grant: String, _ done: @escaping (ConsoleOutcome) -> Void) {
+        guard index.grants[grant] == nil else {
+            done(.failed(ConsoleFailure(.configuredGrant)))
+            return
+        }
+        forget(grant, done)
+    }
+
+    // MARK: Making grants
+
+    func create(_ order: CreateGrantOrder, _ done: @escaping (ConsoleOutcome) -> Void) {
+        guard let template = templates[order.template] else {
+            done(.failed(ConsoleFailure(.unknownTemplate)))
+            return
+        }
+        let prefix = TemplatedName.prefix(of: template.name)
+        let grant = prefix + order.name
+        if let problem = TemplatedName.problem(of: order.name) ?? template.problem(with: order.variables ?? [:]) {
+            done(.failed(ConsoleFailure(.invalidName, detail: problem)))
+            return
+        }
+        withStore(.read) { store throws(StoreError) in
+            try store.count(prefix: prefix)
+        } then: { [unowned self] result in
+            switch result {
+            case .failure(let error):
+                done(.failed(ConsoleFailure(.storeUnavailable, detail: error.message)))
+            case .success(let count) where count >= template.maxGrants:
+                let detail = "The template \(template.name) has \(count) grants, and max_grants is \(template.maxGrants)."
+                done(.failed(ConsoleFailure(.tooManyGrants, detail: detail)))
+            case .success: create(grant, order, done)
+            }
+        }
+    }
+
+    private func create(_ grant: String, _ order: CreateGrantOrder, _ done: @escaping (ConsoleOutcome) -> Void) {
+        loading.absent[grant] = nil
+        guard let entry = entry(loading: grant) else {
+            done(.failed(ConsoleFailure(isDraining ? .draining : .unknownTemplate)))
+            return
+        }
+        entry.isBeingCreated = true
+        entry.lastUsed = moment.monotonic
+        let ticket = ticket(for: grant) { [unowned self] result in
+            entry.isBeingCreated = false
+            switch result {
+            case .created:
+                logger.notice("a grant was made", metadata: ["grant": "\(grant)"])
+                done(view(named: grant).map { .created($0) } ?? .failed(missing(grant)))
+            case .alreadyExists: done(.failed(ConsoleFailure(.grantExists)))
+            case nil: done(.failed(missing(grant)))
+            case .createFailed, .refreshed, .refreshFailed, .connected, .consentRefused, .consentNotStored,
+                .revocation, .revocationNotStored, .forgotten, .forgetFailed, .imported, .importFailed:
+                done(.failed(ConsoleFailure(.storeUnavailable, detail: storeHealth.reason)))
+                loop.schedule(after: 0) { [unowned self] in
+                    let isNothing = entry.machine.storedRevision == 0 && !entry.machine.holdsUnfinishedWork
+                    if grants[grant] === entry, !entry.isBeingCreated, isNothing { vanish(entry) }
+                }
+            }
+        }
+        perform(
+            grant,
+            entry.machine.created(
+                template: order.template, label: order.label, variables: order.variables ?? [:], ticket: ticket,
+                now: moment))
+    }
+}
+
+extension GrantTemplate {
+    /// What stands against making a grant with these variables, in one sentence.
+    func problem(with given: [String: String]) -> String? {
+        for needed in neededVariables {
+            guard let value = given[needed.name] else {
+                let about = needed.about.isEmpty ? "" : " (\(needed.about))"
+                let example = needed.example.isEmpty ? "" : ", for example \(needed.example)"
+                return "The template \(name) needs the variable \(needed.name)\(about)\(example)."
+            }
+            guard needed.accepts(value) else { return "The variable \(needed.name) cannot be \"\(value)\"." }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,293 @@
+import Configuration
+import Console
+import Logging
+import OAuth
+import Reactor
+import Telemetry
+import TokenStore
+
+/// Consents: from the link to the tokens. All that must outlive a process, or be found by another replica, is in the
+/// store.
+extension Control {
+    /// Consents, links and outcomes share one table: of more pending consents than `PendingConsent.limit` none is begun,
+    /// and what has to be remembered of those that ended fits beside them.
+    private static let consentRows = PendingConsent.limit * 2
+    private static let memoryRows = PendingConsent.limit * 6
+
+    // MARK: One-time links
+
+    func keepLink(_ link: String, for grant: String, then done: @escaping (ConsoleOutcome) -> Void) {
+        withGrant(grant) { [unowned self] result in
+            if case .failure(let failure) = result {
+                done(.failed(failure))
+                return
+            }
+            let now = moment.wall / 1000
+            withStore(.consent) { store throws(StoreError) in
+                try store.putConsent(
+                    id: "link \(link)", payload: Array(grant.utf8), expiresAt: now + ConsoleLimits.ticketSeconds,
+                    limit: Self.consentRows, now: now)
+            } then: { [unowned self] result in
+                switch result {
+                case .success(.stored): done(.linkAllowed)
+                case .success(.full):
+                    let seconds = Int(ConsoleLimits.ticketSeconds)
+                    done(.failed(ConsoleFailure(.tooManyPendingConsents, retryAfterSeconds: seconds)))
+                case .failure: done(.failed(ConsoleFailure(.storeUnavailable, detail: storeHealth.reason)))
+                }
+            }
+        }
+    }
+
+    /// A link works once, and a link that is shown for another grant is used up as well.
+    func startConsent(
+        _ grant: String, binding: String, link: String?,
+        then done: @escaping (Result<String, ConsoleFailure>) -> Void
+    ) {
+        guard let link else {
+            startConsent(grant, binding: binding, then: done)
+            return
+        }
+        let now = moment.wall / 1000
+        withStore(.consent) { store throws(StoreError) in
+            try store.takeConsent(id: "link \(link)", now: now)
+        } then: { [unowned self] result in
+            switch result {
+            case .success(let payload?) where payload == Array(grant.utf8):
+                startConsent(grant, binding: binding, then: done)
+            case .success: done(.failure(ConsoleFailure(.linkUsed)))
+            case .failure: done(.failure(ConsoleFailure(.storeUnavailable, detail: storeHealth.reason)))
+            }
+        }
+    }
+
+    // MARK: Starting a consent
+
+    /// Finds the endpoints, puts the pending consent into the store, and gives the URL for the browser.
+    private func startConsent(
+        _ grant: String, binding: String, then done: @escaping (Result<String, ConsoleFailure>) -> Void
+    ) {
+        withGrant(grant) { [unowned self] result in
+            switch result {
+            case .failure(let failure): done(.failure(failure))
+            case .success(let entry):
+                guard let provider = providers[entry.providerName] else {
+                    done(.failure(ConsoleFailure(.unknownGrant)))
+                    return
+                }
+                let id = CallID(owner: .consent(0), number: nextStart)
+                nextStart += 1
+                endpointWaits[id] = { [unowned self] result in
+                    switch result {
+                    case .failure(let problem):
+                        done(.failure(ConsoleFailure(.providerUnavailable, detail: problem.detail)))
+                    case .success(let endpoints):
+                        storeConsent(grant, binding: binding, endpoints, then: done)
+                    }
+                }
+                perform(provider, provider.machine.endpointsNeeded(id, now: moment))
+            }
+        }
+    }
+
+    private func storeConsent(
+        _ grant: String, binding: String, _ endpoints: ProviderEndpoints,
+        then done: @escaping (Result<String, ConsoleFailure>) -> Void
+    ) {
+        guard let entry = entry(loading: grant), let provider = providers[entry.providerName],
+            let redirectURI = snapshot.console?.redirectURI
+        else {
+            done(.failure(ConsoleFailure(.unknownGrant)))
+            return
+        }
+        let request = ConsentRequest(
+            grant: entry.machine.grantSettings, provider: provider.machine.settings, endpoints: endpoints,
+            redirectURI: redirectURI, binding: Secret(binding), kind: .browser)
+        let now = moment
+        let made = ConsentStart.make(
+            request, randomness: SystemRandom.bytes(ConsentStart.randomnessBytes), now: now,
+            lifetime: Int64(snapshot.console?.consentLifetime.milliseconds ?? 600_000))
+        guard case .success(let start) = made else {
+            done(.failure(ConsoleFailure(.internal, detail: "The consent could not be prepared.")))
+            return
+        }
+        let payload = start.pending.encoded()
+        withStore(.consent) { store throws(StoreError) in
+            try store.putConsent(
+                id: start.key, payload: payload, expiresAt: start.pending.expiresAt / 1000 + 1,
+                limit: Self.consentRows, now: now.wall / 1000)
+        } then: { [unowned self] result in
+            switch result {
+            case .success(.stored):
+                logger.info("a consent was started", metadata: ["grant": "\(grant)"])
+                done(.success(start.authorizationURL))
+            case .success(.full): done(.failure(ConsoleFailure(.tooManyPendingConsents)))
+            case .failure: done(.failure(ConsoleFailure(.storeUnavailable, detail: storeHealth.reason)))
+            }
+        }
+    }
+
+    // MARK: The callback
+
+    func callbackArrived(
+        query: String, binding: String?, expectedGrant: String?,
+        then respond: @escaping (OAuth.ConsentOutcome, _ isForOtherGrant: Bool) -> Void
+    ) {
+        let id = CallbackID(nextCallback)
+        nextCallback += 1
+        callbacks[id] = PendingCallback(expectedGrant: expectedGrant, respond: respond)
+        let actions = authorizations.callbackReceived(
+            id, query: query, binding: binding.map { Secret($0) }, now: moment)
+        perform(consent: actions, arrived: id)
+    }
+
+    /// - Parameter id: the callback whose arrival gave these actions.
+    func perform(consent actions: [ConsentAction], arrived id: CallbackID? = nil) {
+        for action in actions {
+            switch action {
+            case .takePending(let key): takePending(key, arrived: id)
+            case .restorePending(let key, let pending): restore(key, pending)
+            case .exchangeCode(let provider, let call):
+                if let entry = providers[provider] {
+                    perform(entry, entry.machine.tokensNeeded(call, now: moment))
+                }
+            case .grantTokens(let grant, let provider, let tokens, let sentAt, let ticket):
+                grantTokens(grant, provider, tokens, sentAt, ticket)
+            case .remember(let key, let memory, let until): remember(key, memory, until: until)
+            case .lookAgain(let key, let milliseconds):
+                loop.schedule(after: UInt64(max(0, milliseconds))) { [unowned self] in
+                    perform(consent: authorizations.lookDue(key: key))
+                }
+            case .show(let id, let outcome):
+                guard let callback = callbacks.removeValue(forKey: id) else { continue }
+                consentEnded(outcome)
+                callback.respond(outcome, callback.isForOtherGrant)
+            }
+        }
+    }
+
+    /// The tokens of a code that was exchanged at `provider`. A reload may have taken the grant away meanwhile, or given
+    /// it to another provider: then they are nobody's.
+    private func grantTokens(
+        _ grant: String, _ provider: String, _ tokens: TokenSet, _ sentAt: Moment, _ ticket: Ticket
+    ) {
+        guard let entry = entry(loading: grant), entry.providerName == provider else {
+            logger.warning(
+                "tokens of a consent came for a grant that is not of their provider any more",
+                metadata: ["grant": "\(grant)", "provider": "\(provider)"])
+            perform(consent: authorizations.consentOverruled(ticket, now: moment))
+            return
+        }
+        entry.lastUsed = moment.monotonic
+        perform(grant, entry.machine.authorizationGranted(tokens, sentAt: sentAt, ticket: ticket, now: moment))
+        hurry(entry)
+    }
+
+    /// What the store has under a consent's key.
+    private enum Found: Sendable {
+        case pending([UInt8])
+        /// Another replica has taken it, and has or has not come to an end.
+        case memory([UInt8])
+        case nothing
+    }
+
+    private func takePending(_ key: String, arrived id: CallbackID?) {
+        let now = moment.wall / 1000
+        let isShared = store?.isShared ?? false
+        withStore(.consent) { store throws(StoreError) in
+            if let payload = try store.takeConsent(id: key, now: now) { return Found.pending(payload) }
+            guard isShared else { return Found.nothing }
+            let memoryKey = ConsentMemory.key(forConsent: key)
+            guard let payload = try store.takeConsent(id: memoryKey, now: now) else { return Found.nothing }
+            // There is no look without taking. Its time begins anew, which harms nobody.
+            _ = try? store.putConsent(
+                id: memoryKey, payload: payload, expiresAt: now + PendingConsent.lifetime / 1000,
+                limit: Self.memoryRows, now: now)
+            return Found.memory(payload)
+        } then: { [unowned self] result in
+            switch result {
+            case .failure: perform(consent: authorizations.takeFailed(key: key))
+            case .success(.nothing): perform(consent: authorizations.pendingTaken(key: key, nil, now: moment))
+            case .success(.memory(let payload)):
+                guard let memory = ConsentMemory(payload: payload) else {
+                    perform(consent: authorizations.pendingTaken(key: key, nil, now: moment))
+                    return
+                }
+                perform(consent: authorizations.memoryFound(key: key, memory, now: moment))
+            case .success(.pending(let payload)):
+                pendingTaken(key, PendingConsent(payload: payload), arrived: id)
+            }
+        }
+    }
+
+    private func pendingTaken(_ key: String, _ found: PendingConsent?, arrived id: CallbackID?) {
+        guard let found else {
+            perform(consent: authorizations.pendingTaken(key: key, nil, now: moment))
+            return
+        }
+        if let id, let expected = callbacks[id]?.expectedGrant, found.grant != expected {
+            // Pasted under another grant's name: it stays good for its own.
+            callbacks[id]?.isForOtherGrant = true
+            restore(key, found)
+            perform(consent: authorizations.pendingTaken(key: key, nil, now: moment))
+            return
+        }
+        withGrant(found.grant) { [unowned self] result in
+            // A reload took the grant away or gave it to another provider: the consent is of no use to either.
+            var pending: PendingConsent? = found
+            switch result {
+            case .success(let entry): if entry.providerName != found.provider { pending = nil }
+            case .failure(let failure):
+                if failure.code == .storeUnavailable {
+                    restore(key, found)
+                    perform(consent: authorizations.takeFailed(key: key))
+                    return
+                }
+                pending = nil
+            }
+            perform(consent: authorizations.pendingTaken(key: key, pending, now: moment))
+        }
+    }
+
+    private func restore(_ key: String, _ pending: PendingConsent) {
+        let payload = pending.encoded()
+        let now = moment.wall / 1000
+        withStore(.consent) { store throws(StoreError) in
+            try store.putConsent(
+                id: key, payload: payload, expiresAt: pending.expiresAt / 1000 + 1, limit: Self.memoryRows, now: now)
+        } then: { _ in
+        }
+    }
+
+    /// For a second callback that reaches another replica. One process remembers by itself.
+    private func remember(_ key: String, _ memory: ConsentMemory, until: Int64) {
+        guard store?.isShared == true else { return }
+        let id = ConsentMemory.key(forConsent: key)
+        let payload = memory.encoded()
+        let now = moment.wall / 1000
+        withStore(.consent) { store throws(StoreError) in
+            _ = try store.takeConsent(id: id, now: now)
+            _ = try store.putConsent(
+                id: id, payload: payload, expiresAt: until / 1000 + 1, limit: Self.memoryRows, now: now)
+        } then: { _ in
+        }
+    }
+
+    // MARK: Tickets
+
+    /// A number for an operator's command; `done` gets its result, or nil when the grant goes before there is one.
+    func ticket(for grant: String, _ done: @escaping (TicketResult?) -> Void) -> Ticket {
+        let ticket = Ticket(nextTicket)
+        nextTicket += 1
+        tickets[ticket] = (grant, done)
+        return ticket
+    }
+
+    func finished(_ ticket: Ticket, _ result: TicketResult) {
+        if authorizations.owns(ticket) {
+            perform(consent: authorizations.consentFinished(ticket, result, now: moment))
+        } else {
+            tickets.removeValue(forKey: ticket)?.done(result)
+        }
+    }
+}

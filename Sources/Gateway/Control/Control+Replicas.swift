@@ -1,0 +1,171 @@
+import Telemetry
+import Logging
+import OAuth
+import Reactor
+import TokenStore
+
+/// What is on its way because of news.
+struct NewsState {
+    /// Grants whose records others have changed and that are still to be read.
+    var toRead: Set<String> = []
+    var isReading = false
+    var isComparing = false
+    var pollTimer: ControlLoop.Token?
+    var hasFailed = false
+
+    static let page = 64
+    static let comparePage = 500
+    static let pollInterval: UInt64 = 10_000
+}
+
+/// Several replicas on one store: what others changed reaches the machines here.
+extension Control {
+    /// Begins the slow comparison that catches what news may have missed.
+    func watchOthers() {
+        guard store?.isShared == true, news.pollTimer == nil else { return }
+        news.pollTimer = loop.schedule(after: NewsState.pollInterval) { [unowned self] in
+            news.pollTimer = nil
+            compareRevisions()
+            watchOthers()
+        }
+    }
+
+    func newsArrived(_ arrived: StoreNews) {
+        if news.hasFailed {
+            news.hasFailed = false
+            logger.notice("news of other replicas comes again")
+        }
+        for (grant, revision) in arrived.changes { changedElsewhere(grant, revision) }
+        if arrived.mayHaveMissedSome { compareRevisions() }
+        let gone = presence.reported(arrived.instances, isKnown: arrived.presenceIsKnown)
+        for instance in gone {
+            logger.notice("a replica is gone", metadata: ["instance": "\(instance)"])
+            for grant in Array(grants.keys) {
+                guard let entry = grants[grant], entry.machine.hasLoaded else { continue }
+                perform(grant, entry.machine.instanceGone(instance, now: moment))
+            }
+        }
+        readChanged()
+    }
+
+    func newsFailed(_ error: StoreError) {
+        _ = presence.reported([], isKnown: false)
+        guard !news.hasFailed else { return }
+        news.hasFailed = true
+        logger.warning("no news of other replicas can be had", metadata: ["reason": "\(error)"])
+    }
+
+    /// The store names a revision of a grant that is not ours: an echo of our own commit is none.
+    private func changedElsewhere(_ grant: String, _ revision: UInt64) {
+        loading.absent[grant] = nil
+        due.changed(grant)
+        if let entry = grants[grant] {
+            // News may be older than what we have; a removal has no revision.
+            if entry.revision < revision || (revision == 0 && entry.revision > 0) || !entry.isRead {
+                news.toRead.insert(grant)
+            }
+        } else if let outstanding = loading.outstanding[grant], outstanding.revision != revision {
+            // Nobody needs it in this moment; workers that hold something ask again.
+            loading.outstanding[grant] = nil
+            broadcast(.credential(grant: grant, .unknown))
+        }
+    }
+
+    // MARK: Reading
+
+    private func readChanged() {
+        guard !news.isReading, !news.toRead.isEmpty else { return }
+        news.isReading = true
+        let names = Array(news.toRead.prefix(NewsState.page))
+        news.toRead.subtract(names)
+        withStore(.read) { store throws(StoreError) in
+            var found: [(String, Result<StoredRecord?, StoreError>)] = []
+            for name in names {
+                do throws(StoreError) {
+                    found.append((name, .success(try store.read(grant: name))))
+                } catch {
+                    guard error.concernsOneRecord else { throw error }
+                    found.append((name, .failure(error)))
+                }
+            }
+            return Reread(records: found)
+        } then: { [unowned self] result in
+            news.isReading = false
+            switch result {
+            case .success(let reread):
+                for (name, stored) in reread.records { readElsewhere(name, stored) }
+                readChanged()
+            case .failure:
+                // The comparison that follows the store's return finds them again.
+                news.toRead.formUnion(names)
+                loop.schedule(after: 1000) { [unowned self] in readChanged() }
+            }
+        }
+    }
+
+    private struct Reread: Sendable {
+        var records: [(String, Result<StoredRecord?, StoreError>)]
+    }
+
+    private func readElsewhere(_ grant: String, _ result: Result<StoredRecord?, StoreError>) {
+        guard let entry = grants[grant], case .success(let stored) = result else { return }
+        guard let stored else {
+            entry.note(nil)
+            perform(grant, entry.machine.recordChangedElsewhere(nil, now: moment))
+            // A templated grant that another replica deleted is nobody's any more.
+            if entry.template != nil, !entry.isBeingCreated, !entry.machine.holdsUnfinishedWork { vanish(entry) }
+            return
+        }
+        guard let record = record(stored) else { return }
+        perform(grant, entry.machine.recordChangedElsewhere(record, now: moment))
+        guard grants[grant] === entry else { return }
+        if entry.revision < stored.generation {
+            // The machine is at its own commit or read, whose outcome may or may not hold this.
+            loop.schedule(after: 200) { [unowned self] in
+                changedElsewhere(grant, stored.generation)
+                readChanged()
+            }
+            return
+        }
+        entry.note(record)
+        tellOfDeadIntent(record, entry)
+        settleTemplated(entry)
+    }
+
+    /// The record says that a replica is at it, and that one is known to be gone.
+    func tellOfDeadIntent(_ record: GrantRecord, _ entry: GrantEntry) {
+        guard store?.isShared == true, let intent = record.intent, presence.intentSeen(of: intent.instance),
+            grants[entry.name] === entry
+        else { return }
+        perform(entry.name, entry.machine.instanceGone(intent.instance, now: moment))
+    }
+
+    // MARK: Comparing
+
+    /// Compares the revisions of all that is known here with the store's, a page at a time.
+    func compareRevisions() {
+        guard store?.isShared == true, !news.isComparing else { return }
+        news.isComparing = true
+        let names = Array(grants.keys) + Array(loading.outstanding.keys)
+        compare(Array(names)[...])
+    }
+
+    private func compare(_ names: ArraySlice<String>) {
+        guard !names.isEmpty else {
+            news.isComparing = false
+            readChanged()
+            return
+        }
+        let page = Array(names.prefix(NewsState.comparePage))
+        withStore(.read) { store throws(StoreError) in
+            try store.revisions(of: page)
+        } then: { [unowned self] result in
+            guard case .success(let revisions) = result else {
+                news.isComparing = false
+                return
+            }
+            for name in page { changedElsewhere(name, revisions[name] ?? 0) }
+            compare(names.dropFirst(page.count))
+        }
+    }
+}

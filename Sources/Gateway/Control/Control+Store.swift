@@ -1,0 +1,195 @@
+import Logging
+import OAuth
+import Reactor
+import Telemetry
+import TokenStore
+
+/// Calls to the store, and what their failures mean.
+extension Control {
+    /// Runs `work` on the store's thread and `done` here with its result.
+    func withStore<Value: Sendable>(
+        _ operation: StoreOperation, _ work: @escaping @Sendable (any TokenStore) throws(StoreError) -> Value,
+        then done: @escaping (Result<Value, StoreError>) -> Void
+    ) {
+        guard let store else {
+            done(.failure(StoreError(.closed, "the configuration has no store")))
+            return
+        }
+        let request = nextStoreRequest
+        nextStoreRequest += 1
+        let box = ResultBox<Result<Value, StoreError>>()
+        let started = MonotonicClock.nanoseconds()
+        storeAnswers[request] = { [unowned self] in
+            guard let result = box.take() else { return }
+            counters.storeAnswered(
+                operation, nanoseconds: MonotonicClock.nanoseconds() - started, failed: result.failure != nil)
+            storeAnswered(operation, result.failure)
+            done(result)
+        }
+        let mailbox = mailbox
+        store.perform { store in
+            do throws(StoreError) {
+                box.fill(.success(try work(store)))
+            } catch {
+                box.fill(.failure(error))
+            }
+            mailbox.post(.storeAnswered(request: request))
+        }
+    }
+
+    func storeAnswered(_ operation: StoreOperation, _ error: StoreError?) {
+        switch storeHealth.answered(isWrite: operation.isWrite, error) {
+        case .none: break
+        case .failed(let reason):
+            logger.error("the store failed", metadata: ["reason": "\(reason)"])
+            probeStore()
+        case .works:
+            logger.notice("the store works again")
+            storeCameBack()
+        }
+    }
+
+    /// While something is wrong the store is tried every second: nothing else may come to write.
+    private func probeStore() {
+        guard !isProbingStore, store != nil else { return }
+        isProbingStore = true
+        loop.schedule(after: 1000) { [unowned self] in
+            isProbingStore = false
+            guard !storeHealth.isWorking else { return }
+            withStore(.lease) { store throws(StoreError) in
+                try store.checkWritable()
+            } then: { [unowned self] _ in
+                if !storeHealth.isWorking { probeStore() }
+            }
+        }
+    }
+
+    /// What had to wait for the store goes on, and what others did meanwhile is looked up.
+    private func storeCameBack() {
+        for name in Array(grants.keys) {
+            guard let entry = grants[name] else { continue }
+            perform(name, entry.machine.storeRecovered(now: moment))
+        }
+        perform(due.started(now: moment))
+        compareRevisions()
+    }
+
+    // MARK: A grant's record
+
+    func load(_ grant: String) {
+        withStore(.read) { store throws(StoreError) in
+            try store.read(grant: grant)
+        } then: { [unowned self] result in
+            guard let entry = grants[grant] else { return }
+            recordRead(entry, result)
+            let isFirst = !entry.isRead
+            entry.isRead = true
+            if isFirst, entry.template == nil { unreadFileGrants -= 1 }
+            fileGrantWasRead()
+        }
+    }
+
+    private func recordRead(_ entry: GrantEntry, _ result: Result<StoredRecord?, StoreError>) {
+        let grant = entry.name
+        switch result {
+        case .success(nil):
+            storeHealth.recordRead(grant)
+            if entry.template != nil, !entry.isBeingCreated {
+                vanish(entry)
+                return
+            }
+            perform(grant, entry.machine.recordLoaded(nil, now: moment))
+            ended(entry, reading: .read)
+        case .success(let stored?):
+            guard let record = GrantRecord(payload: stored.payload, revision: stored.generation) else {
+                unreadable(grant, "its content is not a grant's record")
+                perform(grant, entry.machine.loadFailed(now: moment))
+                ended(entry, reading: .failed)
+                return
+            }
+            storeHealth.recordRead(grant)
+            entry.note(record)
+            perform(grant, entry.machine.recordLoaded(record, now: moment))
+            tellOfDeadIntent(record, entry)
+            ended(entry, reading: .read)
+        case .failure(let error):
+            if error.concernsOneRecord { unreadable(grant, error.message) }
+            perform(grant, entry.machine.loadFailed(now: moment))
+            ended(entry, reading: .failed)
+        }
+    }
+
+    private func unreadable(_ grant: String, _ reason: String) {
+        guard storeHealth.recordUnreadable(grant, reason) else { return }
+        logger.error(
+            "the stored record of a grant cannot be read", metadata: ["grant": "\(grant)", "reason": "\(reason)"])
+    }
+
+    private func ended(_ entry: GrantEntry, reading result: GrantEntry.ReadResult) {
+        let waiting = entry.whenRead
+        entry.whenRead = []
+        for done in waiting { done(result) }
+        settleTemplated(entry)
+    }
+
+    func commit(_ grant: String, _ commit: GrantCommit) {
+        let payload = commit.record.encoded()
+        let expected = commit.expectedRevision
+        let dueAt = grants[grant]?.template == nil ? nil : commit.dueAt
+        let record = commit.record
+        withStore(.commit) { store throws(StoreError) in
+            try store.commit(grant: grant, payload: payload, ifGeneration: expected, dueAt: dueAt)
+        } then: { [unowned self] result in
+            guard let entry = grants[grant] else { return }
+            let outcome: CommitResult
+            switch result {
+            case .success(.committed(let generation)):
+                entry.note(record)
+                due.changed(grant)
+                outcome = .committedAs(revision: generation)
+            case .success(.conflict(let current)):
+                outcome = .conflict(current.flatMap { self.record($0) })
+            case .failure:
+                outcome = .failed
+            }
+            perform(grant, entry.machine.commitFinished(outcome, now: moment))
+            settleTemplated(entry)
+        }
+    }
+
+    func record(_ stored: StoredRecord) -> GrantRecord? {
+        GrantRecord(payload: stored.payload, revision: stored.generation)
+    }
+
+    func delete(_ grant: String, _ revision: UInt64) {
+        withStore(.commit) { store throws(StoreError) in
+            try store.remove(grant: grant, ifGeneration: revision)
+        } then: { [unowned self] result in
+            guard let entry = grants[grant] else { return }
+            let outcome: CommitResult =
+                switch result {
+                case .success(.removed), .success(.absent): .committed
+                case .success(.conflict(let current)): .conflict(record(current))
+                case .failure: .failed
+                }
+            perform(grant, entry.machine.commitFinished(outcome, now: moment))
+            settleTemplated(entry)
+        }
+    }
+}
+
+extension StoreOperation {
+    var isWrite: Bool {
+        switch self {
+        case .read: false
+        case .commit, .lease, .consent: true
+        }
+    }
+}
+
+extension StoreError {
+    /// False for what is wrong with one call or one row: the store itself works.
+    var concernsTheWholeStore: Bool { kind != .invalid && !concernsOneRecord }
+
+    var concernsOneRecord: Bool { kind == .unknownKey || kind == .corrupt }
+}
