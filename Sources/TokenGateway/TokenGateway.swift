@@ -14,7 +14,8 @@ struct TokenGateway: ParsableCommand {
             \(CommandStatus.table)
             """,
         subcommands: [
-            Run.self, Check.self, Authorize.self, Grants.self, Refresh.self, Revoke.self, Forget.self, Keys.self,
+            Run.self, Check.self, Authorize.self, Import.self, Grants.self, Refresh.self, Revoke.self, Forget.self,
+            Keys.self,
             Rekey.self, Demo.self, Version.self,
         ])
 }
