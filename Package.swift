@@ -76,8 +76,8 @@ let package = Package(
         .executableTarget(
             name: "TokenGateway",
             dependencies: [
-                "Configuration", "Console", "DemoServices", "Gateway", "HTTP", "OpenSSLKit", "Reactor", "Telemetry",
-                "TokenStore",
+                "Configuration", "Console", "DemoServices", "Gateway", "HTTP", "OAuth", "OpenSSLKit", "Reactor",
+                "Telemetry", "TokenStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: common,
@@ -116,7 +116,7 @@ let package = Package(
         .testTarget(
             name: "TokenGatewayTests",
             dependencies: [
-                "Configuration", "Console", "Reactor", "Telemetry", "TokenGateway",
+                "Configuration", "Console", "OAuth", "Reactor", "Telemetry", "TokenGateway",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: common),

@@ -23,6 +23,9 @@ extension Console {
         case .status(var view):
             view.grants = view.grants.map(withLink)
             return context.isForPrograms ? json(200, view, context) : dashboardPage(view, context, now: now)
+        case .deviceStarted(let reply): return json(200, reply, context)
+        case .deviceStatus(let status): return json(200, status, context)
+        case .imported(let view): return json(200, withLink(view), context)
         case .metrics(let page): return respond(200, .metrics, page, context)
         case .readiness(let readiness): return self.readiness(readiness, context)
         case .failed(let reason): return commandFailed(reason, context)

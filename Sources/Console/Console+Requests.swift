@@ -20,7 +20,8 @@ extension Console {
         case .consentDone: .respond(consentDonePage(query: request.query ?? "", context))
         case .signIn: .respond(signInFetched(request, context))
         case .apiKeys: .perform(.keys, context)
-        case .signOut, .apiAction, .apiRekey: .respond(failure(.methodNotAllowed, context))
+        case .apiAction(let name, let action): actionFetched(name, action, context)
+        case .signOut, .apiRekey: .respond(failure(.methodNotAllowed, context))
         }
     }
 
@@ -157,6 +158,8 @@ extension Console {
         case .forget: return .perform(.forget(grant: grant), context)
         case .authorize: return apiAuthorize(request, grant: grant, context, random: random)
         case .callback: return apiCallback(request, grant: grant, context)
+        case .device: return .perform(.startDevice(grant: grant), context)
+        case .import: return apiImport(request, grant: grant, context)
         }
     }
 

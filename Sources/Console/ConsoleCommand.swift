@@ -33,6 +33,14 @@ package enum ConsoleCommand: Sendable, Equatable, CustomStringConvertible {
     case grantDetail(grant: String)
     /// Answered by `status`.
     case status
+    /// Begin a consent on another device (RFC 8628); one that is under way for the grant is given up. Answered by
+    /// `deviceStarted` as soon as there is a code.
+    case startDevice(grant: String)
+    /// What came of the last one. Answered by `deviceStatus`.
+    case deviceStatus(grant: String)
+    /// Take this refresh token over if a refresh with it succeeds now; else the grant stays as it is. The token is
+    /// printable ASCII of at most ``ImportOrder/limitBytes``. Answered by `imported`.
+    case importToken(grant: String, refreshToken: String)
     /// Answered by `metrics`.
     case metrics
     /// Answered by `readiness`.
@@ -56,6 +64,9 @@ package enum ConsoleCommand: Sendable, Equatable, CustomStringConvertible {
         case .rekey: "rekey"
         case .grantDetail: "grant_detail"
         case .status: "status"
+        case .startDevice: "start_device"
+        case .deviceStatus: "device_status"
+        case .importToken: "import_token"
         case .metrics: "metrics"
         case .readiness: "readiness"
         }
@@ -82,6 +93,9 @@ package enum ConsoleOutcome: Sendable, CustomStringConvertible {
     case rekeyStarted(KeysReply)
     case grant(GrantView)
     case status(StatusView)
+    case deviceStarted(DeviceReply)
+    case deviceStatus(DeviceStatus)
+    case imported(GrantView)
     case metrics([UInt8])
     case readiness(Readiness)
     case failed(ConsoleFailure)
@@ -118,6 +132,14 @@ package struct ConsoleFailure: Error, Sendable, Equatable {
         case keyInUse = "key_in_use"
         case unknownKey = "unknown_key"
         case rekeyRunning = "rekey_running"
+        /// The grant has no person who could consent, and no refresh token.
+        case unattended
+        /// The provider has no device authorization endpoint.
+        case deviceNotSupported = "device_not_supported"
+        /// What was to be imported is no refresh token.
+        case unusableToken = "unusable_token"
+        /// The provider refused the refresh token, or what it gave for it is not what the grant needs.
+        case importRefused = "import_refused"
         /// The provider answered with something that is not a refusal, or not at all.
         case providerUnavailable = "provider_unavailable"
         case storeUnavailable = "store_unavailable"

@@ -31,6 +31,8 @@ enum Endpoint: Sendable, Equatable {
         case revoke
         case forget
         case callback
+        case device
+        case `import`
     }
 
     /// `path` is as received, the public URL's prefix taken off. Names of grants are percent-decoded, once.
@@ -111,7 +113,8 @@ enum Endpoint: Sendable, Equatable {
             ["GET", "HEAD"]
         case .apiGrants: ["GET", "HEAD", "POST"]
         case .apiGrant: ["GET", "HEAD", "DELETE"]
-        case .grantAction(_, .revoke), .grantAction(_, .forget), .signIn: ["GET", "HEAD", "POST"]
+        case .grantAction(_, .revoke), .grantAction(_, .forget), .signIn, .apiAction(_, .device):
+            ["GET", "HEAD", "POST"]
         case .grantAction(_, .refresh), .signOut, .apiAction, .apiRekey: ["POST"]
         }
     }

@@ -74,7 +74,9 @@ extension ConsoleFailure.Code {
         switch self {
         case .unknownGrant, .unknownTemplate, .unknownKey: 404
         case .linkUsed: 403
-        case .invalidName: 400
+        case .invalidName, .unusableToken: 400
+        case .importRefused: 422
+        case .unattended, .deviceNotSupported: 409
         case .notAuthorizable, .notConnected, .reauthorizationRequired, .configurationError, .grantExists,
             .tooManyGrants, .configuredGrant, .keyInUse, .rekeyRunning:
             409
@@ -97,6 +99,10 @@ extension ConsoleFailure.Code {
         case .keyInUse: "The key is in use"
         case .unknownKey: "There is no key with that id"
         case .rekeyRunning: "The store is being sealed again already"
+        case .unattended: "Nobody consents to this grant"
+        case .deviceNotSupported: "The provider has no device authorization"
+        case .unusableToken: "That is no refresh token"
+        case .importRefused: "The provider did not take the refresh token"
         case .notAuthorizable: "This grant's token comes from a file"
         case .notConnected: "Nobody has consented yet"
         case .reauthorizationRequired: "A new consent is needed"
@@ -122,6 +128,10 @@ extension ConsoleFailure.Code {
         case .keyInUse: "Rows of the store are sealed under it: rekey first."
         case .unknownKey: "token-gateway keys lists them."
         case .rekeyRunning: "token-gateway keys shows how far it is."
+        case .unattended: "The gateway asks for its tokens by itself; there is nothing to authorize or to import."
+        case .deviceNotSupported: "Its metadata names no endpoint for it, and device_url is not set: use authorize."
+        case .unusableToken: "It must be printable ASCII in one line, of at most 32 KiB."
+        case .importRefused: "Nothing was changed. See that it belongs to this client and has not been used elsewhere."
         case .notAuthorizable: "Another program keeps it fresh; there is nobody to ask for consent."
         case .notConnected: "Authorize the grant first."
         case .reauthorizationRequired: "The provider has ended the old one. Authorize the grant again."

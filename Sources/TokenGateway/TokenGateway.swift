@@ -14,7 +14,7 @@ struct TokenGateway: ParsableCommand {
             \(CommandStatus.table)
             """,
         subcommands: [
-            Run.self, Check.self, Authorize.self, Grants.self, Refresh.self, Revoke.self, Forget.self, Keys.self,
-            Rekey.self, Providers.self, Demo.self, Version.self,
+            Run.self, Check.self, Authorize.self, Import.self, Grants.self, Refresh.self, Revoke.self, Forget.self,
+            Keys.self, Rekey.self, Providers.self, Demo.self, Version.self,
         ])
 }

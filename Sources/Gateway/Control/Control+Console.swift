@@ -44,6 +44,9 @@ extension Control {
         case .deleteGrant(let grant): delete(grant, done)
         case .keys: keys(done)
         case .rekey(let retire): rekey(retire: retire, done)
+        case .startDevice(let grant): startDevice(grant, done)
+        case .deviceStatus(let grant): deviceStatus(grant, done)
+        case .importToken(let grant, let token): importToken(grant, Secret(token), done)
         case .status: afterGrantsOfTheFile { [unowned self] in status(done) }
         case .metrics: afterGrantsOfTheFile { [unowned self] in metrics(done) }
         case .readiness: afterGrantsOfTheFile { [unowned self] in done(.readiness(readiness())) }

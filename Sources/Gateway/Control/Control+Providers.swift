@@ -28,6 +28,7 @@ extension Control {
                 perform(grant, entry.machine.tokenCallFinished(id, report, now: moment))
             case .consent:
                 perform(consent: authorizations.codeExchanged(id, report, now: moment))
+            case .device: deviceTokenCallFinished(id, report)
             }
         case .revocationCallFinished(let id, let result):
             guard case .grant(let grant) = id.owner, let entry = grants[grant] else { return }
@@ -35,6 +36,7 @@ extension Control {
         case .pushFinished:
             // Asked for by consents that push, of which there are none here.
             break
+        case .deviceAuthorizationFinished(let id, let result): deviceAuthorizationFinished(id, result)
         case .note(let fact):
             note(provider: provider.machine.settings.name, fact)
         }

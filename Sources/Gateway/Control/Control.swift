@@ -41,6 +41,7 @@ final class Control {
     var nextStart: UInt64 = 1
     var callbacks: [CallbackID: PendingCallback] = [:]
     var nextCallback: UInt64 = 1
+    var devices = DeviceRuns()
     let instance: String
     /// Grants of the file whose records have not been asked for to the end.
     var unreadFileGrants = 0

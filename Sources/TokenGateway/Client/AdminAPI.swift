@@ -1,5 +1,6 @@
 import Configuration
 import Console
+import OAuth
 
 /// The running gateway's admin API, as the commands use it. Failures are ready to be told.
 struct AdminAPI {
@@ -45,6 +46,16 @@ struct AdminAPI {
     func refresh(_ name: String) throws(CommandFailure) -> GrantView { try post(name, "refresh", Nothing()) }
 
     func revoke(_ name: String) throws(CommandFailure) -> RevokeReply { try post(name, "revoke", Nothing()) }
+
+    func startDevice(_ name: String) throws(CommandFailure) -> DeviceReply { try post(name, "device", Nothing()) }
+
+    func deviceStatus(_ name: String) throws(CommandFailure) -> DeviceStatus {
+        try get(Self.path(name, "device"), grant: name)
+    }
+
+    func importToken(_ name: String, _ token: Secret) throws(CommandFailure) -> GrantView {
+        try post(name, "import", ImportOrder(refreshToken: token.reveal()))
+    }
 
     func forget(_ name: String) throws(CommandFailure) -> ForgetReply { try post(name, "forget", Nothing()) }
 

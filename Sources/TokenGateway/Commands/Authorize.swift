@@ -10,13 +10,17 @@ struct Authorize: ParsableCommand {
         discussion: """
             The link goes to standard output at once, all other words to standard error. It is good once and for ten \
             minutes, for whoever holds it. With --paste the consent is finished here: for a browser on a machine that \
-            cannot reach the console. --json prints one object with the link, and one with the outcome.
+            cannot reach the console. With --device the person opens the provider's page on any device and enters a \
+            code (RFC 8628). --json prints one object with the link, and one with the outcome.
             """)
 
     @OptionGroup var arguments: GrantArguments
 
     @Flag(help: "Take the address to which the browser was sent from standard input.")
     var paste = false
+
+    @Flag(help: "Show a code to be entered at the provider's page, on any device.")
+    var device = false
 
     @Option(help: ArgumentHelp("Wait at most this long.", valueName: "seconds"))
     var timeout: UInt32 = 600
@@ -26,12 +30,19 @@ struct Authorize: ParsableCommand {
 
     func validate() throws {
         guard !(paste && noWait) else { throw ValidationError("--paste and --no-wait exclude each other.") }
+        guard !(paste && device) else { throw ValidationError("--paste and --device exclude each other.") }
     }
 
     func run() throws {
         try reportingFailures(asJSON: arguments.json) { () throws(CommandFailure) in
             let api = try arguments.configuration.adminAPI()
-            if paste { try finishHere(api) } else { try waitForBrowser(api) }
+            if device {
+                try DeviceConsent(api: api, arguments: arguments, noWait: noWait, timeout: timeout).run()
+            } else if paste {
+                try finishHere(api)
+            } else {
+                try waitForBrowser(api)
+            }
         }
     }
 
