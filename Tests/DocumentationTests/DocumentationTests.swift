@@ -120,10 +120,12 @@ struct DocumentationTests {
         let process = ProcessFacts(
             version: "1", openSSL: "3", startTime: 1, workers: 1, residentBytes: 1, openFileDescriptors: 1,
             maxFileDescriptors: 1, cpuSeconds: 1)
-        let input = MetricsInput(
+        var input = MetricsInput(
             totals: totals, control: control, grants: [grant], process: process,
             certificates: [CertificateMetrics(listener: "l", name: "n", expiry: 1)], lastReloadSuccessful: true,
             lastReloadSuccess: 1, isDraining: false, isReady: true)
+        input.templates = [TemplateMetrics(name: "t", states: [.active: 1], loaded: 1)]
+        input.storeWorks = true
         return String(decoding: MetricsPage.render(input), as: UTF8.self)
     }
 }
