@@ -124,7 +124,7 @@ package final class PostgreSQLServer: Sendable {
         server.standardInput = FileHandle.nullDevice
         try server.run()
         process.withLock { $0 = server }
-        for _ in 0..<600 {
+        for _ in 0..<6000 {
             if !server.isRunning { break }
             let status = (try? String(contentsOfFile: data + "/postmaster.pid", encoding: .utf8)) ?? ""
             if status.split(separator: "\n").last?.hasPrefix("ready") == true { return }
