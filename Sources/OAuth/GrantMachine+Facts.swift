@@ -113,6 +113,13 @@ extension GrantMachine {
     }
 }
 
+extension GrantMachine {
+    /// For an exchange into another grant's token (RFC 8693); nil: there is none that may be used now.
+    package func usableAccessToken(now: Moment) -> Secret? {
+        usableCredential(now) == nil ? nil : currentTokens?.accessToken
+    }
+}
+
 extension GrantSettings {
     /// Tokens that were asked for in another way, or for another subject, have another mark.
     var acquisitionMark: String? {

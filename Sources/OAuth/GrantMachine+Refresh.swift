@@ -143,7 +143,12 @@ extension GrantMachine {
 
     /// What was captured, under what the operator has set: his word stands.
     package var templateVariables: [String: String] {
-        record.captured.merging(settings.variables) { _, own in own }.merging(record.variables) { _, own in own }
+        record.captured.merging(ownVariables) { _, own in own }
+    }
+
+    /// What the operator has set, without what was captured.
+    package var ownVariables: [String: String] {
+        settings.variables.merging(record.variables) { _, own in own }
     }
 
     /// A refreshed id_token, where one comes, must be of the same account (OpenID Connect Core section 12.2).

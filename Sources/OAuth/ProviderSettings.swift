@@ -184,6 +184,9 @@ package struct ProviderSettings: Sendable, Equatable {
     /// Empty: the token alone.
     package var headerScheme = "Bearer"
 
+    /// For JWT bearer grants: who signs their assertions, where it is a service account; else the first of `clientKeys`.
+    package var serviceAccount: ServiceAccountKey?
+    package var assertionScope = AssertionClaims.ScopePlace.parameter
     /// Where a device asks for a code (RFC 8628 section 3.1); nil: as the metadata says.
     package var deviceEndpoint: ProviderURL?
     // What providers need beyond the standards (providers.md); each is off by default.

@@ -85,7 +85,8 @@ extension Control {
                         storeConsent(grant, binding: binding, endpoints, then: done)
                     }
                 }
-                perform(provider, provider.machine.endpointsNeeded(id, now: moment))
+                perform(
+                    provider, provider.machine.endpointsNeeded(id, variables: entry.machine.ownVariables, now: moment))
             }
         }
     }
@@ -100,17 +101,46 @@ extension Control {
             done(.failure(ConsoleFailure(.unknownGrant)))
             return
         }
+        var settings = entry.machine.grantSettings
+        settings.variables = entry.machine.ownVariables
         let request = ConsentRequest(
-            grant: entry.machine.grantSettings, provider: provider.machine.settings, endpoints: endpoints,
+            grant: settings, provider: provider.machine.settings, endpoints: endpoints,
             redirectURI: redirectURI, binding: Secret(binding), kind: .browser)
         let now = moment
         let made = ConsentStart.make(
             request, randomness: SystemRandom.bytes(ConsentStart.randomnessBytes), now: now,
             lifetime: Int64(snapshot.console?.consentLifetime.milliseconds ?? 600_000))
-        guard case .success(let start) = made else {
-            done(.failure(ConsoleFailure(.internal, detail: "The consent could not be prepared.")))
-            return
+        switch made {
+        case .success(let start): storeConsent(grant, start, at: provider, now: now, then: done)
+        case .failure(let problem): done(.failure(Self.failure(of: problem)))
         }
+    }
+
+    private static func failure(of problem: ConsentStartProblem) -> ConsoleFailure {
+        switch problem {
+        case .noPushedRequestEndpoint:
+            ConsoleFailure(
+                .configurationError,
+                detail:
+                    "The provider takes pushed authorization requests only, and where to push them is neither in its "
+                    + "metadata nor in pushed_request_url.")
+        case .noAuthorizationEndpoint:
+            ConsoleFailure(
+                .configurationError,
+                detail:
+                    "The provider has no authorization endpoint: set authorize_url, or connect the grant by a device.")
+        case .badProofAlgorithm:
+            ConsoleFailure(.configurationError, detail: "dpop_algorithm is not one that proofs are made with.")
+        case .badRedirectURI, .notEnoughRandomness, .bindingTooShort:
+            ConsoleFailure(.internal, detail: "The consent could not be prepared.")
+        }
+    }
+
+    /// The pending consent first: the callback may come as soon as the browser has left.
+    private func storeConsent(
+        _ grant: String, _ start: ConsentStart, at provider: Provider, now: Moment,
+        then done: @escaping (Result<String, ConsoleFailure>) -> Void
+    ) {
         let payload = start.pending.encoded()
         withStore(.consent) { store throws(StoreError) in
             try store.putConsent(
@@ -120,11 +150,32 @@ extension Control {
             switch result {
             case .success(.stored):
                 logger.info("a consent was started", metadata: ["grant": "\(grant)"])
-                done(.success(start.authorizationURL))
+                push(start, at: provider, then: done)
             case .success(.full): done(.failure(ConsoleFailure(.tooManyPendingConsents)))
             case .failure: done(.failure(ConsoleFailure(.storeUnavailable, detail: storeHealth.reason)))
             }
         }
+    }
+
+    /// Where the request is pushed, only a reference to it goes through the browser (RFC 9126).
+    private func push(
+        _ start: ConsentStart, at provider: Provider, then done: @escaping (Result<String, ConsoleFailure>) -> Void
+    ) {
+        guard let parameters = start.pushed else {
+            done(.success(start.authorizationURL))
+            return
+        }
+        let id = CallID(owner: .consent(0), number: nextStart)
+        nextStart += 1
+        pushWaits[id] = { result in
+            done(
+                result.map { start.authorizationURL(pushed: $0) }.mapError { problem in
+                    let code: ConsoleFailure.Code =
+                        problem.errorClass == .configuration ? .configurationError : .providerUnavailable
+                    return ConsoleFailure(code, detail: problem.detail)
+                })
+        }
+        perform(provider, provider.machine.pushNeeded(id, parameters, now: moment))
     }
 
     // MARK: The callback

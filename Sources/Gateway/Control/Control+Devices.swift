@@ -71,7 +71,10 @@ extension Control {
             return gone(run)
         }
         let scopes = entry.machine.grantSettings.scopes
-        perform(provider, provider.machine.deviceAuthorizationNeeded(id, scopes: scopes, now: moment))
+        perform(
+            provider,
+            provider.machine.deviceAuthorizationNeeded(
+                id, scopes: scopes, variables: entry.machine.templateVariables, now: moment))
     }
 
     private func poll(_ run: DeviceRun, _ call: TokenCall) {
@@ -79,7 +82,8 @@ extension Control {
             return gone(run)
         }
         var call = call
-        call.variables = entry.machine.grantSettings.variables.merging(entry.variables) { $1 }
+        call.variables = entry.machine.templateVariables
+        if entry.machine.grantSettings.scopes.contains("openid") { call.identity = IdentityExpectation() }
         perform(provider, provider.machine.tokensNeeded(call, now: moment))
     }
 

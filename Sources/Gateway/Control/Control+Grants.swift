@@ -122,7 +122,7 @@ extension Control {
         case .delete(let revision): delete(grant, revision)
         case .requestTokens(let call):
             guard let provider = providers[entry.providerName] else { return }
-            perform(provider, provider.machine.tokensNeeded(call, now: moment))
+            perform(provider, provider.machine.tokensNeeded(withSubjects(call), now: moment))
         case .revokeToken(let call):
             guard let provider = providers[entry.providerName] else { return }
             perform(provider, provider.machine.revocationNeeded(call, now: moment))

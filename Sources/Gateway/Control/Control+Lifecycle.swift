@@ -33,16 +33,11 @@ extension Control {
         let loader = SecretLoader(environment: environment)
         var providers: [String: (ProviderSettings, TLSClientConfiguration)] = [:]
         for provider in snapshot.providers {
-            var secrets: [LoadedSecret] = []
-            for source in provider.clientSecrets {
-                switch loader.load(source) {
-                case .success(let secret): secrets.append(secret)
-                case .failure(let error): problems.append("provider.\(provider.name): \(error)")
-                }
-            }
-            let tls = TLSClientConfiguration(caFile: provider.caFile, alpn: ["http/1.1"])
+            let material = ProviderMaterial(provider, environment: environment, &problems)
+            let tls = TLSClientConfiguration(
+                caFile: provider.caFile, alpn: ["http/1.1"], clientIdentity: material.identity)
             checkTLS(tls, "provider.\(provider.name)", &problems)
-            providers[provider.name] = (ProviderSettings(provider, secrets: secrets), tls)
+            providers[provider.name] = (ProviderSettings(provider, material), tls)
         }
         for upstream in snapshot.upstreams where !upstream.url.isPlaintext {
             let tls = TLSClientConfiguration(caFile: upstream.caFile, alpn: ["http/1.1"])
@@ -116,8 +111,8 @@ extension Control {
 
     private static func secretStamps(of snapshot: Snapshot) -> [String: FileStamp] {
         var stamps: [String: FileStamp] = [:]
-        for source in snapshot.providers.flatMap(\.clientSecrets) {
-            if case .file(let path) = source { stamps[path] = FileStamp.of(path: path) }
+        for path in snapshot.providers.flatMap({ ProviderMaterial.files(of: $0) }) {
+            stamps[path] = FileStamp.of(path: path)
         }
         return stamps
     }
@@ -182,7 +177,7 @@ extension Control {
             leaving.remove(grant.name)
             guard let (base, _) = prepared.providers[providerName] else { return }
             let provider = base.with(grant.credentialHeader)
-            let settings = GrantSettings(grant, provider: providerName, scopes: scopes, required: requiredScopes)
+            let settings = GrantSettings(grant, provider: base, scopes: scopes, required: requiredScopes)
             if let entry = grants[grant.name] {
                 entry.providerName = providerName
                 entry.header = grant.credentialHeader

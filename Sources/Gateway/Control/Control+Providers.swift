@@ -33,9 +33,7 @@ extension Control {
         case .revocationCallFinished(let id, let result):
             guard case .grant(let grant) = id.owner, let entry = grants[grant] else { return }
             perform(grant, entry.machine.revocationCallFinished(id, result, now: moment))
-        case .pushFinished:
-            // Asked for by consents that push, of which there are none here.
-            break
+        case .pushFinished(let id, let result): pushWaits.removeValue(forKey: id)?(result)
         case .deviceAuthorizationFinished(let id, let result): deviceAuthorizationFinished(id, result)
         case .note(let fact):
             note(provider: provider.machine.settings.name, fact)

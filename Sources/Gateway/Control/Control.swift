@@ -37,6 +37,7 @@ final class Control {
     var nextWaiter: UInt64 = 1
     var nextTicket: UInt64 = 1
     var tickets: [Ticket: (grant: String, done: (TicketResult?) -> Void)] = [:]
+    var pushWaits: [CallID: (Result<PushedRequest, ProviderProblem>) -> Void] = [:]
     var endpointWaits: [CallID: (Result<ProviderEndpoints, ProviderProblem>) -> Void] = [:]
     var nextStart: UInt64 = 1
     var callbacks: [CallbackID: PendingCallback] = [:]
