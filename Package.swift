@@ -96,7 +96,8 @@ let package = Package(
                 "OpenSSLKit", "StoreCrashHelper", "TokenStore", .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: common),
-        .testTarget(name: "OAuthTests", dependencies: ["OAuth"], swiftSettings: common),
+        .testTarget(
+            name: "OAuthTests", dependencies: ["OAuth"], exclude: ["Simulation/mutants.txt"], swiftSettings: common),
         .testTarget(name: "ProxyTests", dependencies: ["CAllocationCounter", "HTTP", "Proxy"], swiftSettings: common),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),
