@@ -32,6 +32,7 @@ extension GrantMachine {
         guard mayBeginCall, !isStopped else { return }
         if let replay {
             if replay.dueAt <= now.monotonic { replayDue(replay, now: now) }
+            commitNext(now)
         } else if startImport(now) {
             commitNext(now)
         } else if let reason = dueRefresh(now) {

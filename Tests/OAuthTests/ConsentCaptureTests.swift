@@ -139,7 +139,7 @@ struct ConsentCaptureTests {
         var tokens = TokenSet(accessToken: Secret("a"), refreshToken: Secret("r"))
         tokens.captured = ["api_domain": "www.zohoapis.eu"]
         let report = TokenCallReport(result: .success(tokens), sentAt: Self.now)
-        guard case .grantTokens(_, let granted, _, _)? = machine.codeExchanged(call.id, report, now: Self.now).first
+        guard case .grantTokens(_, _, let granted, _, _)? = machine.codeExchanged(call.id, report, now: Self.now).first
         else {
             Issue.record("no tokens")
             return

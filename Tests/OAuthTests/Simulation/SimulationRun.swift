@@ -23,11 +23,11 @@ struct SimulationRun {
         world.run(until: world.scenario.roughFor)
         calm()
         // Leases, back-offs and answers that were asked for come to their ends.
-        world.run(until: world.time + 450_000)
+        world.run(until: world.time + 340_000)
         let isAlive = world.stored.map { $0.state == .active } ?? false
         world.callsFor = [:]
         let calls = world.calls
-        let measured = 3 * world.scenario.lifetime
+        let measured = 5 * world.scenario.lifetime / 2
         world.run(until: world.time + measured)
         guard world.failure == nil else { return }
         // Not in the middle of a refresh.
