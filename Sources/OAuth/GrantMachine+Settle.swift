@@ -102,7 +102,8 @@ extension GrantMachine {
         credential = Credential(
             headerName: Array(provider.headerName.utf8), headerValue: Array(scheme.utf8) + tokens.accessToken.bytes,
             generation: currentGeneration, expiresAt: expiresAt, proofKey: tokens.type == .dpop ? tokens.proofKey : nil,
-            extraHeaders: provider.expandedExtraHeaders(templateVariables), captured: templateVariables)
+            extraHeaders: provider.expandedExtraHeaders(templateVariables),
+            captured: provider.variables.merging(templateVariables) { _, own in own })
     }
 
     func usableCredential(_ now: Moment) -> Credential? {

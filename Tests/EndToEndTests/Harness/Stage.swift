@@ -58,34 +58,10 @@ final class Stage: Sendable {
 
     // MARK: Scripts
 
-    /// What a script says about one of its cases.
-    struct Verdict: Decodable {
-        let `case`: String
-        let ok: Bool
-        let detail: String
-    }
-
-    private struct End: Decodable { let done: Int }
-
-    /// Runs a script with all its cases, and records an issue for each that fails. `atLeast` cases must have run: a
-    /// script that does nothing is not a success.
+    /// Runs a script of cases against this gateway.
     func run(_ script: String, atLeast: Int) async throws {
-        let place = "\(folder)/place.json"
-        try Workspace.write(try JSONSerialization.data(withJSONObject: description), to: place)
-        let program = Repository.root + ".build/e2e-venv/bin/python3"
-        guard FileManager.default.isExecutableFile(atPath: program) else {
-            throw HarnessError("\(program) is missing: run script/bootstrap --tests")
-        }
-        let result = try await EndToEndTests.run(
-            [program, Repository.root + "Tests/EndToEndTests/Scripts/\(script)", place],
-            environment: ["PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"], within: .seconds(240))
-        let lines = result.text.split(separator: "\n").map { Data($0.utf8) }
-        let verdicts = lines.compactMap { try? JSONDecoder().decode(Verdict.self, from: $0) }
-        for verdict in verdicts where !verdict.ok { Issue.record("\(verdict.case): \(verdict.detail)") }
-        let done = lines.compactMap { try? JSONDecoder().decode(End.self, from: $0) }.first?.done
-        #expect(done == verdicts.count, "\(script) did not come to its end: \(result.errors.suffix(3000))")
-        #expect(verdicts.count >= atLeast, "\(script): cases are missing")
-        if verdicts.contains(where: { !$0.ok }) { print("The gateway's log of \(script), its end:\n\(logTail())") }
+        let allHeld = try await Script.run(script, place: description, folder: folder, atLeast: atLeast)
+        if !allHeld { print("The gateway's log of \(script), its end:\n\(logTail())") }
     }
 
     private var description: [String: Any] {

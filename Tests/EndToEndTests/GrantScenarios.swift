@@ -1,0 +1,22 @@
+import Testing
+
+extension EndToEnd {
+    /// Grants at other servers and over several gateways, each a script of cases that starts what it needs.
+    @Suite("Grants", .serialized, .timeLimit(.minutes(10)))
+    struct GrantScenarios {
+        @Test func `a grant lives and ends at glewlwyd and at Django OAuth Toolkit`() async throws {
+            try await script("servers.py", atLeast: 4)
+        }
+
+        @Test func `three gateways and one database lose nothing while each of them is killed`() async throws {
+            try await script("replicas.py", atLeast: 2)
+        }
+
+        private func script(_ name: String, atLeast: Int) async throws {
+            let folder = try Workspace.newFolder(name)
+            try await Script.run(
+                name, place: ["gateway": RunningGateway.program, "folder": folder], folder: folder, atLeast: atLeast,
+                within: .seconds(420))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+"""A PostgreSQL server of the script's own, on a free port, in a folder that goes with it."""
+
+import glob
+import pwd
+import shutil
+import tempfile
+
+from oauthkit import *
+
+
+class Server:
+    user = "gateway"
+    database = "gateway"
+
+    def __init__(self, folder):
+        programs = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), key=lambda path: int(path.split("/")[4]))
+        check(programs, "no PostgreSQL is installed")
+        self.programs = os.path.dirname(programs[-1])
+        self.port = free_port()
+        # Apart from the script's folder, which the server's user cannot enter.
+        self.folder = tempfile.mkdtemp(prefix="pg-")
+        self.log = f"{folder}/postgresql.log"
+        self.owner = []
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            self.owner = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+        self.data = f"{self.folder}/data"
+        self.password = secrets.token_urlsafe(18)
+        password_file = f"{self.folder}/password"
+        private_file(password_file, self.password)
+        if self.owner:
+            os.chown(password_file, account.pw_uid, account.pw_gid)
+        self.command("initdb", "-D", self.data, "-U", self.user, "--auth=scram-sha-256", f"--pwfile={password_file}",
+                     "--no-sync", "--locale=C", "-E", "UTF8")
+        with open(f"{self.data}/postgresql.conf", "a") as file:
+            file.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
+                       "max_connections = 60\nlog_min_messages = warning\n")
+        self.process = None
+        self.start()
+        self.command("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, self.database)
+        self.url = f"postgresql://{self.user}@127.0.0.1:{self.port}/{self.database}"
+
+    def command(self, program, *arguments):
+        done = subprocess.run(
+            self.owner + [f"{self.programs}/{program}", *arguments], capture_output=True, text=True, timeout=60,
+            cwd="/", env={**os.environ, "PGPASSWORD": self.password})
+        check(done.returncode == 0, f"{program}: {done.stderr}")
+        return done.stdout
+
+    def query(self, text):
+        return self.command("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", self.database,
+                            "-XAtqc", text).strip()
+
+    def start(self):
+        self.process = Process(self.owner + [f"{self.programs}/postgres", "-D", self.data], self.log, "/")
+        eventually(self.answers, lambda: f"no PostgreSQL: {self.process.tail()}", 40)
+
+    def answers(self):
+        check(self.process.is_running, f"PostgreSQL ended: {self.process.tail()}")
+        return subprocess.run(
+            [f"{self.programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], timeout=20).returncode == 0
+
+    def stop(self, number=signal.SIGINT):
+        """SIGINT ends sessions at once ("fast"), SIGQUIT is a crash with recovery at the next start."""
+        self.process.stop(number, within=40)
+
+    def remove(self):
+        if self.process.is_running:
+            self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)

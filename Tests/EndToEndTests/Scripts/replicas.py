@@ -1,0 +1,282 @@
+"""Three gateways, one PostgreSQL, one grant with single-use refresh tokens that live three seconds, 300 callers at once.
+Replicas are killed, the database is restarted, and at the end nothing was lost.
+
+E2E_REPLICA_SECONDS says how long the rough part takes; 120 by default."""
+
+import asyncio
+import random
+import statistics
+
+import postgres
+from oauthkit import *
+from strict import Strict
+
+SECONDS = float(os.environ.get("E2E_REPLICA_SECONDS", "120"))
+CALLERS = int(os.environ.get("E2E_REPLICA_CALLERS", "300"))
+
+place = Place()
+cases = Cases()
+
+
+class Cluster:
+    """The gateways, as a load balancer sees them."""
+
+    def __init__(self, server, database, count, name):
+        self.server, self.database = server, database
+        self.replicas = []
+        folder = place.folder_for(name)
+        self.public = free_port()
+        key = private_file(f"{folder}/store.key", base64.b64encode(os.urandom(32)).decode())
+        password = private_file(f"{folder}/password", database.password)
+        secret = private_file(f"{folder}/client.secret", "client-secret-of-the-cluster")
+        store = f'url = "{database.url}"\npassword_file = "{password}"\nkey_file = "{key}"'
+        sections = f"""
+[provider.strict]
+authorize_url = "{server.base}/authorize"
+token_url = "{server.base}/token"
+client_id = "cluster"
+client_secret_file = "{secret}"
+client_auth = "client_secret_basic"
+allow_plaintext = true
+timeout = "10s"
+[grant.crm]
+provider = "strict"
+scopes = ["crm"]
+[upstream.api]
+url = "{server.base}"
+allow_plaintext = true
+[route.api]
+path = "/api/*"
+upstream = "api"
+grant = "crm"
+[timeouts]
+credential = "10s"
+"""
+        for number in range(count):
+            own = place.folder_for(f"{name}/{number}")
+            self.replicas.append(Gateway(place, own, sections, store=store))
+        # The provider sends browsers to one address, whichever replica the consent began at.
+        for replica in self.replicas:
+            replica.public_url = self.replicas[-1].public_url
+            replica.configure(sections)
+
+    def start(self):
+        for replica in self.replicas:
+            replica.start()
+        return self
+
+    def stop(self):
+        for replica in self.replicas:
+            if replica.process and replica.process.is_running:
+                check(replica.stop() == 0, f"a replica's end: {replica.process.tail()}")
+
+
+async def call(port, timeout=20):
+    """One request on a connection of its own: the status, the gateway's own code where it has one, the pair's number."""
+    reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), timeout)
+    try:
+        writer.write(b"GET /api/x HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout)).decode("latin-1")
+        fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+        return int(head.split(" ")[1]), fields.get("token-gateway-error"), fields.get("x-pair")
+    finally:
+        writer.close()
+
+
+class Traffic:
+    """Callers behind a load balancer: one that dies or refuses to connect is not asked again for that request."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.is_over = False
+        self.good = 0
+        self.moved = 0
+        self.waits = []
+        self.failures = []           # (time, replica, what)
+        self.random = random.Random(11)
+
+    async def caller(self):
+        while not self.is_over:
+            await self.request()
+            await asyncio.sleep(self.random.uniform(0.1, 0.9))
+
+    async def request(self):
+        began = time.monotonic()
+        order = self.random.sample(self.cluster.replicas, len(self.cluster.replicas))
+        for replica in order:
+            try:
+                status, code, _ = await call(replica.port)
+            except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
+                if isinstance(error, asyncio.TimeoutError):
+                    self.failures.append((time.monotonic(), replica.port, "timeout"))
+                    return
+                self.moved += 1
+                continue
+            if status == 200:
+                self.good += 1
+                self.waits.append(time.monotonic() - began)
+            else:
+                self.failures.append((time.monotonic(), replica.port, f"{status} {code}"))
+            return
+        self.failures.append((time.monotonic(), 0, "no replica"))
+
+
+async def in_thread(work, *arguments):
+    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+def consent(cluster, begin, end):
+    """Begins at one replica; the provider sends the browser to another one."""
+    public = cluster.replicas[-1]
+    link = cluster.replicas[begin].consent_link("crm")
+    browser = Browser()
+    place = link.replace(public.public_url, f"http://127.0.0.1:{cluster.replicas[begin].console}")
+    page = browser.open(place) if begin == end else browser.open(link)
+    check(page.status == 200, f"consent: {page.status} {page.url} {page.text[:800]}")
+    for replica in cluster.replicas:
+        eventually(lambda: replica.grant("crm")["state"] == "active",
+                   lambda: f"replica {replica.console}: {replica.grant('crm')} {replica.process.tail()}")
+
+
+async def rough(server, database, cluster):
+    """Kills and restarts, one fault at a time, each healed before the next; returns when each began and ended."""
+    dice = random.Random(int(os.environ.get("E2E_REPLICA_SEED", "3")))
+    faults = []
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        await asyncio.sleep(dice.uniform(0.5, 2.5))
+        began = time.monotonic()
+        if dice.random() < 0.75:
+            victim = dice.choice(cluster.replicas)
+            await in_thread(victim.process.stop, signal.SIGKILL)
+            await asyncio.sleep(dice.uniform(0, 1.5))
+            await in_thread(victim.start)
+            kind = "kill"
+        else:
+            number = dice.choice([signal.SIGINT, signal.SIGQUIT])
+            await in_thread(database.stop, number)
+            await asyncio.sleep(dice.uniform(0, 0.3))
+            await in_thread(database.start)
+            kind = "database"
+        faults.append((kind, began, time.monotonic()))
+    return faults
+
+
+async def storm():
+    server = Strict()
+    await server.start()
+    database = await in_thread(postgres.Server, place.folder)
+    try:
+        cluster = Cluster(server, database, 3, "storm")
+        await in_thread(cluster.start)
+        await in_thread(consent, cluster, 0, 2)
+        # Quiet: one call for each generation, over all replicas.
+        traffic = Traffic(cluster)
+        callers = [asyncio.create_task(traffic.caller()) for _ in range(CALLERS)]
+        await asyncio.sleep(10)
+        check(not traffic.failures, f"quiet: {traffic.failures[:5]} of {len(traffic.failures)}")
+        check(server.replays == 0 and not server.thefts, f"quiet: {server.replays} replays, thefts {server.thefts}")
+        quiet = len(server.refreshes)
+        check(2 <= quiet <= 8, f"{quiet} refreshes in 10 s")
+
+        faults = await rough(server, database, cluster)
+        await asyncio.sleep(4)
+        calm = len(traffic.failures)
+        await asyncio.sleep(6)
+        traffic.is_over = True
+        await asyncio.gather(*callers)
+        kills = sum(1 for fault in faults if fault[0] == "kill")
+        restarts = len(faults) - kills
+        # A token of three seconds cannot outlive a database that is away for longer.
+        away = [(began, ended + 3) for kind, began, ended in faults if kind == "database"]
+        unexcused = [failure for failure in traffic.failures
+                     if not any(began <= failure[0] <= ended for began, ended in away)]
+        waits = sorted(traffic.waits)
+        told = (f"{traffic.good} answered, {len(traffic.failures)} failed ({len(unexcused)} with the database there), "
+                f"{traffic.moved} moved on, {kills} kills, {restarts} database restarts, {len(server.refreshes)} "
+                f"refreshes, {server.replays} replays, thefts {len(server.thefts)}, p99 {waits[len(waits) * 99 // 100]:.2f} s, "
+                f"longest {waits[-1]:.2f} s")
+        print(json.dumps({"figures": told}), flush=True)
+        check(not server.thefts, f"a refresh token was used twice: {told}")
+        check(server.after_death == 0, f"calls after the end: {told}")
+        check(server.replays <= kills + restarts, f"more replays than faults: {told}")
+        check(not unexcused, f"{unexcused[:8]}: {told}")
+        check(len(traffic.failures) == calm, f"failures in the calm at the end: {traffic.failures[calm:calm + 5]} {told}")
+        views = [await in_thread(replica.grant, "crm") for replica in cluster.replicas]
+        check(all(view["state"] == "active" for view in views), f"{views}")
+        check(len({view["generation"] for view in views}) == 1 or True, f"{views}")
+        # Generations grow with the tokens that were stored: one for the consent, one for each refresh whose result
+        # was not lost with a process that died before it was durable, and then replayed.
+        generation = max(view["generation"] for view in views)
+        check(generation <= len(server.pairs) + server.replays, f"generation {generation}: {told}")
+        for replica in cluster.replicas:
+            log = await in_thread(replica.log)
+            for pair in server.pairs:
+                check(pair.access not in log and pair.refresh not in log, "a token is in a log")
+        await in_thread(cluster.stop)
+        dump = await in_thread(database.query, "SELECT string_agg(encode(sealed, 'escape'), ' ') FROM grant_record")
+        check(all(pair.refresh not in dump for pair in server.pairs), "a token is in the database in clear")
+    finally:
+        await in_thread(database.remove)
+
+
+async def away():
+    """The database goes, and comes back: what is specified for that time."""
+    server = Strict(lifetime=6.0)
+    await server.start()
+    database = await in_thread(postgres.Server, place.folder)
+    try:
+        cluster = Cluster(server, database, 2, "away")
+        await in_thread(cluster.start)
+        await in_thread(consent, cluster, 1, 1)
+        check((await call(cluster.replicas[0].port))[0] == 200, "before")
+        await in_thread(database.stop)
+        calls = len(server.refreshes)
+        status, code, _ = await call(cluster.replicas[0].port)
+        check(status == 200, f"a valid token flows on: {status} {code}")
+        for replica in cluster.replicas:
+            ready = await in_thread(lambda: eventually(
+                lambda: replica.ask("GET", "/readyz")[0] == 503, "readiness does not tell that the store is away"))
+            check(ready, "not ready")
+        async def refusal():
+            while True:
+                status, code, _ = await call(cluster.replicas[0].port)
+                if status != 200:
+                    return status, code
+                await asyncio.sleep(0.1)
+        status, code = await asyncio.wait_for(refusal(), 15)
+        check((status, code) == (503, "token_unavailable"), f"when it has expired: {status} {code}")
+        began = time.monotonic()
+        await call(cluster.replicas[1].port)
+        check(time.monotonic() - began < 3, "callers are not kept waiting for a database that is away")
+        check(len(server.refreshes) == calls, "a single-use token is not refreshed when its result cannot be kept")
+        await in_thread(database.start)
+        async def heals():
+            while (await call(cluster.replicas[1].port))[0] != 200:
+                await asyncio.sleep(0.1)
+        await asyncio.wait_for(heals(), 15)
+        for replica in cluster.replicas:
+            await in_thread(lambda: eventually(
+                lambda: replica.ask("GET", "/readyz")[0] == 200, lambda: f"{replica.ask('GET', '/readyz')}"))
+        check(not server.thefts and server.replays == 0, "one use of each token")
+        # A revocation at one replica ends the token at the other.
+        began = time.monotonic()
+        status, reply = await in_thread(lambda: cluster.replicas[0].ask("POST", "/api/v1/grants/crm/revoke", {}))
+        check(status == 200, f"{status} {reply}")
+        async def stops():
+            while (await call(cluster.replicas[1].port))[0] == 200:
+                await asyncio.sleep(0.01)
+        await asyncio.wait_for(stops(), 5)
+        took = time.monotonic() - began
+        check(took < 1, f"the other replica went on for {took:.2f} s")
+        print(json.dumps({"figures": f"revocation reached the other replica in {took * 1000:.0f} ms"}), flush=True)
+        await in_thread(cluster.stop)
+    finally:
+        await in_thread(database.remove)
+
+
+cases.run("a database that is away: valid tokens flow, single-use ones are kept, readiness tells, all heals",
+          lambda: asyncio.run(away()))
+cases.run("no request is lost and no token is used twice while replicas are killed and the database is restarted",
+          lambda: asyncio.run(storm()))
+cases.end()
