@@ -25,7 +25,9 @@ extension Checker {
             if !section.mentions("client_certificate_file") { needs("client_certificate_file") }
         case .none: break
         }
-        if hasSecret {
+        // Some providers know assertions and certificates at their token endpoint only.
+        let revokes = section.value.revocationAuthentication?.usesSecret ?? false
+        if hasSecret, !revokes {
             diagnostics.error(
                 position, "\"client_auth\" is \(quoted(chosen.word)), and so the client secret would not be used")
         }

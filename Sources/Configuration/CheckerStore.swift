@@ -35,10 +35,14 @@ extension Checker {
         database.password = section.value.passwords.first
         database.connectTimeout = section.value.connectTimeout
         database.statementTimeout = section.value.statementTimeout
-        if section.has("ca_file"), database.tls == .disable || database.tls == .require {
-            diagnostics.error(
-                section.position(of: "ca_file"),
-                "\"ca_file\" has no meaning with sslmode \"\(database.tls.rawValue)\", which checks no certificate")
+        if section.has("ca_file") {
+            let mode = database.tls ?? .verifyFull
+            database.tls = mode
+            if mode == .disable || mode == .require {
+                diagnostics.error(
+                    section.position(of: "ca_file"),
+                    "\"ca_file\" has no meaning with sslmode \"\(mode.rawValue)\", which checks no certificate")
+            }
         }
         switch database.tls {
         case .disable where !database.isLocal:
@@ -49,7 +53,7 @@ extension Checker {
             diagnostics.warning(
                 section.position(of: "url"),
                 "sslmode \"require\" does not check who answers: use \"verify-full\", with \"ca_file\" if need be")
-        case .disable, .verifyCA, .verifyFull: break
+        case .disable, .verifyCA, .verifyFull, nil: break
         }
         return database
     }

@@ -165,6 +165,13 @@ extension Snapshot {
         /// Basic with the secret as the user and an empty password.
         case secretAsUser
         case none
+
+        var usesSecret: Bool {
+            switch self {
+            case .clientSecretBasic, .clientSecretPost, .clientSecretJWT, .bearerSecret, .secretAsUser: true
+            case .automatic, .privateKeyJWT, .tlsClientAuth, .selfSignedTLS, .none: false
+            }
+        }
     }
 
     /// JOSE's names of the signatures that we make and check.

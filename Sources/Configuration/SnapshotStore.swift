@@ -25,7 +25,8 @@ extension Snapshot {
         package internal(set) var port: UInt16 = 5432
         package internal(set) var user = ""
         package internal(set) var database = ""
-        package internal(set) var tls = TLSMode.verifyFull
+        /// nil: not said, which is `verify-full`; on this machine TLS is used where the server has it.
+        package internal(set) var tls: TLSMode?
         /// Authorities to trust instead of the system's.
         package internal(set) var caFile: String?
         /// nil: the server asks for none.
@@ -38,8 +39,8 @@ extension Snapshot {
             let isSocket = host.hasPrefix("/")
             let name = isSocket ? "" : host.contains(":") ? "[\(host)]" : host
             let authority = port == 5432 ? name : "\(name):\(port)"
-            let mode = isSocket ? "host=\(host)" : "sslmode=\(tls.rawValue)"
-            return "postgresql://\(user)@\(authority)/\(database)?\(mode)"
+            let mode = isSocket ? "?host=\(host)" : tls.map { "?sslmode=\($0.rawValue)" } ?? ""
+            return "postgresql://\(user)@\(authority)/\(database)\(mode)"
         }
 
         /// Whether the connection stays on this machine.

@@ -167,7 +167,14 @@ extension Control {
         }
         let id = CallID(owner: .consent(0), number: nextStart)
         nextStart += 1
-        pushWaits[id] = { result in
+        pushWaits[id] = { [logger] result in
+            if case .failure(let problem) = result {
+                logger.warning(
+                    "an authorization request could not be pushed",
+                    metadata: [
+                        "grant": "\(start.pending.grant)", "code": "\(problem.code)", "detail": "\(problem.detail)",
+                    ])
+            }
             done(
                 result.map { start.authorizationURL(pushed: $0) }.mapError { problem in
                     let code: ConsoleFailure.Code =

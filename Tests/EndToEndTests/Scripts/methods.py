@@ -7,6 +7,14 @@ import glewlwyd
 from jwcrypto import jwk, jws
 from oauthkit import *
 
+# glewlwyd wants the token endpoint as "aud", and knows assertions at that endpoint only: neither where requests are
+# pushed nor where tokens are revoked.
+JWT = """
+assertion_audience = "token_endpoint"
+pushed_requests = "off"
+revocation_auth = "client_secret_basic"
+"""
+
 place = Place()
 cases = Cases()
 numbers = iter(range(1000))
@@ -33,7 +41,10 @@ class Scene:
         self.folder = place.folder_for(f"methods-{next(numbers)}")
         self.api = API(is_good or (lambda scheme, token, request: scheme == "Bearer" and server.is_active(token)))
         self.gateway = Gateway(place, self.folder, "")
-        server.register(self.gateway.public_url + "/oauth/callback", **client)
+        # The API asks about tokens with Basic, whatever the gateway uses.
+        methods = client.pop("token_endpoint_auth_method", []) + ["client_secret_basic"]
+        server.register(
+            self.gateway.public_url + "/oauth/callback", token_endpoint_auth_method=methods, **client)
         secret_line = ""
         if secret:
             private_file(f"{self.folder}/client.secret", server.client_secret)
@@ -62,7 +73,7 @@ scopes = {json.dumps(server.scopes if scopes is None else scopes)}
     def consent(self):
         page = self.server.consent(self.gateway.consent_link("crm"))
         view = self.gateway.grant("crm")
-        check(view["state"] == "active", f"not connected: {view} {page.status} {page.url} {self.gateway.log()[-1500:]}")
+        check(view["state"] == "active", f"not connected: {view} {page.status} {page.url} {page.text[-600:]}")
 
     def call(self, status=200, **more):
         found, fields, text = self.gateway.call("/api/x", **more)
@@ -99,17 +110,19 @@ def by_key(server, algorithm):
                   "token_endpoint_auth_method": ["private_key_jwt"]}
     scene = Scene(server, f"""
 client_auth = "private_key_jwt"
+{JWT}
 client_key_file = "FOLDER/client.key"
 client_key_id = "one"
 client_key_algorithm = "{algorithm}"
-""", secret=False, **client)
+""", **client)
     private_file(f"{scene.folder}/client.key", private)
     with scene:
         scene.whole_life()
 
 
 def by_secret(server, method, registered):
-    with Scene(server, f'client_auth = "{method}"', client_secret=server.client_secret,
+    quirks = JWT if method.endswith("jwt") else ""
+    with Scene(server, f'client_auth = "{method}"\n{quirks}', client_secret=server.client_secret,
                token_endpoint_auth_method=registered) as scene:
         scene.whole_life()
 
@@ -226,7 +239,7 @@ def device(server):
 
             def shows():
                 status, view = scene.gateway.ask("GET", "/api/v1/grants/crm/device")
-                return view if status == 200 and isinstance(view, dict) and view.get("user_code") else None
+                return view.get("prompt") if status == 200 and isinstance(view, dict) else None
 
             view = eventually(shows, lambda: f"no code: {scene.gateway.log()[-1500:]}")
             code = view["user_code"]

@@ -163,7 +163,8 @@ async def rough(server, database, cluster):
 
 
 async def storm():
-    server = Strict()
+    # Slow enough that kills come in the middle of its calls.
+    server = Strict(delay=(0.05, 0.6))
     await server.start()
     database = await in_thread(postgres.Server, place.folder)
     try:
@@ -214,7 +215,7 @@ async def storm():
             for pair in server.pairs:
                 check(pair.access not in log and pair.refresh not in log, "a token is in a log")
         await in_thread(cluster.stop)
-        dump = await in_thread(database.query, "SELECT string_agg(encode(sealed, 'escape'), ' ') FROM grant_record")
+        dump = await in_thread(database.query, "SELECT string_agg(encode(sealed, 'escape'), ' ') FROM token_gateway.grant_record")
         check(all(pair.refresh not in dump for pair in server.pairs), "a token is in the database in clear")
     finally:
         await in_thread(database.remove)
