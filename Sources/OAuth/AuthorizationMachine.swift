@@ -195,7 +195,9 @@ extension AuthorizationMachine {
             let kind = TokenCall.Kind.code(
                 code, verifier: pending.verifier, redirectURI: pending.redirectURI, tokenEndpoint: pending.tokenEndpoint
             )
-            let call = TokenCall(id: CallID(owner: .consent(number), number: 1), kind: kind)
+            let call = TokenCall(
+                id: CallID(owner: .consent(number), number: 1), kind: kind, proofKey: pending.proofKey,
+                identity: pending.nonce.map { IdentityExpectation(nonce: $0) })
             let running = ConsentMemory(bindingHash: pending.bindingHash, kind: pending.kind, outcome: nil)
             return [
                 .remember(key: runs[number]?.key ?? "", running, until: pending.expiresAt),

@@ -45,6 +45,10 @@ package struct PendingConsent: Sendable, Equatable {
     package var redirectURI: String
     package var codeParameter: String
     package var verifier: Secret?
+    /// Not nil: openid was asked for, and the id_token must repeat this.
+    package var nonce: Secret?
+    /// `ProofKey.encoded()` of the key that the tokens will be bound to (RFC 9449).
+    package var proofKey: Secret?
     /// Of the binding, with a prefix of its own.
     package var bindingHash: String
     /// Wall milliseconds.
@@ -85,6 +89,8 @@ extension PendingConsent {
         ]
         members["issuer"] = issuer.map { .string($0) }
         members["verifier"] = verifier.map { .string($0.reveal()) }
+        members["nonce"] = nonce.map { .string($0.reveal()) }
+        members["proof_key"] = proofKey.map { .string($0.reveal()) }
         return JSONValue.object(members).encoded()
     }
 
@@ -102,90 +108,7 @@ extension PendingConsent {
             grant: grant, provider: provider, kind: kind, issuer: json["issuer"]?.text,
             requiresIssuer: json["requires_issuer"]?.flag ?? true, tokenEndpoint: tokenEndpoint,
             redirectURI: redirectURI, codeParameter: code, verifier: json["verifier"]?.text.map { Secret($0) },
+            nonce: json["nonce"]?.text.map { Secret($0) }, proofKey: json["proof_key"]?.text.map { Secret($0) },
             bindingHash: bindingHash, expiresAt: expiresAt)
     }
-}
-
-/// The authorization request (RFC 6749 section 4.1.1), ready for the browser.
-package struct ConsentStart: Sendable, Equatable {
-    /// Holds the state: show it to the operator who asked, and log it nowhere.
-    package var authorizationURL: String
-    /// To be put into the store before the browser is sent away; `expiresAt` and `PendingConsent.limit` go with it.
-    package var key: String
-    package var pending: PendingConsent
-}
-
-package enum ConsentStartProblem: Error, Sendable, Hashable {
-    /// The redirect URI is not absolute, has a fragment, or is plain http on an address that is not loopback.
-    case badRedirectURI
-    case notEnoughRandomness
-    case bindingTooShort
-    /// The provider has no authorization endpoint: all its grants are unattended, or begun on a device.
-    case noAuthorizationEndpoint
-}
-
-extension ConsentStart {
-    /// Octets of fresh randomness that one start uses: state, verifier and nonce, 256 bits each.
-    package static let randomnessBytes = 96
-
-    /// Builds state, PKCE pair and URL. `randomness` must come from the system's generator and be used once.
-    package static func make(
-        _ request: ConsentRequest, randomness: [UInt8], now: Moment, lifetime: Int64 = PendingConsent.lifetime
-    ) -> Result<ConsentStart, ConsentStartProblem> {
-        guard randomness.count >= randomnessBytes else { return .failure(.notEnoughRandomness) }
-        guard request.binding.bytes.count >= 16 else { return .failure(.bindingTooShort) }
-        guard isAcceptable(redirectURI: request.redirectURI) else { return .failure(.badRedirectURI) }
-        guard let endpoint = request.endpoints.authorization else { return .failure(.noAuthorizationEndpoint) }
-        let state = Crypto.base64URL(Array(randomness[0..<32]))
-        let usesPKCE = request.provider.pkce == .s256
-        let verifier = usesPKCE ? Secret(Crypto.base64URL(Array(randomness[32..<64]))) : nil
-        let nonce = request.grant.scopes.contains("openid") ? Crypto.base64URL(Array(randomness[64..<96])) : nil
-        let pending = PendingConsent(
-            grant: request.grant.name, provider: request.provider.name, kind: request.kind,
-            issuer: request.endpoints.issuer, requiresIssuer: request.endpoints.requiresIssuerParameter,
-            tokenEndpoint: request.endpoints.token, redirectURI: request.redirectURI,
-            codeParameter: request.provider.codeParameter, verifier: verifier,
-            bindingHash: PendingConsent.bindingHash(request.binding),
-            expiresAt: now.wall.saturatingAdd(lifetime))
-        return .success(
-            ConsentStart(
-                authorizationURL: url(request, at: endpoint, state: state, verifier: verifier, nonce: nonce),
-                key: PendingConsent.key(forState: state), pending: pending))
-    }
-
-    /// Absolute, https or on loopback, without a fragment (RFC 6749 section 3.1.2, checklist D7).
-    package static func isAcceptable(redirectURI: String) -> Bool {
-        ProviderURL(redirectURI).map { $0.isAllowed(plaintextOnLoopback: true) } ?? false
-    }
-
-    private static func url(
-        _ request: ConsentRequest, at endpoint: ProviderURL, state: String, verifier: Secret?, nonce: String?
-    ) -> String {
-        typealias Parameter = ProviderSettings.Parameter
-        let provider = request.provider
-        var parameters = [
-            Parameter("response_type", "code"), Parameter("client_id", provider.clientID),
-            Parameter("redirect_uri", request.redirectURI),
-        ]
-        if !request.grant.scopes.isEmpty {
-            let scope = request.grant.scopes.joined(separator: provider.scopeSeparator)
-            parameters.append(Parameter(provider.scopeParameter, scope))
-        }
-        parameters.append(Parameter("state", state))
-        if let verifier {
-            parameters.append(Parameter("code_challenge", Crypto.base64URL(Crypto.sha256(verifier.bytes))))
-            parameters.append(Parameter("code_challenge_method", "S256"))
-        }
-        if let nonce { parameters.append(Parameter("nonce", nonce)) }
-        for extra in provider.authorizeParameters where !reserved.contains(extra.name) {
-            parameters.removeAll { $0.name == extra.name }
-            parameters.append(extra)
-        }
-        return endpoint.description + (endpoint.query == nil ? "?" : "&") + FormEncoding.encode(parameters)
-    }
-
-    /// What the protection of the flow hangs on cannot be set by the configuration.
-    package static let reserved: Set<String> = [
-        "response_type", "client_id", "redirect_uri", "state", "code_challenge", "code_challenge_method", "nonce",
-    ]
 }

@@ -24,11 +24,16 @@ struct DiscoveryMachine: Sendable {
     private let issuer: String
     private let settings: ProviderSettings
 
-    /// nil: there is no issuer, or the endpoints are all given.
-    init?(settings: ProviderSettings) {
+    /// nil: there is no issuer, or all that is needed is given.
+    ///
+    /// - Parameter needsAll: also where the endpoints are all given, for what else the metadata says.
+    init?(settings: ProviderSettings, needsAll: Bool = false) {
         guard let issuer = settings.issuer else { return nil }
+        let needsMore =
+            needsAll || settings.presentsCertificate
+            || settings.pushedRequests == .required && settings.pushedRequestEndpoint == nil
         guard
-            settings.authorizationEndpoint == nil || settings.tokenEndpoint == nil
+            needsMore || settings.authorizationEndpoint == nil || settings.tokenEndpoint == nil
                 || settings.revocationEndpoint == nil
         else { return nil }
         self.issuer = issuer

@@ -43,6 +43,11 @@ package enum JSONValue: Sendable, Equatable {
         return flag
     }
 
+    package var members: [String: JSONValue]? {
+        guard case .object(let members) = self else { return nil }
+        return members
+    }
+
     package var list: [JSONValue]? {
         guard case .array(let list) = self else { return nil }
         return list

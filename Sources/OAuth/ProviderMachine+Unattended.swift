@@ -6,43 +6,40 @@ extension ProviderMachine {
     /// once (RFC 7523 section 3).
     func material(
         for call: TokenCall, endpoints: ProviderEndpoints, now: Moment
-    ) -> Result<UnattendedMaterial, ProviderProblem> {
+    ) throws(ProviderProblem) -> UnattendedMaterial {
         switch call.kind {
-        case .refresh, .code, .deviceCode, .unattended(.clientCredentials, _): return .success(.init())
+        case .refresh, .code, .deviceCode, .unattended(.clientCredentials, _): return .init()
         case .unattended(.jwtBearer(let claims), let scopes):
-            return assertion(claims, scopes: scopes, endpoints: endpoints, now: now).map { .init(assertion: $0) }
+            return .init(assertion: try assertion(claims, scopes: scopes, endpoints: endpoints, now: now))
         case .unattended(.tokenExchange(let exchange), _):
             guard let subject = call.subjectToken, exchange.actor == nil || call.actorToken != nil else {
                 let missing = call.subjectToken == nil ? "subject" : "actor"
-                return .failure(
-                    ProviderProblem(
-                        .transient, code: "no_subject_token",
-                        detail: "The \(missing) token for the exchange could not be had."))
+                throw ProviderProblem(
+                    .transient, code: "no_subject_token",
+                    detail: "The \(missing) token for the exchange could not be had.")
             }
-            return .success(.init(subjectToken: subject, actorToken: call.actorToken))
+            return .init(subjectToken: subject, actorToken: call.actorToken)
         }
     }
 
+    /// Signed with the grant's own key, else with the first of the client's.
     private func assertion(
         _ claims: AssertionClaims, scopes: [String], endpoints: ProviderEndpoints, now: Moment
-    ) -> Result<Secret, ProviderProblem> {
-        guard let key = claims.key else {
-            return .failure(
-                ProviderProblem(.configuration, code: "no_assertion", detail: "There is no key to sign the assertion."))
+    ) throws(ProviderProblem) -> Secret {
+        guard let key = claims.key ?? settings.clientKeys.first else {
+            throw ProviderProblem(
+                .configuration, code: "no_assertion", detail: "There is no key to sign the assertion.")
         }
         let asClaim = claims.scopePlace != .parameter && !scopes.isEmpty
         do throws(KeyError) {
-            return .success(
-                try Assertion.make(
-                    claims, issuer: claims.issuer ?? settings.clientID,
-                    audience: claims.audience ?? endpoints.token.description,
-                    scope: asClaim ? scopes.joined(separator: settings.scopeSeparator) : nil, id: random(16),
-                    key: key, now: now))
+            return try Assertion.make(
+                claims, issuer: claims.issuer ?? settings.clientID,
+                audience: claims.audience ?? endpoints.token.description,
+                scope: asClaim ? scopes.joined(separator: settings.scopeSeparator) : nil, id: random(16), key: key,
+                now: now)
         } catch {
-            return .failure(
-                ProviderProblem(
-                    .configuration, code: "no_assertion",
-                    detail: "The assertion could not be signed: \(error)."))
+            throw ProviderProblem(
+                .configuration, code: "no_assertion", detail: "The assertion could not be signed: \(error).")
         }
     }
 }
@@ -60,26 +57,31 @@ extension ProviderMachine {
     }
 
     mutating func sendDevice(
-        _ call: DeviceCall, endpoints: ProviderEndpoints, secret: Int, tried: Int
+        _ call: DeviceCall, endpoints: ProviderEndpoints, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
-        guard let url = endpoints.device else {
+        guard let url = endpoints.deviceAuthorization else {
             return [.deviceAuthorizationFinished(call.id, .failure(.noEndpoint("device authorization")))]
         }
-        let requests = TokenRequests(settings: settings, endpoints: endpoints, secretIndex: secret)
-        let request = requests.deviceAuthorization(scopes: call.scopes, url: url)
-        return [send(request, .device(call, secret: secret, tried: tried))]
+        do throws(ProviderProblem) {
+            let request = try requests(endpoints, attempt, now: now).deviceAuthorization(scopes: call.scopes, url: url)
+            return [send(request, .device(call, attempt))]
+        } catch {
+            return [.deviceAuthorizationFinished(call.id, .failure(error))]
+        }
     }
 
     mutating func deviceReplyReceived(
-        _ outcome: ProviderOutcome, call: DeviceCall, secret: Int, tried: Int, now: Moment
+        _ outcome: ProviderOutcome, _ call: DeviceCall, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
         let result = DeviceAuthorization.read(outcome, settings: settings, now: now, hiding: settings.clientSecrets)
         switch result {
-        case .success: secretWorked(secret)
+        case .success: worked(attempt)
         case .failure(let problem):
-            if let next = secretAfter(secret, tried: tried, problem: problem), let endpoints {
-                return [.note(.secretRefused(index: secret))]
-                    + sendDevice(call, endpoints: endpoints, secret: next, tried: tried + 1)
+            if let endpoints,
+                let next = self.attempt(after: attempt, problem, method: endpoints.tokenAuthentication)
+            {
+                return [.note(.secretRefused(index: attempt.credential))]
+                    + sendDevice(call, endpoints: endpoints, next, now: now)
             }
         }
         return [.deviceAuthorizationFinished(call.id, result)]
@@ -91,5 +93,15 @@ extension ProviderProblem {
         ProviderProblem(
             .configuration, code: "no_endpoints",
             detail: "The \(name) endpoint is neither configured nor in the provider's metadata.")
+    }
+}
+
+extension ProviderEndpoints {
+    func suffice(for work: ProviderMachine.Work) -> Bool {
+        switch work {
+        case .endpoints: authorization != nil
+        case .token, .revocation, .push, .identity: true
+        case .device: deviceAuthorization != nil
+        }
     }
 }

@@ -13,6 +13,8 @@ package enum ProviderAction: Sendable, Equatable {
     /// To the GrantMachine or the AuthorizationMachine that owns the call.
     case tokenCallFinished(CallID, TokenCallReport)
     case revocationCallFinished(CallID, RevocationCallResult)
+    /// To whoever called `pushNeeded`.
+    case pushFinished(CallID, Result<PushedRequest, ProviderProblem>)
     case note(ProviderFact)
     /// To the DeviceMachine that owns the call.
     case deviceAuthorizationFinished(CallID, Result<DeviceAuthorization, ProviderProblem>)
@@ -22,44 +24,77 @@ package enum ProviderAction: Sendable, Equatable {
 package enum ProviderFact: Sendable, Equatable {
     case metadataFound
     case discoveryFailed(ProviderProblem)
-    /// The client secret at this place in the configuration was refused and the next is tried.
+    /// The client secret (or the client key, where keys are used) at this place in the configuration was refused and the
+    /// next is tried.
     case secretRefused(index: Int)
+    /// New tokens are not used, because of their id_token; they are revoked where that is possible.
+    case identityRefused(ProviderProblem)
 }
 
 /// One per provider, shared by its grants: discovery, client authentication, requests and replies.
 ///
-/// Sans-IO: each method is one event and returns what the driver must do. It has no timer of its own.
+/// Sans-IO: each method is one event and returns what the driver must do. It has no timer of its own; randomness comes
+/// from the function that it is made with.
 package struct ProviderMachine: Sendable {
     enum Work: Sendable {
         case endpoints(CallID)
         case token(TokenCall)
         case revocation(RevocationCall)
+        case push(CallID, [ProviderSettings.Parameter])
+        /// Tokens that came with an id_token, which waits for keys.
+        case identity(Unchecked)
         case device(DeviceCall)
     }
 
     enum Flight: Sendable {
         case metadata
-        case token(TokenCall, sentAt: Moment, secret: Int, tried: Int)
-        case revocation(RevocationCall, secret: Int, tried: Int)
-        case device(DeviceCall, secret: Int, tried: Int)
+        case keySet
+        case token(TokenFlight)
+        case revocation(RevocationCall, Attempt)
+        case push(CallID, [ProviderSettings.Parameter], Attempt)
+        case device(DeviceCall, Attempt)
+        /// Nobody waits for its end.
+        case unattended
     }
 
-    package private(set) var settings: ProviderSettings
-    private var discovery: DiscoveryMachine?
-    private var waiting: [Work] = []
+    /// Which of the client's credentials a request carries, and what was tried before it.
+    struct Attempt: Sendable {
+        var credential: Int
+        /// Credentials that were tried in this call, this one included.
+        var tried = 1
+        /// `credentialEpoch` when the credential was picked: an index into another list means nothing.
+        var epoch: Int
+        /// This is the repetition with the server's nonce (RFC 9449 section 8): there is no second one.
+        var hasRepeatedForNonce = false
+    }
+
+    struct TokenFlight: Sendable {
+        var call: TokenCall
+        var sentAt: Moment
+        var attempt: Attempt
+        var proofKey: ProofKey?
+        var url: ProviderURL
+    }
+
+    package internal(set) var settings: ProviderSettings
+    var discovery: DiscoveryMachine?
+    var keySet = KeySetMachine()
+    var waiting: [Work] = []
+    var unchecked: [Unchecked] = []
     private var flights: [RequestID: Flight] = [:]
     private var nextRequest: UInt64 = 1
-    /// The secret that worked last (pains 34).
-    private(set) var secretIndex = 0
+    /// The secret or key that worked last (pains 34).
+    var credentialIndex = 0
+    /// Grows when the lists of secrets and keys change.
+    var credentialEpoch = 0
+    var nonces = ProofNonces()
     let random: @Sendable (Int) -> [UInt8]
 
-    /// With the system's generator.
-    package init(settings: ProviderSettings) {
-        self.init(settings: settings, random: RandomBytes.bytes)
-    }
-
-    /// - Parameter random: that many bytes from the system's generator; it must not fail.
-    package init(settings: ProviderSettings, random: @escaping @Sendable (Int) -> [UInt8]) {
+    /// - Parameter random: as many octets of the system's generator as it is asked for, unpredictable and never the same:
+    ///   "jti" of assertions and proofs, and proof keys, are made of them.
+    package init(
+        settings: ProviderSettings, random: @escaping @Sendable (Int) -> [UInt8] = { RandomBytes.bytes($0) }
+    ) {
         self.settings = settings
         self.random = random
         discovery = DiscoveryMachine(settings: settings)
@@ -82,21 +117,44 @@ package struct ProviderMachine: Sendable {
         begin(.revocation(call), now: now)
     }
 
+    /// An authorization request is to be pushed (RFC 9126): `ConsentStart.pushed`. Answered by `pushFinished`; it is not
+    /// repeated, a person who waits can start again.
+    package mutating func pushNeeded(
+        _ id: CallID, _ parameters: [ProviderSettings.Parameter], now: Moment
+    ) -> [ProviderAction] {
+        begin(.push(id, parameters), now: now)
+    }
+
     /// A reload. Calls in flight end as they began; what is known of another issuer is forgotten.
     package mutating func settingsChanged(_ new: ProviderSettings, now: Moment) -> [ProviderAction] {
         let old = settings
         settings = new
-        if old.clientSecrets != new.clientSecrets { secretIndex = 0 }
+        if old.clientSecrets != new.clientSecrets || old.clientKeys != new.clientKeys
+            || old.clientAuthentication != new.clientAuthentication
+        {
+            // The order of the new list is the operator's wish.
+            credentialIndex = 0
+            credentialEpoch += 1
+        }
         let samePlace =
             old.issuer == new.issuer && old.discovery == new.discovery
             && old.authorizationEndpoint == new.authorizationEndpoint && old.tokenEndpoint == new.tokenEndpoint
             && old.allowPlaintextOnLoopback == new.allowPlaintextOnLoopback && old.userAgent == new.userAgent
-            && old.metadataLifetime == new.metadataLifetime
+            && old.metadataLifetime == new.metadataLifetime && old.jwksEndpoint == new.jwksEndpoint
+            && old.presentsCertificate == new.presentsCertificate && old.pushedRequests == new.pushedRequests
+            && old.pushedRequestEndpoint == new.pushedRequestEndpoint && old.deviceEndpoint == new.deviceEndpoint
         guard !samePlace else { return [] }
-        flights = flights.filter { if case .metadata = $0.value { false } else { true } }
+        flights = flights.filter {
+            switch $0.value {
+            case .metadata, .keySet: false
+            case .token, .revocation, .push, .unattended, .device: true
+            }
+        }
         discovery = DiscoveryMachine(settings: new)
-        let work = waiting
+        keySet = KeySetMachine()
+        let work = waiting + unchecked.map { .identity($0) }
         waiting = []
+        unchecked = []
         return work.flatMap { begin($0, now: now) }
     }
 
@@ -105,19 +163,22 @@ package struct ProviderMachine: Sendable {
         _ id: RequestID, _ outcome: ProviderOutcome, now: Moment
     ) -> [ProviderAction] {
         switch flights.removeValue(forKey: id) {
-        case nil: []
+        case nil, .unattended: []
         case .metadata: metadataReceived(outcome, now: now)
-        case .token(let call, let sentAt, let secret, let tried):
-            tokenReplyReceived(outcome, call: call, sentAt: sentAt, secret: secret, tried: tried, now: now)
-        case .revocation(let call, let secret, let tried):
-            revocationReplyReceived(outcome, call: call, secret: secret, tried: tried, now: now)
-        case .device(let call, let secret, let tried):
-            deviceReplyReceived(outcome, call: call, secret: secret, tried: tried, now: now)
+        case .keySet: keySetReceived(outcome, now: now)
+        case .token(let flight): tokenReplyReceived(outcome, flight, now: now)
+        case .revocation(let call, let attempt): revocationReplyReceived(outcome, call, attempt, now: now)
+        case .push(let id, let parameters, let attempt):
+            pushReplyReceived(outcome, id, parameters, attempt, now: now)
+        case .device(let call, let attempt): deviceReplyReceived(outcome, call, attempt, now: now)
         }
     }
 
-    mutating func secretWorked(_ index: Int) {
-        secretIndex = index
+    mutating func send(_ request: ProviderRequest, _ flight: Flight) -> ProviderAction {
+        let id = RequestID(number: nextRequest)
+        nextRequest += 1
+        flights[id] = flight
+        return .send(id, request, deadline: settings.callDeadline)
     }
 }
 
@@ -127,7 +188,7 @@ extension ProviderMachine {
     mutating func begin(_ work: Work, now: Moment) -> [ProviderAction] {
         let step = discovery?.metadataNeeded(now: now)
         // Metadata that is only old goes on serving while a new copy is fetched.
-        if let endpoints, isComplete {
+        if let endpoints, !mustWait(work) {
             return follow(step, now: now) + perform(work, endpoints: endpoints, now: now)
         }
         guard discovery != nil else {
@@ -141,17 +202,23 @@ extension ProviderMachine {
         return follow(step, now: now)
     }
 
-    /// Nothing more can be learned of the endpoints, or nothing more is needed.
-    private var isComplete: Bool {
-        discovery == nil || discovery?.metadata != nil
-            || settings.authorizationEndpoint != nil && settings.tokenEndpoint != nil
+    /// The endpoints may be given and what else is needed may still be on its way with the metadata.
+    private func mustWait(_ work: Work) -> Bool {
+        guard let discovery, discovery.metadata == nil, discovery.isFetching else { return false }
+        return switch work {
+        case .endpoints, .push: true
+        case .device: settings.deviceEndpoint == nil
+        // With a token endpoint alone, what else there is to know (how to authenticate) is looked for first.
+        case .token: settings.presentsCertificate || settings.authorizationEndpoint == nil
+        case .revocation, .identity: false
+        }
     }
 
     private mutating func metadataReceived(_ outcome: ProviderOutcome, now: Moment) -> [ProviderAction] {
         follow(discovery?.replyReceived(outcome, now: now), now: now)
     }
 
-    private mutating func follow(_ step: DiscoveryMachine.Step?, now: Moment) -> [ProviderAction] {
+    mutating func follow(_ step: DiscoveryMachine.Step?, now: Moment) -> [ProviderAction] {
         switch step {
         case nil: return []
         case .fetch(let request): return [send(request, .metadata)]
@@ -159,13 +226,8 @@ extension ProviderMachine {
             guard let endpoints else { return [] }
             return [.note(.metadataFound)] + takeWaiting().flatMap { perform($0, endpoints: endpoints, now: now) }
         case .failed(let problem):
-            // What is configured does for some work: client credentials need no more than a token endpoint.
-            let endpoints = endpoints
-            return [.note(.discoveryFailed(problem))]
-                + takeWaiting().flatMap { work in
-                    guard let endpoints, endpoints.suffice(for: work) else { return fail(work, problem, now: now) }
-                    return perform(work, endpoints: endpoints, now: now)
-                }
+            let work = takeWaiting()
+            return [.note(.discoveryFailed(problem))] + work.flatMap { giveUp($0, problem, now: now) }
         }
     }
 
@@ -174,11 +236,23 @@ extension ProviderMachine {
         return waiting
     }
 
-    func fail(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
+    /// What waited only for the rest of the metadata goes on without, where the endpoints are known.
+    private mutating func giveUp(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
+        switch work {
+        case .endpoints, .token, .revocation, .push, .device:
+            guard let endpoints, endpoints.suffice(for: work) else { return fail(work, problem, now: now) }
+            return perform(work, endpoints: endpoints, now: now)
+        case .identity: return fail(work, problem, now: now)
+        }
+    }
+
+    private mutating func fail(_ work: Work, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {
         switch work {
         case .endpoints(let id): [.endpointsUnavailable(id, problem)]
         case .token(let call): [.tokenCallFinished(call.id, TokenCallReport(result: .failure(problem), sentAt: now))]
         case .revocation(let call): [.revocationCallFinished(call.id, .failed(problem))]
+        case .push(let id, _): [.pushFinished(id, .failure(problem))]
+        case .identity(let unchecked): refuse(unchecked, problem, now: now)
         case .device(let call): [.deviceAuthorizationFinished(call.id, .failure(problem))]
         }
     }
@@ -186,125 +260,18 @@ extension ProviderMachine {
     private mutating func perform(_ work: Work, endpoints: ProviderEndpoints, now: Moment) -> [ProviderAction] {
         switch work {
         case .endpoints(let id):
-            guard endpoints.authorization != nil else {
-                return [.endpointsUnavailable(id, .noEndpoint("authorization"))]
-            }
-            return [.endpointsReady(id, endpoints)]
-        case .token(let call):
-            return sendToken(call, endpoints: endpoints, secret: secretIndex, tried: 1, now: now)
-        case .revocation(let call):
-            guard endpoints.revocation != nil else { return [.revocationCallFinished(call.id, .notSupported)] }
-            return sendRevocation(call, endpoints: endpoints, secret: secretIndex, tried: 1)
-        case .device(let call):
-            return sendDevice(call, endpoints: endpoints, secret: secretIndex, tried: 1)
+            endpoints.authorization == nil
+                ? [.endpointsUnavailable(id, .noEndpoint("authorization"))] : [.endpointsReady(id, endpoints)]
+        case .token(let call): sendToken(call, endpoints: endpoints, firstAttempt, now: now)
+        case .revocation(let call): sendRevocation(call, endpoints: endpoints, firstAttempt, now: now)
+        case .push(let id, let parameters):
+            sendPush(id, parameters, endpoints: endpoints, firstAttempt, now: now)
+        case .identity(let unchecked): check(unchecked, now: now)
+        case .device(let call): sendDevice(call, endpoints: endpoints, firstAttempt, now: now)
         }
     }
 
-    mutating func send(_ request: ProviderRequest, _ flight: Flight) -> ProviderAction {
-        let id = RequestID(number: nextRequest)
-        nextRequest += 1
-        flights[id] = flight
-        return .send(id, request, deadline: settings.callDeadline)
-    }
-}
-
-// MARK: - Token and revocation calls
-
-extension ProviderMachine {
-    private mutating func sendToken(
-        _ call: TokenCall, endpoints: ProviderEndpoints, secret: Int, tried: Int, now: Moment
-    ) -> [ProviderAction] {
-        let requests = TokenRequests(settings: settings, endpoints: endpoints, secretIndex: secret)
-        switch material(for: call, endpoints: endpoints, now: now) {
-        case .failure(let problem): return fail(.token(call), problem, now: now)
-        case .success(let material):
-            let request = requests.request(for: call.kind, material)
-            return [send(request, .token(call, sentAt: now, secret: secret, tried: tried))]
-        }
-    }
-
-    private mutating func sendRevocation(
-        _ call: RevocationCall, endpoints: ProviderEndpoints, secret: Int, tried: Int
-    ) -> [ProviderAction] {
-        guard let url = endpoints.revocation else { return [.revocationCallFinished(call.id, .notSupported)] }
-        let requests = TokenRequests(settings: settings, endpoints: endpoints, secretIndex: secret)
-        let request = requests.revocation(call.token, hint: call.hint, url: url)
-        return [send(request, .revocation(call, secret: secret, tried: tried))]
-    }
-
-    /// The secret to try after a refused one: each once, in their order, one in a call; nil: all were refused.
-    func secretAfter(_ index: Int, tried: Int, problem: ProviderProblem) -> Int? {
-        let meaning = settings.errorAliases[problem.code] ?? problem.code
-        guard meaning == "invalid_client", tried < settings.clientSecrets.count else { return nil }
-        return (index + 1) % settings.clientSecrets.count
-    }
-
-    private mutating func tokenReplyReceived(
-        _ outcome: ProviderOutcome, call: TokenCall, sentAt: Moment, secret: Int, tried: Int, now: Moment
-    ) -> [ProviderAction] {
-        let result = UnattendedReply.judge(
-            TokenReply.read(
-                outcome, settings: settings, now: now, hiding: call.secrets + settings.clientSecrets,
-                acceptsUntypedToken: call.kind.acceptsUntypedToken),
-            of: call.kind, outcome, settings: settings, now: now)
-        switch result {
-        case .success: secretWorked(secret)
-        case .failure(let problem):
-            if let next = secretAfter(secret, tried: tried, problem: problem), let endpoints {
-                return [.note(.secretRefused(index: secret))]
-                    + sendToken(call, endpoints: endpoints, secret: next, tried: tried + 1, now: now)
-            }
-        }
-        return [.tokenCallFinished(call.id, TokenCallReport(result: result, sentAt: sentAt))]
-    }
-
-    private mutating func revocationReplyReceived(
-        _ outcome: ProviderOutcome, call: RevocationCall, secret: Int, tried: Int, now: Moment
-    ) -> [ProviderAction] {
-        let result = RevocationReply.read(
-            outcome, settings: settings, now: now, hiding: [call.token] + settings.clientSecrets)
-        if case .failed(let problem) = result,
-            let next = secretAfter(secret, tried: tried, problem: problem), let endpoints
-        {
-            return [.note(.secretRefused(index: secret))]
-                + sendRevocation(call, endpoints: endpoints, secret: next, tried: tried + 1)
-        }
-        return [.revocationCallFinished(call.id, result)]
-    }
-}
-
-/// Reads replies of the revocation endpoint (RFC 7009 section 2.2).
-enum RevocationReply {
-    static func read(
-        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = []
-    ) -> RevocationCallResult {
-        switch outcome {
-        case .failure(let failure): return .failed(ProviderProblem(failure))
-        case .success(let reply):
-            let fields = ReplyFields(reply)
-            let code = fields?.errorCode(settings)
-            switch (reply.status, code.map { settings.errorAliases[$0] ?? $0 }) {
-            case (200..<300, nil): return .revoked
-            // Google answers 400 invalid_token for a token that is revoked already.
-            case (200..<500, "invalid_token"), (200..<500, "invalid_grant"), (200..<500, "token_revoked"):
-                return .alreadyInvalid
-            case (200..<500, "unsupported_token_type"), (404, nil), (405, nil), (501, nil): return .notSupported
-            default:
-                return .failed(
-                    ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
-            }
-        }
-    }
-}
-
-extension TokenCall {
-    /// What a provider might repeat in its answer.
-    fileprivate var secrets: [Secret] {
-        switch kind {
-        case .refresh(let token, _): [token]
-        case .code(let code, let verifier, _, _): [code] + (verifier.map { [$0] } ?? [])
-        case .unattended: [subjectToken, actorToken].compactMap { $0 }
-        case .deviceCode(let code): [code]
-        }
+    private var firstAttempt: Attempt {
+        Attempt(credential: credentialIndex, epoch: credentialEpoch)
     }
 }

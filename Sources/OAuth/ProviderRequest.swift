@@ -16,6 +16,7 @@ package struct HeaderField: Sendable, Hashable {
 package struct ProviderRequest: Sendable, Equatable {
     package enum Purpose: String, Sendable {
         case metadata, codeExchange, refresh, revocation
+        case pushedRequest, keySet
         case unattended, deviceAuthorization, devicePoll
     }
 

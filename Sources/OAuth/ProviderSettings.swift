@@ -1,10 +1,34 @@
-/// How the client proves itself at the token and revocation endpoints (RFC 6749 section 2.3).
+package import OpenSSLKit
+
+/// How the client proves itself at the token, revocation and pushed request endpoints (RFC 6749 section 2.3).
 package enum ClientAuthentication: String, Sendable, CaseIterable {
-    /// By what the metadata announces, else Basic where there is a secret and none where there is not.
+    /// By what the metadata announces and we have; without metadata Basic where there is a secret, a signed assertion
+    /// where there is only a key, the certificate where there is only that, else none.
     case automatic
     case basic = "client_secret_basic"
     case post = "client_secret_post"
     case none
+    /// An assertion under HS256 with the client secret (OpenID Connect Core section 9).
+    case secretJWT = "client_secret_jwt"
+    /// An assertion under one of `clientKeys` (RFC 7523 section 2.2).
+    case privateKeyJWT = "private_key_jwt"
+    /// The certificate that the driver presents, issued by an authority that the provider trusts (RFC 8705 section 2.1).
+    case tlsClientAuth = "tls_client_auth"
+    /// The certificate that the driver presents, registered with the provider as it is (RFC 8705 section 2.2).
+    case selfSignedTLS = "self_signed_tls_client_auth"
+
+    /// The client is known by its certificate.
+    var usesCertificate: Bool {
+        switch self {
+        case .tlsClientAuth, .selfSignedTLS: true
+        case .automatic, .basic, .post, .none, .secretJWT, .privateKeyJWT: false
+        }
+    }
+}
+
+/// Whether new grants get tokens that are bound to a key (RFC 9449). A grant that has a key keeps using it.
+package enum DPoPUse: String, Sendable, CaseIterable {
+    case off, on
 }
 
 /// Everything about one provider that its operator can set; what quirks `providers.md` lists map to here.
@@ -53,8 +77,10 @@ package struct ProviderSettings: Sendable, Equatable {
         package var scope = "scope"
         package var error = "error"
         package var errorDescription = "error_description"
-        /// What identifies the account that consented (pains 16); not read by default.
+        /// What identifies the account that consented (pains 16); not read by default. With the prefix `id_token.` it
+        /// is a claim of the checked id_token. nil: the id_token's `sub`, where openid was asked for.
         package var account: String?
+        package var idToken = "id_token"
 
         package init() {}
     }
@@ -78,6 +104,27 @@ package struct ProviderSettings: Sendable, Equatable {
     package var clientAuthentication = ClientAuthentication.automatic
     /// nil: as at the token endpoint (or what the metadata announces for revocation).
     package var revocationAuthentication: ClientAuthentication?
+
+    // Client authentication by assertion or certificate, pushed requests, DPoP, resources, id_tokens.
+
+    /// For private_key_jwt: tried in order on invalid_client, as secrets are.
+    package var clientKeys: [ClientKey] = []
+    /// "aud" of client assertions; nil: the issuer, else the token endpoint; "token_endpoint": the token endpoint.
+    package var assertionAudience: String?
+    /// The driver presents a certificate to this provider: mtls_endpoint_aliases are used (RFC 8705 section 5).
+    package var presentsCertificate = false
+    package var pushedRequests = PushedRequests.automatic
+    package var pushedRequestEndpoint: ProviderURL?
+    package var dpop = DPoPUse.off
+    /// One of `ProofKey.algorithms`. Where the metadata does not announce it but another of them, that one is used.
+    package var dpopAlgorithm = SignatureAlgorithm.es256
+    /// Sent as `resource` with authorization, token and refresh requests (RFC 8707).
+    package var resources: [String] = []
+    /// id_tokens are checked where openid is asked for; false: they are not looked at.
+    package var checkIDToken = true
+    /// Algorithms that id_tokens may be signed by; empty: those of the metadata, or any where it names none.
+    package var idTokenAlgorithms: [SignatureAlgorithm] = []
+    package var jwksEndpoint: ProviderURL?
 
     package var pkce = PKCE.s256
     /// A callback without iss is refused, whatever the metadata says (RFC 9207).
@@ -139,6 +186,10 @@ package struct ProviderSettings: Sendable, Equatable {
             .map { $0 ?? "" }
             + [clientID, clientAuthentication.rawValue, tokenBody.rawValue, "\(refreshScope)", pkce.rawValue]
             + clientSecrets.map { $0.reveal() }
+            + clientKeys.flatMap {
+                [$0.algorithm.rawValue, $0.keyID ?? "", $0.certificateThumbprint ?? "", $0.key.publicKey.thumbprint]
+            }
+            + [assertionAudience ?? "", "\(presentsCertificate)", dpop.rawValue] + resources
             + (tokenParameters + refreshParameters).flatMap { [$0.name, $0.value] }
             + tokenHeaders.flatMap { [$0.name, $0.value] }
             + errorAliases.sorted { $0.key < $1.key }.flatMap { [$0.key, $0.value] }

@@ -7,19 +7,24 @@ package enum TokenReply {
 
     /// Never traps, whatever the bytes; no octet of the body appears in the problem, except the provider's error code
     /// and description, cleaned and cut, without the `secrets` that the request held.
+    ///
+    /// - Parameter type: `dpop` where a proof was sent: a reply of another type is then an error, so that nobody between
+    ///   can turn bound tokens into ones that anybody may use.
     package static func read(
-        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, hiding secrets: [Secret] = [],
-        acceptsUntypedToken: Bool = false
+        _ outcome: ProviderOutcome, settings: ProviderSettings, now: Moment, type: TokenType = .bearer,
+        hiding secrets: [Secret] = [], acceptsUntypedToken: Bool = false
     ) -> Result<TokenSet, ProviderProblem> {
         switch outcome {
         case .failure(let failure): .failure(ProviderProblem(failure))
         case .success(let reply):
-            read(reply, settings: settings, now: now, hiding: secrets, acceptsUntypedToken: acceptsUntypedToken)
+            read(
+                reply, settings: settings, now: now, type: type, hiding: secrets,
+                acceptsUntypedToken: acceptsUntypedToken)
         }
     }
 
     private static func read(
-        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, hiding secrets: [Secret],
+        _ reply: ProviderReply, settings: ProviderSettings, now: Moment, type: TokenType, hiding secrets: [Secret],
         acceptsUntypedToken: Bool
     ) -> Result<TokenSet, ProviderProblem> {
         let fields = ReplyFields(reply)
@@ -28,14 +33,35 @@ package enum TokenReply {
                 ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
         }
         do throws(ProviderProblem) {
-            return .success(try tokens(fields, settings: settings, now: now, acceptsUntypedToken: acceptsUntypedToken))
+            let found = fields.text("token_type")
+            if !(acceptsUntypedToken && type == .bearer && found.map(UnattendedReply.isNotApplicable) ?? false) {
+                try checkType(found, expected: type, settings: settings)
+            }
+            return .success(try tokens(fields, settings: settings, now: now))
         } catch {
             return .failure(error)
         }
     }
 
+    private static func checkType(
+        _ type: String?, expected: TokenType, settings: ProviderSettings
+    ) throws(ProviderProblem) {
+        switch expected {
+        case .bearer:
+            guard let type, type.lowercased() != "bearer", !settings.acceptsAnyTokenType else { return }
+            throw .invalidReply("The token type is \(SafeText.clean(type, limit: 40)), not Bearer.")
+        case .dpop:
+            guard type?.lowercased() != "dpop" else { return }
+            let found = type.map { SafeText.clean($0, limit: 40) } ?? "missing"
+            // Not to be repeated: the server does not do what we need, and a refresh token may be used up by it.
+            throw ProviderProblem(
+                .configuration, code: "not_dpop",
+                detail: "A proof was sent, but the token type is \(found), not DPoP.", status: 200)
+        }
+    }
+
     private static func tokens(
-        _ fields: ReplyFields, settings: ProviderSettings, now: Moment, acceptsUntypedToken: Bool
+        _ fields: ReplyFields, settings: ProviderSettings, now: Moment
     ) throws(ProviderProblem) -> TokenSet {
         let paths = settings.paths
         guard let access = fields.text(paths.accessToken), !access.isEmpty else {
@@ -43,11 +69,6 @@ package enum TokenReply {
         }
         guard isHeaderSafe(access) else {
             throw .invalidReply("The access token is too long or has octets that must not be in a header.")
-        }
-        if let type = fields.text("token_type"), type.lowercased() != "bearer", !settings.acceptsAnyTokenType,
-            !(acceptsUntypedToken && UnattendedReply.isNotApplicable(type))
-        {
-            throw .invalidReply("The token type is \(SafeText.clean(type, limit: 40)), not Bearer.")
         }
         var tokens = TokenSet(accessToken: Secret(access))
         if let refresh = fields.text(paths.refreshToken), !refresh.isEmpty {
@@ -62,6 +83,7 @@ package enum TokenReply {
         if let account = paths.account.flatMap({ fields.text($0) }), !account.isEmpty {
             tokens.account = SafeText.clean(account, limit: 200)
         }
+        tokens.idToken = fields.text(paths.idToken).map { Secret($0) }
         return tokens
     }
 

@@ -13,7 +13,9 @@ extension TokenRequests {
     static let tokenExchangeType = "urn:ietf:params:oauth:grant-type:token-exchange"
     static let deviceCodeType = "urn:ietf:params:oauth:grant-type:device_code"
 
-    func unattended(_ grant: UnattendedGrant, scopes: [String], _ material: UnattendedMaterial) -> ProviderRequest {
+    func unattended(
+        _ grant: UnattendedGrant, scopes: [String], _ material: UnattendedMaterial
+    ) throws(ProviderProblem) -> ProviderRequest {
         var parameters: [Parameter]
         var isNamed = true
         var scopes = scopes
@@ -29,7 +31,8 @@ extension TokenRequests {
         case .tokenExchange(let exchange): parameters = Self.exchange(exchange, material)
         }
         if let scope = scope(scopes) { parameters.append(Parameter("scope", scope)) }
-        return post(
+        parameters += resources.filter { !parameters.contains($0) }
+        return try post(
             .unattended, url: endpoints.token, parameters, extra: settings.tokenParameters,
             authentication: endpoints.tokenAuthentication, namesItself: isNamed)
     }
@@ -50,17 +53,17 @@ extension TokenRequests {
         return parameters
     }
 
-    func deviceAuthorization(scopes: [String], url: ProviderURL) -> ProviderRequest {
-        let parameters = scope(scopes).map { [Parameter("scope", $0)] } ?? []
+    func deviceAuthorization(scopes: [String], url: ProviderURL) throws(ProviderProblem) -> ProviderRequest {
+        let parameters = (scope(scopes).map { [Parameter("scope", $0)] } ?? []) + resources
         // What the provider wants with an authorization request (an audience, a tenant) it wants here too; what it does
         // not know it must ignore (RFC 8628 section 3.1).
         let extra = settings.authorizeParameters.filter { !ConsentStart.reserved.contains($0.name) }
-        return post(
+        return try post(
             .deviceAuthorization, url: url, parameters, extra: extra, authentication: endpoints.tokenAuthentication)
     }
 
-    func devicePoll(_ code: Secret) -> ProviderRequest {
-        post(
+    func devicePoll(_ code: Secret) throws(ProviderProblem) -> ProviderRequest {
+        try post(
             .devicePoll, url: endpoints.token,
             [Parameter("grant_type", Self.deviceCodeType), Parameter("device_code", code.reveal())],
             extra: settings.tokenParameters, authentication: endpoints.tokenAuthentication)

@@ -1,23 +1,29 @@
-/// Builds the requests to a provider's token and revocation endpoints (RFC 6749 sections 2.3, 4.1.3, 6; RFC 7009).
+/// Builds the requests to a provider's token, revocation and pushed request endpoints (RFC 6749 sections 2.3, 4.1.3, 6;
+/// RFC 7009; RFC 9126). One method of client authentication in each (checklist D14).
 struct TokenRequests {
     typealias Parameter = ProviderSettings.Parameter
 
     let settings: ProviderSettings
     let endpoints: ProviderEndpoints
-    /// Index into `settings.clientSecrets`.
-    let secretIndex: Int
+    /// Index into `settings.clientSecrets` or `settings.clientKeys`, whichever the method uses.
+    let credential: Int
+    let now: Moment
+    /// New for each request: "jti" of a client assertion.
+    let tokenID: String
 
-    func request(for kind: TokenCall.Kind, _ material: UnattendedMaterial = .init()) -> ProviderRequest {
+    func request(
+        for kind: TokenCall.Kind, _ material: UnattendedMaterial = .init()
+    ) throws(ProviderProblem) -> ProviderRequest {
         switch kind {
-        case .refresh(let token, let scopes): refresh(token, scopes: scopes)
+        case .refresh(let token, let scopes): try refresh(token, scopes: scopes)
         case .code(let code, let verifier, let redirectURI, let tokenEndpoint):
-            exchange(code, verifier: verifier, redirectURI: redirectURI, url: tokenEndpoint)
-        case .unattended(let grant, let scopes): unattended(grant, scopes: scopes, material)
-        case .deviceCode(let code): devicePoll(code)
+            try exchange(code, verifier: verifier, redirectURI: redirectURI, url: tokenEndpoint)
+        case .unattended(let grant, let scopes): try unattended(grant, scopes: scopes, material)
+        case .deviceCode(let code): try devicePoll(code)
         }
     }
 
-    private func refresh(_ token: Secret, scopes: [String]) -> ProviderRequest {
+    private func refresh(_ token: Secret, scopes: [String]) throws(ProviderProblem) -> ProviderRequest {
         var parameters = [Parameter("grant_type", "refresh_token"), Parameter("refresh_token", token.reveal())]
         let asked: [String] =
             switch settings.refreshScope {
@@ -29,12 +35,14 @@ struct TokenRequests {
             parameters.append(Parameter("scope", asked.joined(separator: settings.scopeSeparator)))
         }
         let url = settings.refreshEndpoint ?? endpoints.token
-        return post(
-            .refresh, url: url, parameters, extra: settings.tokenParameters + settings.refreshParameters,
+        return try post(
+            .refresh, url: url, parameters + resources, extra: settings.tokenParameters + settings.refreshParameters,
             authentication: endpoints.tokenAuthentication)
     }
 
-    private func exchange(_ code: Secret, verifier: Secret?, redirectURI: String, url: ProviderURL) -> ProviderRequest {
+    private func exchange(
+        _ code: Secret, verifier: Secret?, redirectURI: String, url: ProviderURL
+    ) throws(ProviderProblem) -> ProviderRequest {
         var parameters = [
             Parameter("grant_type", "authorization_code"), Parameter("code", code.reveal()),
             Parameter("redirect_uri", redirectURI),
@@ -42,64 +50,151 @@ struct TokenRequests {
         if let verifier {
             parameters.append(Parameter("code_verifier", verifier.reveal()))
         }
-        return post(
-            .codeExchange, url: url, parameters, extra: settings.tokenParameters,
+        return try post(
+            .codeExchange, url: url, parameters + resources, extra: settings.tokenParameters,
             authentication: endpoints.tokenAuthentication)
     }
 
-    func revocation(_ token: Secret, hint: RevocationCall.Hint, url: ProviderURL) -> ProviderRequest {
-        post(
+    func revocation(
+        _ token: Secret, hint: RevocationCall.Hint, url: ProviderURL
+    ) throws(ProviderProblem) -> ProviderRequest {
+        try post(
             .revocation, url: url, [Parameter("token", token.reveal()), Parameter("token_type_hint", hint.rawValue)],
             extra: settings.revocationParameters, authentication: endpoints.revocationAuthentication)
+    }
+
+    /// The client authenticates as at the token endpoint (RFC 9126 section 2).
+    func pushedRequest(_ parameters: [Parameter], url: ProviderURL) throws(ProviderProblem) -> ProviderRequest {
+        try post(
+            .pushedRequest, url: url, parameters, extra: [], authentication: endpoints.tokenAuthentication)
+    }
+
+    /// RFC 8707 section 2.2.
+    var resources: [Parameter] {
+        settings.resources.map { Parameter("resource", $0) }
     }
 
     /// - Parameter namesItself: false: without a means to prove itself the client is not named either.
     func post(
         _ purpose: ProviderRequest.Purpose, url: ProviderURL, _ parameters: [Parameter], extra: [Parameter],
         authentication: ClientAuthentication, namesItself: Bool = true
-    ) -> ProviderRequest {
+    ) throws(ProviderProblem) -> ProviderRequest {
         var parameters = parameters
         var headers = [HeaderField("Accept", "application/json"), HeaderField("User-Agent", settings.userAgent)]
-        switch authentication {
-        case .basic: headers.append(HeaderField("Authorization", basicCredentials))
-        case .post:
-            parameters.append(Parameter("client_id", settings.clientID))
-            parameters.append(Parameter("client_secret", secret.reveal()))
-        case .none, .automatic:
-            if namesItself { parameters.append(Parameter("client_id", settings.clientID)) }
-        }
+        if namesItself || authentication != .none { try authenticate(authentication, &parameters, &headers) }
         // An extra parameter replaces one of ours by the same name only if it carries no secret and no code: those
-        // names are reserved. A parameter never goes out twice.
+        // names are reserved. A parameter never goes out twice, but for `resource`.
         for parameter in extra where !Self.reserved.contains(parameter.name) {
             parameters.removeAll { $0.name == parameter.name }
             parameters.append(parameter)
         }
-        // RFC 7009 section 2.1 knows forms only, whatever the token endpoint takes.
-        let asJSON = settings.tokenBody == .json && purpose != .revocation
+        // RFC 7009 section 2.1 and RFC 9126 section 2.1 know forms only, whatever the token endpoint takes.
+        let asJSON = settings.tokenBody == .json && purpose != .revocation && purpose != .pushedRequest
         headers.append(HeaderField("Content-Type", asJSON ? "application/json" : "application/x-www-form-urlencoded"))
-        for field in settings.tokenHeaders {
+        for field in settings.tokenHeaders where mayBeSet(field, authentication) {
             headers.removeAll { $0.name.lowercased() == field.name.lowercased() }
             headers.append(field)
         }
-        let body: [UInt8] =
-            asJSON
-            ? JSONValue.object(.init(parameters.map { ($0.name, .string($0.value)) }) { _, last in last }).encoded()
-            : Array(FormEncoding.encode(parameters).utf8)
+        let body = asJSON ? Self.json(parameters) : Array(FormEncoding.encode(parameters).utf8)
         return ProviderRequest(purpose: purpose, method: .post, url: url, headers: headers, body: body)
     }
 
-    private static let reserved: Set<String> = [
+    /// A name that comes more than once (`resource`) becomes a list.
+    private static func json(_ parameters: [Parameter]) -> [UInt8] {
+        let grouped = Dictionary(grouping: parameters, by: \.name)
+        return JSONValue.object(
+            grouped.mapValues { list in
+                list.count == 1 ? .string(list[0].value) : .array(list.map { .string($0.value) })
+            }
+        ).encoded()
+    }
+
+    static let reserved: Set<String> = [
         "grant_type", "code", "refresh_token", "redirect_uri", "code_verifier", "token", "client_id", "client_secret",
-        "device_code", "assertion", "subject_token", "subject_token_type", "actor_token", "actor_token_type",
+        "client_assertion", "client_assertion_type", "device_code", "assertion", "subject_token", "subject_token_type",
+        "actor_token", "actor_token_type",
     ]
+}
+
+// MARK: - Client authentication
+
+extension TokenRequests {
+    private func authenticate(
+        _ method: ClientAuthentication, _ parameters: inout [Parameter], _ headers: inout [HeaderField]
+    ) throws(ProviderProblem) {
+        switch method {
+        case .basic: headers.append(HeaderField("Authorization", basicCredentials))
+        case .post:
+            identify(&parameters)
+            parameters.append(Parameter("client_secret", secret.reveal()))
+        case .none, .automatic, .tlsClientAuth, .selfSignedTLS: identify(&parameters)
+        case .secretJWT:
+            guard !secret.isEmpty else { throw .noClientCredential("client_secret_jwt needs a client secret.") }
+            prove(assertion.signed(with: secret), &parameters)
+        case .privateKeyJWT:
+            guard settings.clientKeys.indices.contains(credential) else {
+                throw .noClientCredential("private_key_jwt needs a client key.")
+            }
+            prove(try assertion.signed(with: settings.clientKeys[credential]), &parameters)
+        }
+    }
+
+    /// A pushed request has a client_id of its own.
+    private func identify(_ parameters: inout [Parameter]) {
+        guard !parameters.contains(where: { $0.name == "client_id" }) else { return }
+        parameters.append(Parameter("client_id", settings.clientID))
+    }
+
+    /// client_id is optional beside an assertion (RFC 7521 section 4.2), and some servers look the client up by it.
+    private func prove(_ signed: String, _ parameters: inout [Parameter]) {
+        identify(&parameters)
+        parameters.append(Parameter("client_assertion_type", ClientAssertion.type))
+        parameters.append(Parameter("client_assertion", signed))
+    }
+
+    /// A configured Authorization field is an authentication of its own: it may stand in for Basic or for none, and is
+    /// not sent beside another. The proof is ours alone.
+    private func mayBeSet(_ field: HeaderField, _ method: ClientAuthentication) -> Bool {
+        switch field.name.lowercased() {
+        case "dpop": false
+        case "authorization": method == .basic || method == .none
+        default: true
+        }
+    }
+
+    private var assertion: ClientAssertion {
+        ClientAssertion(settings: settings, endpoints: endpoints, now: now, tokenID: tokenID)
+    }
 
     private var secret: Secret {
-        settings.clientSecrets.indices.contains(secretIndex) ? settings.clientSecrets[secretIndex] : Secret("")
+        settings.clientSecrets.indices.contains(credential) ? settings.clientSecrets[credential] : Secret("")
     }
 
     /// Both parts are form-encoded before base64 (RFC 6749 section 2.3.1, checklist D15).
     private var basicCredentials: String {
         let pair = FormEncoding.encode(settings.clientID) + ":" + FormEncoding.encode(secret.reveal())
         return "Basic " + Crypto.base64(Array(pair.utf8))
+    }
+}
+
+extension ProviderProblem {
+    fileprivate static func noClientCredential(_ detail: String) -> ProviderProblem {
+        ProviderProblem(.configuration, code: "client_key", detail: detail)
+    }
+}
+
+extension ProviderSettings {
+    /// How many secrets or keys there are to try, one in a call.
+    func credentialCount(_ method: ClientAuthentication) -> Int {
+        switch method {
+        case .basic, .post, .secretJWT: clientSecrets.count
+        case .privateKeyJWT: clientKeys.count
+        case .none, .automatic, .tlsClientAuth, .selfSignedTLS: 1
+        }
+    }
+
+    /// What goes before an access token in its header: the scheme follows the token's type (RFC 9449 section 7.1).
+    package func headerScheme(proofKey: Secret?) -> String {
+        proofKey == nil ? headerScheme : TokenType.dpop.rawValue
     }
 }

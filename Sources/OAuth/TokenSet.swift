@@ -13,8 +13,10 @@ package struct TokenSet: Sendable, Equatable {
     /// Values that the provider's replies gave, by name.
     package var captured: [String: String] = [:]
     package var tokenType = TokenType.bearer
-    /// Encoded key that the tokens are bound to; nil: they are not.
+    /// `ProofKey.encoded()` of the key that the tokens are bound to; nil for bearer tokens.
     package var proofKey: Secret?
+    /// As it came; taken out and checked by the ProviderMachine, which hands it on to nobody.
+    var idToken: Secret?
 
     package init(accessToken: Secret, refreshToken: Secret? = nil, lifetime: Int64? = nil) {
         self.accessToken = accessToken
@@ -23,9 +25,10 @@ package struct TokenSet: Sendable, Equatable {
     }
 }
 
-/// How an access token is presented (RFC 6750, RFC 9449).
-package enum TokenType: String, Sendable, Hashable, CaseIterable {
-    case bearer, dpop
+/// The header scheme that goes with an access token (RFC 6749 section 7.1, RFC 9449 section 5).
+package enum TokenType: String, Sendable, CaseIterable {
+    case bearer = "Bearer"
+    case dpop = "DPoP"
 }
 
 /// What a failed provider call means for the grant (design.md, "Grants").
@@ -70,6 +73,7 @@ extension ProviderProblem {
         "unsupported_grant_type", "server_error", "temporarily_unavailable", "timeout", "tls", "redirect",
         "invalid_reply",
         "malformed_reply", "reply_too_large", "blocked_by_intermediary", "discovery_failed", "no_endpoints",
+        "use_dpop_nonce", "invalid_dpop_proof", "not_dpop", "client_key", "proof_key", "key_set_unavailable",
         "invalid_target", "access_denied", "expired_token", "no_subject_token", "no_assertion", "wrong_token_type",
     ]
 
@@ -78,6 +82,7 @@ extension ProviderProblem {
         if Self.labels.contains(code) { return code }
         if code.hasPrefix("not_sent_") { return "not_sent" }
         if code.hasPrefix("reply_lost_") { return "reply_lost" }
+        if IDTokenFault(rawValue: code) != nil { return code }
         return code.hasPrefix("http_") && status != nil ? "http_status" : "other"
     }
 }
@@ -116,8 +121,11 @@ package struct TokenCall: Sendable, Equatable {
     package var kind: Kind
     /// For templates in the provider's settings.
     package var variables: [String: String]
-    /// Encoded key that the grant's tokens are bound to (RFC 9449); nil: they are not, or there are none yet.
+    /// `ProofKey.encoded()` of the key that the grant's tokens are, or are to be, bound to (RFC 9449). nil: none yet;
+    /// then a call that begins a grant makes one where the provider's settings say so, and a refresh does without.
     package var proofKey: Secret?
+    /// Not nil: openid was asked for, and an id_token is checked.
+    package var identity: IdentityExpectation?
     /// What a token exchange gives in (RFC 8693): the driver reads it at `TokenExchange.subject` and puts it here; nil:
     /// it could not be had.
     package var subjectToken: Secret?
@@ -125,12 +133,13 @@ package struct TokenCall: Sendable, Equatable {
 
     package init(
         id: CallID, kind: Kind, variables: [String: String] = [:], proofKey: Secret? = nil, subjectToken: Secret? = nil,
-        actorToken: Secret? = nil
+        actorToken: Secret? = nil, identity: IdentityExpectation? = nil
     ) {
         self.id = id
         self.kind = kind
         self.variables = variables
         self.proofKey = proofKey
+        self.identity = identity
         self.subjectToken = subjectToken
         self.actorToken = actorToken
     }

@@ -31,7 +31,7 @@ package struct AssertionClaims: Sendable, Equatable {
     /// What the extra claims cannot set.
     package static let reserved: Set<String> = ["iss", "sub", "aud", "iat", "exp", "jti"]
 
-    /// nil: nothing can be signed, and each call fails as a mistake of the configuration.
+    /// nil: the first of `ProviderSettings.clientKeys`.
     package var key: ClientKey?
     /// nil: the client id.
     package var issuer: String?

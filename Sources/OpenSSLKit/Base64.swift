@@ -6,6 +6,11 @@ package enum Base64 {
     /// The URL-safe alphabet, not padded (as PKCE and JWT want it).
     package static func urlEncode(_ bytes: [UInt8]) -> String { encode(bytes, alphabet: urlSafe, padded: false) }
 
+    /// Appends what `urlEncode` gives, without an object of its own.
+    package static func appendURLEncoded(_ bytes: Span<UInt8>, to text: inout [UInt8]) {
+        append(bytes, alphabet: urlSafe, to: &text)
+    }
+
     /// Nil for anything but the one right form.
     package static func decode(_ text: String) -> [UInt8]? {
         var octets = Array(text.utf8)
@@ -28,10 +33,16 @@ package enum Base64 {
     private static func encode(_ bytes: [UInt8], alphabet: [UInt8], padded: Bool) -> String {
         var text: [UInt8] = []
         text.reserveCapacity((bytes.count + 2) / 3 * 4)
+        append(bytes.span, alphabet: alphabet, to: &text)
+        while padded && !text.count.isMultiple(of: 4) { text.append(padding) }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    private static func append(_ bytes: Span<UInt8>, alphabet: [UInt8], to text: inout [UInt8]) {
         var bits: UInt32 = 0
         var bitCount: UInt32 = 0
-        for byte in bytes {
-            bits = bits << 8 | UInt32(byte)
+        for index in bytes.indices {
+            bits = bits << 8 | UInt32(bytes[index])
             bitCount += 8
             while bitCount >= 6 {
                 bitCount -= 6
@@ -39,8 +50,6 @@ package enum Base64 {
             }
         }
         if bitCount > 0 { text.append(alphabet[Int(bits << (6 - bitCount) & 63)]) }
-        while padded && !text.count.isMultiple(of: 4) { text.append(padding) }
-        return String(decoding: text, as: UTF8.self)
     }
 
     private static func decode(_ text: [UInt8], alphabet: [UInt8]) -> [UInt8]? {

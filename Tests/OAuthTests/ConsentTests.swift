@@ -20,7 +20,7 @@ struct ConsentTests {
         let request = ConsentRequest(
             grant: grant, provider: provider, endpoints: endpoints, redirectURI: redirectURI, binding: binding,
             kind: kind)
-        return ConsentStart.make(request, randomness: (0..<96).map { UInt8($0) }, now: now)
+        return ConsentStart.make(request, randomness: (0..<128).map { UInt8($0) }, now: now)
     }
 
     private func parameters(_ start: ConsentStart) -> [String: String] {

@@ -30,7 +30,7 @@ private struct Provider {
             case .deviceAuthorizationFinished(_, let result): devices.append(result)
             case .endpointsReady(_, let found): endpoints.append(.success(found))
             case .endpointsUnavailable(_, let problem): endpoints.append(.failure(problem))
-            case .revocationCallFinished, .note: break
+            case .revocationCallFinished, .pushFinished, .note: break
             }
         }
     }

@@ -1,0 +1,193 @@
+/// Token, revocation and pushed request calls: one credential of the client in each.
+extension ProviderMachine {
+    func requests(_ endpoints: ProviderEndpoints, _ attempt: Attempt, now: Moment) -> TokenRequests {
+        TokenRequests(
+            settings: settings, endpoints: endpoints, credential: attempt.credential, now: now, tokenID: newTokenID())
+    }
+
+    /// 128 random bits.
+    private func newTokenID() -> String {
+        Crypto.base64URL(random(16))
+    }
+
+    /// What to try after a refused credential: each once, in their order, one in a call; nil: all were refused, or the
+    /// problem is another. Where a reload changed the list meanwhile, the new one is tried from its beginning.
+    func attempt(
+        after attempt: Attempt, _ problem: ProviderProblem, method: ClientAuthentication
+    ) -> Attempt? {
+        let meaning = settings.errorAliases[problem.code] ?? problem.code
+        let count = settings.credentialCount(method)
+        guard meaning == "invalid_client", count > 0 else { return nil }
+        var next = attempt
+        guard attempt.epoch == credentialEpoch else {
+            next.credential = credentialIndex
+            next.epoch = credentialEpoch
+            next.tried = 1
+            return next
+        }
+        guard attempt.tried < count else { return nil }
+        next.credential = (attempt.credential + 1) % count
+        next.tried += 1
+        return next
+    }
+
+    mutating func worked(_ attempt: Attempt) {
+        if attempt.epoch == credentialEpoch { credentialIndex = attempt.credential }
+    }
+
+    // MARK: Tokens
+
+    mutating func sendToken(
+        _ call: TokenCall, endpoints: ProviderEndpoints, _ attempt: Attempt, now: Moment
+    ) -> [ProviderAction] {
+        do throws(ProviderProblem) {
+            let material = try material(for: call, endpoints: endpoints, now: now)
+            var request = try requests(endpoints, attempt, now: now).request(for: call.kind, material)
+            let proofKey = try proofKey(for: call, endpoints: endpoints)
+            if let proofKey { request.headers.append(try proof(for: request, key: proofKey, now: now)) }
+            let flight = TokenFlight(
+                call: call, sentAt: now, attempt: attempt, proofKey: proofKey, url: request.url)
+            return [send(request, .token(flight))]
+        } catch {
+            return [.tokenCallFinished(call.id, TokenCallReport(result: .failure(error), sentAt: now))]
+        }
+    }
+
+    mutating func tokenReplyReceived(
+        _ outcome: ProviderOutcome, _ flight: TokenFlight, now: Moment
+    ) -> [ProviderAction] {
+        let newNonce = flight.proofKey == nil ? nil : nonces.learn(outcome, from: flight.url)
+        let call = flight.call
+        let result = UnattendedReply.judge(
+            TokenReply.read(
+                outcome, settings: settings, now: now, type: flight.proofKey == nil ? .bearer : .dpop,
+                hiding: call.secrets + settings.clientSecrets, acceptsUntypedToken: call.kind.acceptsUntypedToken),
+            of: call.kind, outcome, settings: settings, now: now)
+        switch result {
+        case .success(var tokens):
+            worked(flight.attempt)
+            if let key = flight.proofKey {
+                tokens.tokenType = .dpop
+                tokens.proofKey = Secret(key.encoded())
+            }
+            return identify(tokens, flight, now: now)
+        case .failure(let problem):
+            if let again = repetition(flight, problem, newNonce: newNonce, now: now) { return again }
+            return finish(flight.call, .failure(problem), sentAt: flight.sentAt)
+        }
+    }
+
+    private mutating func repetition(
+        _ flight: TokenFlight, _ problem: ProviderProblem, newNonce: String?, now: Moment
+    ) -> [ProviderAction]? {
+        guard let endpoints else { return nil }
+        // The key stays the same, also where it was made for this call.
+        var call = flight.call
+        call.proofKey = flight.proofKey.map { Secret($0.encoded()) } ?? call.proofKey
+        if problem.code == "use_dpop_nonce", newNonce != nil, !flight.attempt.hasRepeatedForNonce {
+            var attempt = flight.attempt
+            attempt.hasRepeatedForNonce = true
+            return sendToken(call, endpoints: endpoints, attempt, now: now)
+        }
+        if let next = attempt(after: flight.attempt, problem, method: endpoints.tokenAuthentication) {
+            return [.note(.secretRefused(index: flight.attempt.credential))]
+                + sendToken(call, endpoints: endpoints, next, now: now)
+        }
+        return nil
+    }
+
+    /// The end of every token call.
+    func finish(
+        _ call: TokenCall, _ result: Result<TokenSet, ProviderProblem>, sentAt: Moment
+    ) -> [ProviderAction] {
+        [.tokenCallFinished(call.id, TokenCallReport(result: result, sentAt: sentAt))]
+    }
+
+    // MARK: Revocation
+
+    mutating func sendRevocation(
+        _ call: RevocationCall, endpoints: ProviderEndpoints, _ attempt: Attempt, now: Moment
+    ) -> [ProviderAction] {
+        guard let url = endpoints.revocation else { return [.revocationCallFinished(call.id, .notSupported)] }
+        do throws(ProviderProblem) {
+            let request = try requests(endpoints, attempt, now: now).revocation(call.token, hint: call.hint, url: url)
+            return [send(request, .revocation(call, attempt))]
+        } catch {
+            return [.revocationCallFinished(call.id, .failed(error))]
+        }
+    }
+
+    mutating func revocationReplyReceived(
+        _ outcome: ProviderOutcome, _ call: RevocationCall, _ attempt: Attempt, now: Moment
+    ) -> [ProviderAction] {
+        let result = RevocationReply.read(
+            outcome, settings: settings, now: now, hiding: [call.token] + settings.clientSecrets)
+        if case .failed(let problem) = result, let endpoints,
+            let next = self.attempt(after: attempt, problem, method: endpoints.revocationAuthentication)
+        {
+            return [.note(.secretRefused(index: attempt.credential))]
+                + sendRevocation(call, endpoints: endpoints, next, now: now)
+        }
+        return [.revocationCallFinished(call.id, result)]
+    }
+
+    /// Tokens that are refused are not left alive at the provider, as far as that can be had without waiting for it.
+    mutating func revokeUnattended(_ tokens: TokenSet, now: Moment) -> [ProviderAction] {
+        guard let endpoints, let url = endpoints.revocation else { return [] }
+        let attempt = Attempt(credential: credentialIndex, epoch: credentialEpoch)
+        let token = tokens.refreshToken ?? tokens.accessToken
+        let hint: RevocationCall.Hint = tokens.refreshToken == nil ? .accessToken : .refreshToken
+        let requests = requests(endpoints, attempt, now: now)
+        guard let request = try? requests.revocation(token, hint: hint, url: url) else { return [] }
+        return [send(request, .unattended)]
+    }
+
+    // MARK: Pushed authorization requests
+
+    mutating func sendPush(
+        _ id: CallID, _ parameters: [ProviderSettings.Parameter], endpoints: ProviderEndpoints, _ attempt: Attempt,
+        now: Moment
+    ) -> [ProviderAction] {
+        guard let url = endpoints.pushedRequest else {
+            let problem = ProviderProblem(
+                .configuration, code: "no_endpoints", detail: "The provider takes no pushed authorization requests.")
+            return [.pushFinished(id, .failure(problem))]
+        }
+        do throws(ProviderProblem) {
+            let request = try requests(endpoints, attempt, now: now).pushedRequest(parameters, url: url)
+            return [send(request, .push(id, parameters, attempt))]
+        } catch {
+            return [.pushFinished(id, .failure(error))]
+        }
+    }
+
+    mutating func pushReplyReceived(
+        _ outcome: ProviderOutcome, _ id: CallID, _ parameters: [ProviderSettings.Parameter], _ attempt: Attempt,
+        now: Moment
+    ) -> [ProviderAction] {
+        let result = PushedRequestReply.read(outcome, settings: settings, now: now, hiding: settings.clientSecrets)
+        switch result {
+        case .success: worked(attempt)
+        case .failure(let problem):
+            if let endpoints,
+                let next = self.attempt(after: attempt, problem, method: endpoints.tokenAuthentication)
+            {
+                return [.note(.secretRefused(index: attempt.credential))]
+                    + sendPush(id, parameters, endpoints: endpoints, next, now: now)
+            }
+        }
+        return [.pushFinished(id, result)]
+    }
+}
+
+extension TokenCall {
+    /// What a provider might repeat in its answer.
+    fileprivate var secrets: [Secret] {
+        switch kind {
+        case .refresh(let token, _): [token]
+        case .code(let code, let verifier, _, _): [code] + (verifier.map { [$0] } ?? [])
+        case .unattended: [subjectToken, actorToken].compactMap { $0 }
+        case .deviceCode(let code): [code]
+        }
+    }
+}
