@@ -1,4 +1,5 @@
 import Console
+import Logging
 import OAuth
 
 /// Refresh tokens that an operator brings along.
