@@ -39,17 +39,22 @@ package enum Base64 {
     }
 
     private static func append(_ bytes: Span<UInt8>, alphabet: [UInt8], to text: inout [UInt8]) {
-        var bits: UInt32 = 0
-        var bitCount: UInt32 = 0
-        for index in bytes.indices {
-            bits = bits << 8 | UInt32(bytes[index])
-            bitCount += 8
-            while bitCount >= 6 {
-                bitCount -= 6
-                text.append(alphabet[Int(bits >> bitCount & 63)])
-            }
+        var index = 0
+        // Three octets are four characters.
+        while index + 3 <= bytes.count {
+            let bits = UInt32(bytes[index]) << 16 | UInt32(bytes[index + 1]) << 8 | UInt32(bytes[index + 2])
+            text.append(alphabet[Int(bits >> 18)])
+            text.append(alphabet[Int(bits >> 12 & 63)])
+            text.append(alphabet[Int(bits >> 6 & 63)])
+            text.append(alphabet[Int(bits & 63)])
+            index += 3
         }
-        if bitCount > 0 { text.append(alphabet[Int(bits << (6 - bitCount) & 63)]) }
+        guard index < bytes.count else { return }
+        let isLast = index + 1 == bytes.count
+        let bits = UInt32(bytes[index]) << 16 | (isLast ? 0 : UInt32(bytes[index + 1]) << 8)
+        text.append(alphabet[Int(bits >> 18)])
+        text.append(alphabet[Int(bits >> 12 & 63)])
+        if !isLast { text.append(alphabet[Int(bits >> 6 & 63)]) }
     }
 
     private static func decode(_ text: [UInt8], alphabet: [UInt8]) -> [UInt8]? {

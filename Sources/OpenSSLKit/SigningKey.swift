@@ -107,7 +107,7 @@ extension SigningKey: CustomStringConvertible, CustomDebugStringConvertible, Cus
 
 /// Signs again and again with one key. Belongs to one thread.
 ///
-/// Measured with P-256: see the comment on `ProofSigner` of OAuth, whose one part per request this is.
+/// Measured here: 27 µs of a core a signature with P-256, 64 µs with Ed25519; to make one takes 250 µs and 140 µs.
 @safe package final class Signer {
     package let algorithm: SignatureAlgorithm
     private let pointer: OpaquePointer

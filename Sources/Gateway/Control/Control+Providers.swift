@@ -34,6 +34,9 @@ extension Control {
             guard case .grant(let grant) = id.owner, let entry = grants[grant] else { return }
             perform(grant, entry.machine.revocationCallFinished(id, result, now: moment))
         case .deviceAuthorizationFinished(let id, let result): deviceAuthorizationFinished(id, result)
+        case .pushFinished:
+            // Asked for by consents that push, of which there are none here.
+            break
         case .note(let fact):
             note(provider: provider.machine.settings.name, fact)
         }
@@ -47,6 +50,10 @@ extension Control {
         case .discoveryFailed(let problem):
             logger.warning(
                 "the provider's metadata could not be had",
+                metadata: metadata.adding("code", problem.code).adding("detail", problem.detail))
+        case .identityRefused(let problem):
+            logger.warning(
+                "new tokens are not used because of their id_token",
                 metadata: metadata.adding("code", problem.code).adding("detail", problem.detail))
         case .secretRefused(let index):
             logger.warning(
