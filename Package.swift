@@ -96,7 +96,9 @@ let package = Package(
                 "OpenSSLKit", "StoreCrashHelper", "TokenStore", .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: common),
-        .testTarget(name: "OAuthTests", dependencies: ["OAuth", "OpenSSLKit"], swiftSettings: common),
+        .testTarget(
+            name: "OAuthTests", dependencies: ["OAuth", "OpenSSLKit"], exclude: ["Simulation/mutants.txt"],
+            swiftSettings: common),
         .testTarget(name: "ProxyTests", dependencies: ["CAllocationCounter", "HTTP", "Proxy"], swiftSettings: common),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "OpenSSLKit"], swiftSettings: common),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: common),

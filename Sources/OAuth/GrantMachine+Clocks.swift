@@ -5,6 +5,7 @@ extension GrantMachine {
     static let backgroundSpacing: Int64 = 2000
     /// Tokens from further in the future than this mean that a clock went back.
     static let clockTolerance: Int64 = 60_000
+    static let smallClockError: Int64 = 2000
 
     /// Sets the times of a token set that came with a call sent at `sentAt`.
     mutating func startClocks(sentAt: Moment) {
@@ -32,6 +33,13 @@ extension GrantMachine {
             earliest: isExpired ? nil : now.monotonic.saturatingAdd(jitter.upTo(Self.backgroundSpacing)))
     }
 
+    /// The record is what the store holds now. An intent's tokens were asked for after it was first seen, and perhaps
+    /// long before they could be stored; those that were used before they were stored had none.
+    mutating func synced(_ now: Moment) {
+        if record.intent == nil || record.intent != syncedIntent { syncedAt = now.monotonic }
+        syncedIntent = record.intent
+    }
+
     /// How long ago the tokens were asked for. Between replicas the wall clocks are believed only where they cannot be
     /// shown to be wrong: tokens are never older than the record before them is known not to be current.
     private func age(of tokens: GrantRecord.Tokens, lifetime: Int64?, _ now: Moment, knownSince: Int64?) -> Int64 {
@@ -44,7 +52,8 @@ extension GrantMachine {
         let bound = max(now.monotonic.saturatingSubtract(knownSince), 0)
         // So little that it does not matter which: the safe side.
         if bound <= min(10_000, (lifetime ?? 0) / 8) { return bound }
-        return byWall < 0 ? bound : min(byWall, bound)
+        // Clocks that are kept in step differ by less than this; others say nothing, so the safe side again.
+        return byWall < -Self.smallClockError ? bound : min(max(byWall, 0), bound)
     }
 
     /// Back-off that the record says: from before a restart, or of a sibling. Never longer than it was when it was
@@ -96,7 +105,8 @@ extension GrantMachine {
 
     /// Brakes that are over are forgotten, so that a grant at rest is at rest.
     mutating func releaseBrakes(_ now: Moment) {
-        if strikes > 0, now.monotonic.saturatingSubtract(obtainedAt) >= Self.strikeMemory { strikes = 0 }
+        let isAccepted = rejectedGeneration != currentGeneration
+        if isAccepted, now.monotonic.saturatingSubtract(obtainedAt) >= Self.strikeMemory { strikes = 0 }
         if lastRejectionRefreshAt != nil, strikes == 0, rejectionGate <= now.monotonic { lastRejectionRefreshAt = nil }
         if storeBlockedUntil <= now.monotonic { storeBlockedUntil = .min }
     }

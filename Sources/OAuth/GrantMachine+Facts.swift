@@ -19,7 +19,8 @@ extension GrantMachine {
         isLoaded && load == nil && waiters.isEmpty && call == nil && replay == nil && !isCommitting && changes.isEmpty
             && unstored == nil && refreshTickets.isEmpty && revocationTickets.isEmpty && imports.isEmpty
             // What the breaker for 401s remembers is nowhere else, nor is the back-off of a store that fails.
-            && lastRejectionRefreshAt == nil && rejectedGeneration != record.generation && storeBlockedUntil == .min
+            && lastRejectionRefreshAt == nil && storeBlockedUntil == .min
+            && (rejectedGeneration != record.generation || record.rejectedGeneration == record.generation)
     }
 
     /// Wall milliseconds at which the grant next wants something done without being asked, by what the store holds; nil:
@@ -55,7 +56,8 @@ extension GrantMachine {
         if acquisitionMark != nil || record.acquiredWith != nil {
             return record.tokens != nil && record.acquiredWith != acquisitionMark
         }
-        return record.provider.map { $0 != settings.provider } ?? false
+        guard let name = record.provider else { return false }
+        return name != settings.provider
     }
 
     var isRefreshable: Bool {

@@ -46,10 +46,9 @@ extension GrantMachine {
         let isWaitedFor = !waiters.isEmpty
         if lacksTokens { return isDormant && !isWaitedFor ? nil : isRetry ?? .acquisition }
         if isWaitedFor, usableCredential(now) == nil { return isRetry ?? .expiry }
-        if isWaitedFor, rejectionGate <= now.monotonic,
-            waiters.values.contains(where: { $0 == .some(currentGeneration) })
-        {
-            return .rejected
+        if isWaitedFor, rejectionGate <= now.monotonic {
+            let generation = currentGeneration
+            if waiters.values.contains(where: { $0 == .some(generation) }) { return .rejected }
         }
         if owesRetryAfterRejection { return .retry }
         if let refreshAt, refreshAt <= now.monotonic { return isRetry ?? .expiry }

@@ -45,8 +45,27 @@ extension GrantMachine {
     }
 
     func isWaitingForSibling(_ now: Moment) -> Bool {
-        foreign.map { $0.until > now.monotonic } ?? false
+        guard let foreign else { return false }
+        return !foreign.isConfirmed || foreign.until > now.monotonic
     }
+
+    /// Another's intent has run out: the store is read, and a replica that may have waited for the store too has time
+    /// to store what it got. Only then is the refresh made again.
+    mutating func confirmForeignIntent(_ now: Moment) {
+        guard let foreign, !foreign.isConfirmed, foreign.until <= now.monotonic, load == nil, call == nil else {
+            return
+        }
+        load = Load(purpose: .takeOver)
+        actions.append(.load)
+    }
+
+    mutating func takeOverRead(_ now: Moment) {
+        foreign?.isConfirmed = true
+        foreign?.until = now.monotonic.saturatingAdd(Self.takeOverPause)
+    }
+
+    /// `tokenCommitRetryLimit`, and the time that the store may take.
+    static let takeOverPause: Int64 = 15_000
 
     /// Before its time is over, a dead sibling's refresh is made again only where that may find the reply that was
     /// lost, or does no harm.

@@ -12,6 +12,7 @@ extension GrantMachine {
         } else if isLoaded {
             commitNext(now)
             startDueWork(now)
+            confirmForeignIntent(now)
         }
         publishIfChanged(now)
         answerWaiters(answering, now)
@@ -31,6 +32,7 @@ extension GrantMachine {
         guard mayBeginCall, !isStopped else { return }
         if let replay {
             if replay.dueAt <= now.monotonic { replayDue(replay, now: now) }
+            commitNext(now)
         } else if startImport(now) {
             commitNext(now)
         } else if let reason = dueRefresh(now) {
@@ -83,7 +85,8 @@ extension GrantMachine {
     mutating func rebuildCredential() {
         let view = projected
         let isLatched = view.state == .reauthorizationRequired || view.state == .configurationError
-        guard !isStopped, !belongsElsewhere, view.state != .notConnected, view.state != .revoked,
+        let isConnected = view.state != .notConnected || unstored != nil
+        guard !isStopped, !belongsElsewhere, isConnected, view.state != .revoked,
             let tokens = currentTokens
         else {
             credential = nil
@@ -124,6 +127,7 @@ extension GrantMachine {
     var state: GrantState {
         guard !isStopped else { return .revoked }
         switch projected.state {
+        case .notConnected where unstored != nil: return isRefreshing ? .refreshing : .active
         case .notConnected where unattended != nil && isRefreshing: return .refreshing
         case .notConnected: return .notConnected
         case .active where belongsElsewhere && unattended == nil: return .reauthorizationRequired

@@ -1,6 +1,8 @@
 // How a GrantMachine makes its changes durable, and what follows when they are.
 extension GrantMachine {
     static let commitRetryLimit: Int64 = 30_000
+    /// New tokens are stored as soon as the store is back: before others take us for dead.
+    static let tokenCommitRetryLimit: Int64 = 4000
 
     // MARK: Reading
 
@@ -11,10 +13,15 @@ extension GrantMachine {
         let found = found ?? GrantRecord()
         switch load.purpose {
         case .start: firstRecordLoaded(found, now: now)
+        case .takeOver:
+            let awaited = foreign?.intent
+            if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
+            synced(now)
+            if foreign?.intent == awaited { takeOverRead(now) }
         case .suspicion(let problem, let sent):
             // A sibling may have rotated the token while ours was on its way (pains 3).
             if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
-            syncedAt = now.monotonic
+            synced(now)
             if record.generation == sent.generation, record.tokens?.refreshToken == sent.refreshToken {
                 latch(problem, now: now)
             }
@@ -26,7 +33,7 @@ extension GrantMachine {
     package mutating func loadFailed(now: Moment) -> [GrantAction] {
         guard load != nil else { return finish(now) }
         let failures = load?.failures ?? 0
-        let retryAt = now.monotonic.saturatingAdd(commitBackoff(failures))
+        let retryAt = now.monotonic.saturatingAdd(commitBackoff(failures, limit: Self.commitRetryLimit))
         load?.failures = failures + 1
         load?.retryAt = retryAt
         actions.append(.note(.storeFailed))
@@ -42,7 +49,8 @@ extension GrantMachine {
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: nil)
-        syncedAt = now.monotonic
+        syncedIntent = found.intent
+        syncedAt = found.intent == nil ? now.monotonic : nil
         unlatchIfConfigurationChanged()
         rebuildCredential()
         notedState = state
@@ -59,7 +67,7 @@ extension GrantMachine {
         rejectedGeneration = newer.rejectedGeneration ?? rejectedGeneration
         if tokensChanged {
             replay = nil
-            if unstored == nil { readClocks(now, knownSince: syncedAt) }
+            if unstored == nil { readClocks(now, knownSince: newer.tokens?.origin?.fence == 0 ? nil : syncedAt) }
             if newer.tokens != nil {
                 actions.append(.note(.siblingTokensAdopted(generation: newer.generation)))
                 finishRefreshTickets(.refreshed(generation: newer.generation))
@@ -69,7 +77,7 @@ extension GrantMachine {
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: syncedAt)
-        syncedAt = now.monotonic
+        synced(now)
         rebuildCredential()
     }
 
@@ -131,7 +139,7 @@ extension GrantMachine {
         commitRetryAt = nil
         storeBlockedUntil = .min
         if let written { record = written }
-        syncedAt = now.monotonic
+        synced(now)
         tookEffect(change, now: now)
     }
 
@@ -157,7 +165,8 @@ extension GrantMachine {
 
     private mutating func commitFailed(_ change: GrantChange, now: Moment) {
         actions.append(.note(.storeFailed))
-        let retryAt = now.monotonic.saturatingAdd(commitBackoff(commitFailures))
+        let limit = change.bringsTokens ? Self.tokenCommitRetryLimit : Self.commitRetryLimit
+        let retryAt = now.monotonic.saturatingAdd(commitBackoff(commitFailures, limit: limit))
         commitFailures += 1
         if change.isExpendable {
             changes.removeFirst()
@@ -211,8 +220,8 @@ extension GrantMachine {
         rebuildCredential()
     }
 
-    private mutating func commitBackoff(_ failures: Int) -> Int64 {
-        let grown = min(Int64(250) << Int64(min(failures, 10)), Self.commitRetryLimit)
+    private mutating func commitBackoff(_ failures: Int, limit: Int64) -> Int64 {
+        let grown = min(Int64(250) << Int64(min(failures, 10)), limit)
         return grown - jitter.upTo(grown / 4)
     }
 

@@ -34,6 +34,7 @@ extension GrantMachine {
             return .credential(credential)
         }
         if isStopped { return .unavailable(.revoked, retryAfter: nil) }
+        if call != nil, unstored != nil { return nil }
         if changes.contains(where: \.leadsToCredential) {
             // A commit that fails is tried again, but nobody waits for that.
             guard let commitRetryAt else { return nil }

@@ -64,6 +64,8 @@ package struct GrantMachine: Sendable {
             case start
             /// The provider said invalid_grant: perhaps a sibling has rotated the token (pains 3).
             case suspicion(ProviderProblem, GrantChange.SentRefresh)
+            /// Another's intent has run out. Perhaps the store was away, and it holds a result that it could not store.
+            case takeOver
         }
 
         var purpose: Purpose
@@ -96,6 +98,8 @@ package struct GrantMachine: Sendable {
         /// When it began, as far as can be known: never after it was first seen.
         var startedAt: Int64
         var until: Int64
+        /// Its time was over, and the store, which could be read, still had it: nobody is storing a result.
+        var isConfirmed = false
     }
 
     /// Tokens that are in use although the store has not taken them (`usesTokensBeforeStored`).
@@ -131,8 +135,9 @@ package struct GrantMachine: Sendable {
     /// No refresh before this: the store did not take an intent.
     var storeBlockedUntil: Int64 = .min
     var unstored: Unstored?
-    /// When `record` was last known to be what the store holds, monotonic.
+    /// Tokens that are not in `record` were asked for after this, monotonic; nil: that is not known.
     var syncedAt: Int64?
+    var syncedIntent: GrantRecord.Intent?
     /// Generations never come twice, not even after `forget`.
     var generationFloor: UInt64 = 0
 

@@ -107,6 +107,22 @@ final class GrantDriver {
         return ticket
     }
 
+    func importToken(_ token: String) -> Ticket {
+        let ticket = ticket()
+        run(machine.importRequested(refreshToken: Secret(token), ticket: ticket, now: now))
+        return ticket
+    }
+
+    func create(_ template: String, label: String? = nil, variables: [String: String] = [:]) -> Ticket {
+        let ticket = ticket()
+        run(machine.created(template: template, label: label, variables: variables, ticket: ticket, now: now))
+        return ticket
+    }
+
+    func gone(_ instance: String) {
+        run(machine.instanceGone(instance, now: now))
+    }
+
     func consent(_ tokens: TokenSet) -> Ticket {
         let ticket = ticket()
         run(machine.authorizationGranted(tokens, sentAt: now, ticket: ticket, now: now))

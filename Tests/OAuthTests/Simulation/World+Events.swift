@@ -1,0 +1,284 @@
+@testable import OAuth
+
+// What happens on the time line.
+extension World {
+    func handle(_ event: Event) {
+        switch event {
+        case .timer(let index, let serial): timerFired(index, serial, event)
+        case .storeRequest(let index, let life, let request): storeSees(index, life, request)
+        case .storeReply(let index, let life, let reply):
+            if isPresent(index, life, event) { storeReplied(index, reply) }
+        case .news(let index, let life):
+            if isPresent(index, life, event) { ask(index, .look) }
+        case .poll(let index): poll(index)
+        case .requestArrives(let index, let life, let call, let answer): serverSees(index, life, call, answer)
+        case .replyArrives(let index, let life, let id, let result): replyArrives(index, life, id, result, event)
+        case .deadline(let index, let life, let id): deadlinePassed(index, life, id, event)
+        case .caller(let index): callerComes(index)
+        case .callerLeaves(let index, let life, let waiter):
+            guard isPresent(index, life, event), replicas[index].waiting[waiter] != nil else { return }
+            replicas[index].waiting[waiter] = nil
+            step(index) { $0.waiterLeft(waiter, now: $1) }
+        case .crash(let index): crash(index)
+        case .restart(let index): restart(index)
+        case .presence(let index, let life, let instance):
+            if isPresent(index, life, event) { step(index) { $0.instanceGone(instance, now: $1) } }
+        case .stall(let index):
+            guard isRough, replicas[index].isAlive else { return }
+            replicas[index].stalledUntil = time + dice.pick([3000, 60_000, 250_000])
+            log("\(replicas[index].instance) stands still until \(replicas[index].stalledUntil)")
+        case .stepWall(let index):
+            guard isRough else { return }
+            replicas[index].wallOffset += dice.pick([-3_600_000, 3_600_000])
+            log("\(replicas[index].instance)'s wall clock is set")
+        case .storeOutage(let isAway):
+            storeIsAway = isAway && isRough
+            log("the store is \(storeIsAway ? "away" : "there")")
+        case .serverOutage(let isAway):
+            serverIsAway = isAway && isRough
+            log("the server is \(serverIsAway ? "away" : "there")")
+        }
+    }
+
+    /// One event of a replica's machine. The process may die right after.
+    func step(_ index: Int, _ event: (inout GrantMachine, Moment) -> [GrantAction]) {
+        let now = replicas[index].moment(at: time)
+        let actions = event(&replicas[index].machine, now)
+        act(index, actions)
+        if isRough, dice.once(in: scenario.crashAtStep) { crash(index) }
+    }
+
+    /// It lives, it is the same process, and it does not stand still: then the event comes later.
+    private func isPresent(_ index: Int, _ life: Int, _ event: Event) -> Bool {
+        guard replicas[index].life == life, replicas[index].isAlive else { return false }
+        guard replicas[index].stalledUntil <= time else {
+            schedule(after: replicas[index].stalledUntil - time, event)
+            return false
+        }
+        return true
+    }
+
+    private func timerFired(_ index: Int, _ serial: Int, _ event: Event) {
+        guard replicas[index].timerSerial == serial else { return }
+        guard isPresent(index, replicas[index].life, event) else { return }
+        step(index) { $0.timerFired(now: $1) }
+    }
+
+    // MARK: Store
+
+    private func storeSees(_ index: Int, _ life: Int, _ request: StoreRequest) {
+        let delay = dice.between(1, 40)
+        func reply(_ reply: StoreReply) {
+            schedule(after: delay, .storeReply(replica: index, life: life, reply))
+        }
+        let isFault = storeIsAway || isRough && dice.once(in: scenario.storeFault)
+        // Some failures are of the answer only.
+        let isMade = !storeIsAway && dice.roll(2) == 0
+        switch request {
+        case .commit(let commit):
+            if isFault, !isMade { return reply(.commit(.failed)) }
+            guard commit.expectedRevision == stored?.revision ?? 0 else {
+                return reply(.commit(isFault ? .failed : .conflict(stored)))
+            }
+            committed(commit, by: index)
+            reply(.commit(isFault ? .failed : .committed))
+        case .load: reply(isFault ? .loadFailed : .load(stored))
+        case .look: if !isFault { reply(.look(stored)) }
+        }
+    }
+
+    private func committed(_ commit: GrantCommit, by index: Int) {
+        let before = stored
+        stored =
+            scenario.encodes
+            ? GrantRecord(payload: commit.record.encoded(), revision: commit.record.revision) : commit.record
+        check(stored != nil, "a record that cannot be read back")
+        let record = commit.record
+        log("\(replicas[index].instance) stores \(record) \(record.intent.map { "intent of \($0.instance)" } ?? "")")
+        check(record.generation >= before?.generation ?? 0, "the stored generation goes back")
+        if let tokens = record.tokens {
+            everStored.insert(tokens.accessToken.reveal())
+            if let token = tokens.refreshToken, scenario.kind == .rotating {
+                server.tokens[ModelServer.serial(token)].fate = .durable
+            }
+        }
+        checkLatch(record)
+        for other in replicas.indices where replicas[other].isAlive {
+            guard !(isRough && dice.once(in: scenario.newsLoss)) else { continue }
+            let delay = isRough && dice.once(in: 10) ? dice.between(1000, 8000) : dice.between(1, 100)
+            schedule(after: delay, .news(replica: other, life: replicas[other].life))
+        }
+    }
+
+    /// A grant that the server still honours is not given up.
+    private func checkLatch(_ record: GrantRecord) {
+        guard record.state == .reauthorizationRequired || record.state == .configurationError else { return }
+        if latchedAt == nil { latchedAt = time }
+        if let token = record.tokens?.refreshToken {
+            check(
+                !server.honours(token, now: time), "the grant is given up although the server honours \(token.reveal())"
+            )
+        } else if scenario.kind == .unattended {
+            check(false, "an unattended grant is given up although nothing was wrong with it")
+        }
+    }
+
+    private func storeReplied(_ index: Int, _ reply: StoreReply) {
+        switch reply {
+        case .commit(let result):
+            replicas[index].commit = nil
+            if result == .failed { storeHasFailed = true }
+            step(index) { $0.commitFinished(result, now: $1) }
+        case .load(let record):
+            replicas[index].isReading = false
+            replicas[index].seenRevision = record?.revision ?? 0
+            step(index) { $0.recordLoaded(record, now: $1) }
+        case .loadFailed:
+            replicas[index].isReading = false
+            step(index) { $0.loadFailed(now: $1) }
+        case .look(let record):
+            replicas[index].seenRevision = record?.revision ?? 0
+            step(index) { $0.recordChangedElsewhere(record, now: $1) }
+        }
+    }
+
+    private func poll(_ index: Int) {
+        schedule(after: 10_000, .poll(replica: index))
+        let replica = replicas[index]
+        guard replica.isAlive, replica.stalledUntil <= time, !storeIsAway else { return }
+        if stored?.revision ?? 0 != replica.seenRevision { ask(index, .look) }
+    }
+
+    // MARK: Server
+
+    private func serverSees(_ index: Int, _ life: Int, _ call: TokenCall, _ answer: Answer) {
+        func back(_ result: Result<Int, ProviderProblem>, after delay: Int64) {
+            schedule(after: delay, .replyArrives(replica: index, life: life, call.id, result))
+        }
+        guard !serverIsAway else {
+            let problem = ProviderProblem(.transient, code: "http_503", detail: "", status: 503, outcomeUnknown: true)
+            return back(.failure(problem), after: 30)
+        }
+        var token: Secret?
+        if case .refresh(let sent, _) = call.kind { token = sent }
+        let isLate = replicas[index].flight?.call.id != call.id || replicas[index].life != life
+        let wasDead = server.isFamilyDead
+        let serial = server.refresh(token, now: time)
+        log("the server takes \(tokenName(call)): \(serial.map { "gives \($0)" } ?? "invalid_grant")")
+        let standsStill = replicas.contains { $0.isAlive && $0.stalledUntil > time && $0.flight != nil }
+        if serial == nil, !wasDead, isLate || standsStill { lostByLateness = true }
+        switch answer {
+        case .actsAndFails(let problem):
+            if let serial { lose(serial) }
+            if let problem { back(.failure(problem), after: 20) }
+        case .normal:
+            guard let serial else {
+                let problem = ProviderProblem(.permanent, code: "invalid_grant", detail: "", status: 400)
+                return back(.failure(problem), after: dice.between(5, 200))
+            }
+            back(.success(serial), after: dice.between(5, 200))
+        }
+    }
+
+    private func lose(_ serial: Int) {
+        if server.tokens[serial].fate == .underway { server.tokens[serial].fate = .lost }
+    }
+
+    private func replyArrives(
+        _ index: Int, _ life: Int, _ id: CallID, _ result: Result<Int, ProviderProblem>, _ event: Event
+    ) {
+        guard replicas[index].life == life, replicas[index].isAlive else {
+            if case .success(let serial) = result { lose(serial) }
+            return
+        }
+        guard isPresent(index, life, event) else { return }
+        guard replicas[index].flight?.call.id == id else {
+            if case .success(let serial) = result { lose(serial) }
+            return
+        }
+        finish(index, result)
+    }
+
+    private func deadlinePassed(_ index: Int, _ life: Int, _ id: CallID, _ event: Event) {
+        guard isPresent(index, life, event), replicas[index].flight?.call.id == id else { return }
+        finish(index, .failure(ProviderProblem(.replyLost(.timeout))))
+    }
+
+    /// The call ends for the one that made it.
+    private func finish(_ index: Int, _ result: Result<Int, ProviderProblem>) {
+        guard let flight = replicas[index].flight else { return }
+        replicas[index].flight = nil
+        let set: Result<TokenSet, ProviderProblem>
+        switch result {
+        case .success(let serial):
+            successes += 1
+            if server.tokens[serial].fate != .durable { server.tokens[serial].fate = .held(by: replicas[index].life) }
+            replicas[index].own.insert("a\(serial)")
+            set = .success(server.reply(serial))
+        case .failure(let problem):
+            set = .failure(problem)
+            if problem.outcomeUnknown, let intent = stored?.intent, intent.instance == replicas[index].instance,
+                lossUnder?.intent != intent
+            {
+                lossUnder = (intent, time)
+            }
+        }
+        let report = TokenCallReport(result: set, sentAt: flight.sentAt)
+        step(index) { $0.tokenCallFinished(flight.call.id, report, now: $1) }
+    }
+
+    // MARK: Callers
+
+    private func callerComes(_ index: Int) {
+        schedule(after: dice.between(1, 2 * scenario.callGap), .caller(replica: index))
+        let replica = replicas[index]
+        guard replica.isAlive, replica.stalledUntil <= time else { return }
+        // What a worker has, it does not ask for.
+        let hasOne = replica.published?.isUsable(atMonotonic: time + replica.monotonicOffset) ?? false
+        let rejected = isRough && hasOne && dice.once(in: 25) ? replica.published?.generation : nil
+        for _ in 0...dice.roll(3) {
+            let waiter = WaiterID(nextWaiter)
+            nextWaiter += 1
+            replicas[index].waiting[waiter] = .init(rejected: rejected, since: time)
+            let life = replicas[index].life
+            step(index) { $0.credentialNeeded(waiter, rejected: rejected, now: $1) }
+            guard replicas[index].life == life, replicas[index].isAlive else { return }
+            if isRough, dice.once(in: 8), replicas[index].waiting[waiter] != nil {
+                schedule(after: dice.between(1, 500), .callerLeaves(replica: index, life: life, waiter))
+            }
+        }
+    }
+
+    // MARK: Death
+
+    func crash(_ index: Int) {
+        guard isRough, replicas[index].isAlive else { return }
+        crashes += 1
+        log("\(replicas[index].instance) dies")
+        let gone = replicas[index].instance
+        let life = replicas[index].life
+        replicas[index].isAlive = false
+        replicas[index].timerSerial += 1
+        replicas[index].waiting = [:]
+        for serial in server.tokens.indices where server.tokens[serial].fate == .held(by: life) {
+            server.tokens[serial].fate = .lost
+        }
+        schedule(after: dice.pick([50, 2000, 20_000, 200_000]), .restart(replica: index))
+        guard scenario.hasPresence, !scenario.keepsInstanceName else { return }
+        for other in replicas.indices where other != index && replicas[other].isAlive {
+            let event = Event.presence(replica: other, life: replicas[other].life, instance: gone)
+            schedule(after: dice.between(500, 15_000), event)
+        }
+    }
+
+    func restart(_ index: Int) {
+        guard !replicas[index].isAlive else { return }
+        let serial = replicas[index].timerSerial
+        let wall = replicas[index].wallOffset
+        replicas[index] = makeReplica(index)
+        replicas[index].timerSerial = serial + 1
+        replicas[index].wallOffset = wall
+        log("\(replicas[index].instance) starts")
+        start(index)
+    }
+}
