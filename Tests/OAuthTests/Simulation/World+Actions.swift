@@ -83,7 +83,7 @@ extension World {
     func tokenName(_ call: TokenCall) -> String {
         switch call.kind {
         case .refresh(let token, _): token.reveal()
-        case .code: "a code"
+        case .code, .deviceCode: "a code"
         case .unattended: "nothing but itself"
         }
     }
