@@ -96,7 +96,7 @@ struct GrantTests {
         #expect(database.database == "tokens" && database.tls == .verifyCA && database.isLocal)
         let socket = try DatabaseURL.read("postgres://gateway@/tokens?host=/run/postgresql").get()
         #expect(socket.host == "/run/postgresql" && socket.tls == .disable)
-        #expect(try DatabaseURL.read("postgresql://u@db/x").get().tls == .verifyFull)
+        #expect(try DatabaseURL.read("postgresql://u@db/x").get().tls == nil)
     }
 
     @Test(arguments: [
