@@ -8,7 +8,9 @@ extension EndToEnd {
             try await script("servers.py", atLeast: 4)
         }
 
-        @Test func `every method of client authentication, pushed requests, proofs and grants without a person`() async throws {
+        @Test func `every method of client authentication, pushed requests, proofs and grants without a person`()
+            async throws
+        {
             try await script("methods.py", atLeast: 11)
         }
 
