@@ -32,7 +32,7 @@ let storeDirectives = Directives<StoreDraft>(
 private let sharedDirectives: [Directive<StoreDraft>] = [
     Directive(
         "url", .databaseURL, \.database,
-        "Instead of path: a PostgreSQL database for several gateways; elsewhere `?sslmode=` is `verify-full` if not said."),
+        "Instead of path: a PostgreSQL database for several gateways; `?sslmode=` is `verify-full` unless it is local."),
     Directive(
         "password_file", .path, default: .none, "A file with the database's password, re-read at each connection."
     ) { $0.passwords.append(.file(path: $1)) },

@@ -13,7 +13,7 @@ extension Console {
         case .connected(let success): return connected(success, context)
         case .consentFailed(let reason): return consentFailed(reason, context)
         case .refreshed(let view): return refreshed(withLink(view), context, now: now)
-        case .revoked(let view, let result): return revoked(withLink(view), result, context)
+        case .revoked(let view, let result, let advice): return revoked(withLink(view), result, advice, context)
         case .forgotten: return forgotten(context)
         case .grants(let page): return grants(page, context, now: now)
         case .created(let view): return created(withLink(view), context)
@@ -88,11 +88,11 @@ extension Console {
     }
 
     private func revoked(
-        _ view: GrantView, _ result: RevocationResult, _ context: ConsoleContext
+        _ view: GrantView, _ result: RevocationResult, _ advice: String?, _ context: ConsoleContext
     ) -> ConsoleResponse {
         let status = result == .failedKeptForRetry ? 202 : 200
-        if context.isForPrograms { return json(status, RevokeReply(result: result, grant: view), context) }
-        return revokedPage(view, result, status: status, context)
+        let reply = RevokeReply(result: result, grant: view, advice: advice)
+        return context.isForPrograms ? json(status, reply, context) : revokedPage(reply, status: status, context)
     }
 
     private func forgotten(_ context: ConsoleContext) -> ConsoleResponse {

@@ -85,7 +85,8 @@ package enum ConsoleOutcome: Sendable, CustomStringConvertible {
     case connected(ConsentSuccess)
     case consentFailed(ConsentFailure)
     case refreshed(GrantView)
-    case revoked(GrantView, RevocationResult)
+    /// `advice`: what is left to do at this provider, for the operator.
+    case revoked(GrantView, RevocationResult, advice: String? = nil)
     case forgotten
     case grants(GrantsReply)
     case created(GrantView)

@@ -53,6 +53,8 @@ package struct GrantView: Codable, Sendable, Equatable {
     package var authorizeURL: String?
     /// Names of the routes that use the grant.
     package var routes: [String]
+    /// Who has consented, where the provider says so.
+    package var account: String?
     /// The template that the grant was made from; `nil` for a grant of the file.
     package var template: String?
     /// The operator's note.
@@ -65,8 +67,9 @@ package struct GrantView: Codable, Sendable, Equatable {
         accessTokenExpiresAt: Timestamp? = nil, refreshTokenExpiresAt: Timestamp? = nil,
         lastRefreshAt: Timestamp? = nil, nextAttemptAt: Timestamp? = nil, lastError: LastError? = nil,
         lastConsent: LastConsent? = nil, authorizeURL: String? = nil, routes: [String] = [], template: String? = nil,
-        label: String? = nil, variables: [String: String]? = nil
+        label: String? = nil, variables: [String: String]? = nil, account: String? = nil
     ) {
+        self.account = account
         self.template = template
         self.label = label
         self.variables = variables
@@ -99,6 +102,7 @@ package struct GrantView: Codable, Sendable, Equatable {
         case lastConsent = "last_consent"
         case authorizeURL = "authorize_url"
         case routes
+        case account
         case template
         case label
         case variables
@@ -296,10 +300,13 @@ package struct ConsentReply: Codable, Sendable, Equatable {
 package struct RevokeReply: Codable, Sendable, Equatable {
     package var result: RevocationResult
     package var grant: GrantView
+    /// What is left to do at this provider; plain words.
+    package var advice: String?
 
-    package init(result: RevocationResult, grant: GrantView) {
+    package init(result: RevocationResult, grant: GrantView, advice: String? = nil) {
         self.result = result
         self.grant = grant
+        self.advice = advice
     }
 }
 

@@ -110,19 +110,20 @@ extension Console {
         return respond(200, .html, page(title: "Refreshed", tab: .none, context, content), context)
     }
 
-    func revokedPage(
-        _ grant: GrantView, _ result: RevocationResult, status: Int, _ context: ConsoleContext
-    ) -> ConsoleResponse {
+    func revokedPage(_ reply: RevokeReply, status: Int, _ context: ConsoleContext) -> ConsoleResponse {
+        let grant = reply.grant
         let words: String
-        switch result {
+        switch reply.result {
         case .revoked: words = "The provider has confirmed it."
         case .alreadyInvalid: words = "The provider knew the tokens no more; there was nothing left to end."
         case .notSupported:
-            words = "The provider has no way to be told. End the access in its own account settings as well."
+            words =
+                "The provider has no way to be told. "
+                + (reply.advice ?? "End the access in its own account settings as well.")
         case .failedKeptForRetry:
             words = "The provider could not be told yet. The gateway remembers it and keeps trying."
         }
-        let style: HTML = result == .revoked || result == .alreadyInvalid ? "good" : "warn"
+        let style: HTML = reply.result == .revoked || reply.result == .alreadyInvalid ? "good" : "warn"
         let content: HTML = """
             <div class="card"><h1>\(grant.name) is revoked</h1>
             <p>Calls through the gateway are not given this grant's token any more.</p>

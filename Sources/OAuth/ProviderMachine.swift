@@ -226,7 +226,8 @@ extension ProviderMachine {
         guard let discovery, discovery.metadata == nil, discovery.isFetching else { return false }
         return switch work {
         case .endpoints, .push: true
-        case .token: settings.presentsCertificate
+        // How the client authenticates may be in it too.
+        case .token: settings.presentsCertificate || !settings.knowsAuthorizationEndpoint
         case .device: place.endpoints.device == nil
         case .revocation: place.endpoints.revocation == nil && settings.revocation.url == nil
         case .identity: false

@@ -43,8 +43,17 @@ extension TokenRequests {
             parameters.removeAll { $0.name == parameter.name }
             parameters.append(parameter)
         }
-        try add(settings.tokenHeaders, style.headers, known, to: &headers)
+        try add(settings.tokenHeaders.filter { mayBeSet($0, style) }, style.headers, known, to: &headers)
         return try request(style, url: url, parameters: parameters, headers: headers)
+    }
+
+    /// A configured field is not sent beside an authentication of ours.
+    private func mayBeSet(_ field: HeaderField, _ style: RevocationStyle) -> Bool {
+        switch style.authentication {
+        case .client: mayBeSet(field, endpoints.revocationAuthentication)
+        case .none: mayBeSet(field, .none)
+        case .token: field.name.lowercased() != "authorization"
+        }
     }
 
     private func place(
@@ -124,7 +133,12 @@ extension ProviderRequest {
 
     mutating func setJSON(_ parameters: [ProviderSettings.Parameter]) {
         setType("application/json")
-        body = JSONValue.object(.init(parameters.map { ($0.name, .string($0.value)) }) { _, last in last }).encoded()
+        // A name that comes more than once (`resource`) becomes a list.
+        let grouped = Dictionary(grouping: parameters, by: \.name)
+        let members = grouped.mapValues { list in
+            list.count == 1 ? JSONValue.string(list[0].value) : .array(list.map { .string($0.value) })
+        }
+        body = JSONValue.object(members).encoded()
     }
 
     /// Before what the operator has set, which stays.

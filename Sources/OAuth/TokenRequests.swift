@@ -110,7 +110,8 @@ struct TokenRequests {
 
     static let reserved: Set<String> = [
         "grant_type", "code", "refresh_token", "redirect_uri", "code_verifier", "token", "client_id", "client_secret",
-        "client_assertion", "client_assertion_type",
+        "client_assertion", "client_assertion_type", "assertion", "device_code", "subject_token", "subject_token_type",
+        "actor_token", "actor_token_type",
     ]
 }
 
@@ -158,7 +159,7 @@ extension TokenRequests {
 
     /// A configured Authorization field is an authentication of its own: it may stand in for Basic or for none, and is
     /// not sent beside another. The proof is ours alone.
-    private func mayBeSet(_ field: HeaderField, _ method: ClientAuthentication) -> Bool {
+    func mayBeSet(_ field: HeaderField, _ method: ClientAuthentication) -> Bool {
         switch field.name.lowercased() {
         case "dpop": false
         case "authorization": method == .basic || method == .none

@@ -67,7 +67,8 @@ import Testing
                 switch command {
                 case .callback, .readiness: break
                 case .startAuthorization, .authorizationLink, .refresh, .revoke, .forget, .listGrants, .grantDetail,
-                    .createGrant, .deleteGrant, .keys, .rekey, .status, .startDevice, .deviceStatus, .importToken, .metrics:
+                    .createGrant, .deleteGrant, .keys, .rekey, .status, .startDevice, .deviceStatus, .importToken,
+                    .metrics:
                     Issue.record("a stranger got \(command) done, seed \(seed)")
                 }
                 let outcome = ConsoleOutcome.failed(ConsoleFailure(.internal))

@@ -8,8 +8,14 @@ extension EndToEnd {
             try await script("servers.py", atLeast: 4)
         }
 
+        @Test func `every method of client authentication, pushed requests, proofs and grants without a person`()
+            async throws
+        {
+            try await script("methods.py", atLeast: 11)
+        }
+
         @Test func `three gateways and one database lose nothing while each of them is killed`() async throws {
-            try await script("replicas.py", atLeast: 2)
+            try await script("replicas.py", atLeast: 3)
         }
 
         private func script(_ name: String, atLeast: Int) async throws {

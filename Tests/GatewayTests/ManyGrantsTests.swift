@@ -249,7 +249,7 @@ import Testing
         let before = MonotonicClock.milliseconds()
         let result: String = try one.call { control, done in
             control.revoke("zoho:acme") { outcome in
-                if case .revoked(_, let result) = outcome { done(result.rawValue) } else { done("\(outcome)") }
+                if case .revoked(_, let result, _) = outcome { done(result.rawValue) } else { done("\(outcome)") }
             }
         }
         #expect(result == "not_supported")

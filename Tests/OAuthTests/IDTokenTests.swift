@@ -381,7 +381,7 @@ private struct Issuer {
             CallbackID(1), query: "code=c&iss=https://as.example&state=\(state)", binding: ConsentTests.binding,
             now: ConsentTests.now)
         let actions = machine.pendingTaken(key: start.key, start.pending, now: ConsentTests.now)
-        guard case .exchangeCode(_, let call)? = actions.first else {
+        guard case .exchangeCode(_, let call)? = actions.last else {
             Issue.record("no exchange")
             return
         }

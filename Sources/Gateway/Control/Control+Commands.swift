@@ -76,10 +76,11 @@ extension Control {
                     done(.failed(result == nil ? missing(grant) : ConsoleFailure(.storeUnavailable, detail: detail)))
                     return
                 }
+                let advice = providers[found.provider ?? ""]?.machine.settings.revocation.advice
                 switch outcome {
-                case .revoked: done(.revoked(found, .revoked))
+                case .revoked: done(.revoked(found, .revoked, advice: advice))
                 case .alreadyInvalid: done(.revoked(found, .alreadyInvalid))
-                case .notSupported: done(.revoked(found, .notSupported))
+                case .notSupported: done(.revoked(found, .notSupported, advice: advice))
                 case .failedKeptForRetry: done(.revoked(found, .failedKeptForRetry))
                 case .nothingToRevoke where found.state == .revoked: done(.revoked(found, .alreadyInvalid))
                 case .nothingToRevoke: done(.failed(ConsoleFailure(.notConnected)))

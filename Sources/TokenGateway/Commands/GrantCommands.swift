@@ -55,6 +55,7 @@ struct Revoke: ParsableCommand {
             } else {
                 Terminal.output.line(printable("\(reply.grant.name): \(reply.result.rawValue)"))
                 Terminal.errors.line(Self.explanation(reply.result))
+                if let advice = reply.advice { Terminal.errors.line(printable(advice)) }
             }
         }
         if let status = Self.status(result) { throw ExitCode(status.rawValue) }

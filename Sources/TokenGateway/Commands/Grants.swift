@@ -207,6 +207,7 @@ enum GrantText {
     /// One fact a line.
     static func details(_ grant: GrantView, now: Timestamp) -> String {
         var facts: [(String, String)] = [("name", grant.name), ("state", grant.state.rawValue)]
+        if let account = grant.account { facts.append(("account", account)) }
         if let label = grant.label { facts.append(("label", label)) }
         if let template = grant.template { facts.append(("template", template)) }
         facts.append(("provider", grant.provider ?? "from a file"))

@@ -340,6 +340,9 @@ class API:
             request_queue_size = 512
             daemon_threads = True
 
+            def handle_error(self, request, address):
+                """A gateway that is stopped leaves its connections."""
+
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

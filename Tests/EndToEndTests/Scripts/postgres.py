@@ -17,8 +17,8 @@ class Server:
         check(programs, "no PostgreSQL is installed")
         self.programs = os.path.dirname(programs[-1])
         self.port = free_port()
-        # Apart from the script's folder, which the server's user cannot enter.
-        self.folder = tempfile.mkdtemp(prefix="pg-")
+        # Apart from the script's folder and from TMPDIR, which the server's user perhaps cannot enter.
+        self.folder = tempfile.mkdtemp(prefix="token-gateway-pg-", dir="/tmp")
         self.log = f"{folder}/postgresql.log"
         self.owner = []
         if os.geteuid() == 0:

@@ -39,6 +39,7 @@ client_secret_file = "{secret}"
 client_auth = "client_secret_basic"
 allow_plaintext = true
 timeout = "10s"
+user_agent = "REPLICA"
 [grant.crm]
 provider = "strict"
 scopes = ["crm"]
@@ -54,11 +55,11 @@ credential = "10s"
 """
         for number in range(count):
             own = place.folder_for(f"{name}/{number}")
-            self.replicas.append(Gateway(place, own, sections, store=store))
+            self.replicas.append(Gateway(place, own, sections.replace("REPLICA", f"replica-{number}"), store=store))
         # The provider sends browsers to one address, whichever replica the consent began at.
-        for replica in self.replicas:
+        for number, replica in enumerate(self.replicas):
             replica.public_url = self.replicas[-1].public_url
-            replica.configure(sections)
+            replica.configure(sections.replace("REPLICA", f"replica-{number}"))
 
     def start(self):
         for replica in self.replicas:
@@ -221,6 +222,50 @@ async def storm():
         await in_thread(database.remove)
 
 
+async def bereft():
+    """Each time a replica has sent a refresh, it is killed before the answer: another one takes over, with the same
+    refresh token, and callers notice no more than a wait."""
+    server = Strict(delay=(0.3, 0.4))
+    await server.start()
+    database = await in_thread(postgres.Server, place.folder)
+    try:
+        cluster = Cluster(server, database, 3, "bereft")
+        await in_thread(cluster.start)
+        await in_thread(consent, cluster, 0, 2)
+        traffic = Traffic(cluster)
+        callers = [asyncio.create_task(traffic.caller()) for _ in range(60)]
+        gaps = []
+        for round in range(6):
+            await asyncio.sleep(4)
+            server.has_refresh.clear()
+            known = len(server.refreshes) + server.replays
+            await asyncio.wait_for(server.has_refresh.wait(), 10)
+            victim = cluster.replicas[int(server.agents[-1].split("-")[1])]
+            victim.process.child.kill()
+            began = time.monotonic()
+            async def taken_over():
+                while len(server.refreshes) + server.replays < known + 2:
+                    await asyncio.sleep(0.02)
+            await asyncio.wait_for(taken_over(), 15)
+            gaps.append(time.monotonic() - began)
+            await in_thread(victim.process.stop, signal.SIGKILL)
+            await in_thread(victim.start)
+        await asyncio.sleep(4)
+        traffic.is_over = True
+        await asyncio.gather(*callers)
+        waits = sorted(traffic.waits)
+        told = (f"{traffic.good} answered, {len(traffic.failures)} failed, {len(server.refreshes)} refreshes, "
+                f"{server.replays} replays, taken over after {', '.join(f'{gap:.1f}' for gap in gaps)} s, "
+                f"longest wait {waits[-1]:.2f} s, {traffic.failures[:3]}")
+        print(json.dumps({"figures": told}), flush=True)
+        check(not server.thefts and server.after_death == 0, f"a refresh token was used twice: {told}")
+        check(server.replays >= 4, f"nobody was killed in the middle of a call: {told}")
+        check(not traffic.failures, f"requests failed: {told}")
+        await in_thread(cluster.stop)
+    finally:
+        await in_thread(database.remove)
+
+
 async def away():
     """The database goes, and comes back: what is specified for that time."""
     server = Strict(lifetime=6.0)
@@ -278,6 +323,8 @@ async def away():
 
 cases.run("a database that is away: valid tokens flow, single-use ones are kept, readiness tells, all heals",
           lambda: asyncio.run(away()))
+cases.run("a replica that dies between its refresh and the answer is replaced within the server's grace",
+          lambda: asyncio.run(bereft()))
 cases.run("no request is lost and no token is used twice while replicas are killed and the database is restarted",
           lambda: asyncio.run(storm()))
 cases.end()

@@ -31,7 +31,8 @@ class Strict:
         self.after_death = 0
         self.expired_uses = 0        # an expired or unknown token came to the API
         self.random = random.Random(7)
-        self.redirect_uris = set()
+        self.agents = []             # the User-Agent of each refresh, when it comes
+        self.has_refresh = asyncio.Event()
 
     async def start(self):
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=512)
@@ -70,7 +71,7 @@ class Strict:
             place = given["redirect_uri"] + "?" + urllib.parse.urlencode({"code": code, "state": given["state"]})
             return 302, {"Location": place}, b""
         if path == "/token":
-            return await self.token(dict(urllib.parse.parse_qsl(content.decode())))
+            return await self.token(dict(urllib.parse.parse_qsl(content.decode())), fields.get("user-agent"))
         return 404, {}, b""
 
     def call(self, fields):
@@ -82,7 +83,10 @@ class Strict:
         pair.is_used = True
         return 200, {"X-Pair": str(pair.number)}, b"yes"
 
-    async def token(self, given):
+    async def token(self, given, agent):
+        if given.get("grant_type") == "refresh_token":
+            self.agents.append(agent)
+            self.has_refresh.set()
         # The server acts at once; its answer takes a while, and may find nobody there any more.
         status, body = self.act(given)
         await asyncio.sleep(self.random.uniform(*self.delay))
