@@ -34,7 +34,7 @@ private let sharedDirectives: [Directive<StoreDraft>] = [
         "url", .databaseURL, \.database,
         "Instead of path: a PostgreSQL database for several gateways; `?sslmode=` is `verify-full` unless it is local."),
     Directive(
-        "password_file", .path, default: .none, "A file with the database's password, re-read at each connection."
+        "password_file", .path, default: .none, "A file with the database's password; read at the start."
     ) { $0.passwords.append(.file(path: $1)) },
     Directive(
         "password_env", .variableName, default: .none,

@@ -64,6 +64,8 @@ struct IDTokenCheck {
     static let leeway: Int64 = 120_000
     /// Prefix of `ProviderSettings.Paths.account` that points into the id_token.
     static let prefix = "id_token."
+    /// The general spelling of a claim, which means the same: only what was checked may say who somebody is.
+    static let generalPrefix = "id_token@"
 
     let settings: ProviderSettings
     let endpoints: ProviderEndpoints
@@ -105,8 +107,7 @@ struct IDTokenCheck {
     /// `sub` where nothing is configured: the only claim that stays the same for an account for ever.
     private func account(_ claims: JSONValue) throws(IDTokenFault) -> String? {
         guard let path = settings.paths.account else { return Self.subject(claims) }
-        guard path.hasPrefix(Self.prefix) else { return nil }
-        let name = String(path.dropFirst(Self.prefix.count))
+        guard let name = Self.claim(path) else { return nil }
         // Whoever may type in any address must not pass for its owner.
         if name == "email", claims["email_verified"] == .bool(false) || claims["email_verified"] == .string("false") {
             throw .unverifiedEmail
@@ -118,11 +119,17 @@ struct IDTokenCheck {
     /// An id_token in the reply to a refresh (section 12.2): it is only ever a reason to refuse, so that its signature is
     /// of no interest, and one that cannot be read is passed over.
     func checkRefreshed(_ text: Secret) throws(IDTokenFault) {
-        let accountIsSubject = settings.paths.account == nil || settings.paths.account == Self.prefix + "sub"
+        let accountIsSubject = settings.paths.account.map { Self.claim($0) == "sub" } ?? true
         guard accountIsSubject, let account = expectation.account, let token = ReceivedToken(text),
             let subject = Self.subject(token.claims)
         else { return }
         guard subject == account else { throw .otherSubject }
+    }
+
+    /// The claim that a path of `Paths.account` names; nil: it points elsewhere.
+    private static func claim(_ path: String) -> String? {
+        let prefix = [prefix, generalPrefix].first { path.hasPrefix($0) }
+        return prefix.map { String(path.dropFirst($0.count)) }
     }
 
     private static func subject(_ claims: JSONValue) -> String? {

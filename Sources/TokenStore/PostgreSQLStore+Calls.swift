@@ -10,7 +10,12 @@ extension PostgreSQLStore {
             let sealed = try link.seal(payload, at: .consent(digest, expiresAt))
             // One at a time, so that the limit is exact whoever else puts one.
             return try link.transaction(lock: PostgreSQLSchema.consentLock) { () throws(ServerFailure) in
-                _ = try link.run("DELETE FROM token_gateway.pending_consent WHERE expires_at <= $1", .integer(now))
+                // A replica whose clock is ahead must not end the others' consents.
+                _ = try link.run(
+                    """
+                    DELETE FROM token_gateway.pending_consent
+                    WHERE expires_at <= least($1, floor(extract(epoch FROM clock_timestamp()))::bigint)
+                    """, .integer(now))
                 let found = try link.run(
                     """
                     SELECT count(*), count(*) FILTER (WHERE consent_id = $1) FROM token_gateway.pending_consent

@@ -155,8 +155,10 @@ private struct Issuer {
                 $0["email"] = .string("boss@x.example")
                 $0["email_verified"] = value
             }
-            let server = consent(Issuer.token(claims)) { $0.paths.account = "id_token.email" }
-            #expect(server.problem?.code == "id_token_unverified_email")
+            for path in ["id_token.email", "id_token@email"] {
+                let server = consent(Issuer.token(claims)) { $0.paths.account = path }
+                #expect(server.problem?.code == "id_token_unverified_email")
+            }
             #expect(consent(Issuer.token(claims)).tokenSet?.account == "user-1")
         }
     }

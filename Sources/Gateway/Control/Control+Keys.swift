@@ -104,9 +104,7 @@ extension Control {
                 logger.notice(
                     "the store uses the keys of the new configuration", metadata: ["key": "\(ring.active.id)"])
             case .failure(let error):
-                logger.error(
-                    "the store does not take the new keys; it goes on with the old ones",
-                    metadata: ["reason": "\(error)"])
+                reloadEnded(nil, "the store does not take the new keys; it goes on with the old ones: \(error)")
             }
         }
         return true

@@ -263,7 +263,7 @@ extension Control {
         }
     }
 
-    private func reloadEnded(_ time: Int64?, _ message: String) {
+    func reloadEnded(_ time: Int64?, _ message: String) {
         lastReloadSuccessful = time != nil
         counters.reloadEnded(succeeded: time != nil)
         if let time {

