@@ -1,10 +1,11 @@
 import Foundation
 import HTTP
-import OAuth
 import OpenSSLKit
 import Reactor
 import Testing
 import TokenStore
+
+@testable import OAuth
 
 /// The release build with the counter inside, between callers and an upstream of the test's own.
 final class CountedGateway {

@@ -33,7 +33,7 @@ struct GrantSeeder {
         for index in 0..<numbers[1] {
             let name = "\(arguments[3]):t-\(numbers[0] + index)"
             let expiry = now.wall + Int64(numbers[2] + numbers[3] * index / numbers[1]) * 1000
-            let record = record(name, template: arguments[3], provider: arguments[4], token, expiry: expiry)
+            let record = try record(name, template: arguments[3], provider: arguments[4], token, expiry: expiry)
             let due = dueAt(record, name, provider: arguments[4], now)
             let outcome = try store.commit(grant: name, payload: record.encoded(), ifGeneration: 0, dueAt: due)
             guard case .committed = outcome else {
@@ -43,18 +43,20 @@ struct GrantSeeder {
         }
     }
 
+    /// As after a refresh.
     private static func record(
         _ name: String, template: String, provider: String, _ token: String, expiry: Int64
-    ) -> GrantRecord {
-        var record = GrantRecord()
-        record.state = .active
-        record.generation = 1
-        record.template = template
-        record.provider = provider
-        record.tokens = GrantRecord.Tokens(
-            accessToken: Secret(token), refreshToken: Secret("refresh-token-of-\(name)-0123456789abcdef"),
-            obtainedAt: expiry - 7_200_000, expiresAt: expiry, refreshTokenExpiresAt: nil, scopes: ["items.read"])
-        record.lastRefreshAt = expiry - 7_200_000
+    ) throws(StoreError) -> GrantRecord {
+        let obtained = expiry - 7_200_000
+        let text = """
+            {"format":"1","generation":1,"state":"active","consecutive_failures":0,"template":"\(template)",
+            "provider":"\(provider)","last_refresh_at":\(obtained),"tokens":{"access_token":"\(token)",
+            "refresh_token":"refresh-token-of-\(name)-0123456789abcdef","obtained_at":\(obtained),
+            "expires_at":\(expiry),"scopes":["items.read"]}}
+            """
+        guard let record = GrantRecord(payload: Array(text.utf8), revision: 0) else {
+            throw StoreError(.invalid, "the token does not fit into a record")
+        }
         return record
     }
 
