@@ -60,6 +60,10 @@ let package = Package(
         .executableTarget(
             name: "StoreCrashHelper", dependencies: ["TokenStore"], path: "Tests/StoreCrashHelper",
             swiftSettings: common),
+        // Only for Benchmarks/grants: fills a store.
+        .executableTarget(
+            name: "GrantSeeder", dependencies: ["OAuth", "TokenStore"], path: "Tests/GrantSeeder",
+            swiftSettings: common),
         .target(name: "OAuth", dependencies: ["HTTP", "OpenSSLKit"], swiftSettings: common),
         .target(name: "Proxy", dependencies: ["HTTP"], swiftSettings: common + hot),
         .target(name: "Configuration", dependencies: ["CTOML", "HTTP", "OpenSSLKit"], swiftSettings: common),

@@ -56,9 +56,19 @@ struct Pairing: CustomTestStringConvertible, Sendable {
         case http2
     }
 
+    /// Where the credential comes from.
+    enum Grant: String, Sendable {
+        case fixed
+        /// Of a template; a field of the request says which.
+        case named
+        /// The same, and the upstream's host comes with it.
+        case captured
+    }
+
     var callers: Version
     var upstream: Version
     var isTLS = true
+    var grant = Grant.fixed
     /// Of callers.
     var connections = 64
     /// Requests at a time on each.
@@ -70,7 +80,13 @@ struct Pairing: CustomTestStringConvertible, Sendable {
         Pairing(callers: .http1, upstream: .http2),
         Pairing(callers: .http2, upstream: .http1, connections: 4, streams: 16),
         Pairing(callers: .http2, upstream: .http2, connections: 4, streams: 16),
+        Pairing(callers: .http1, upstream: .http1, grant: .named),
+        Pairing(callers: .http2, upstream: .http2, grant: .named, connections: 4, streams: 16),
+        Pairing(callers: .http1, upstream: .http1, grant: .captured),
+        Pairing(callers: .http2, upstream: .http2, grant: .captured, connections: 4, streams: 16),
     ]
+    /// Grants that requests name in turn.
+    static let tenants = 8
 
     /// Requests in a batch.
     var requests: Int { connections * streams }
@@ -82,6 +98,6 @@ struct Pairing: CustomTestStringConvertible, Sendable {
     var sends: Int { connections + upstreamConnections }
 
     var testDescription: String {
-        "h\(callers.rawValue) to \(isTLS ? "TLS " : "")h\(upstream.rawValue), \(connections) x \(streams)"
+        "h\(callers.rawValue) to \(isTLS ? "TLS " : "")h\(upstream.rawValue), \(connections) x \(streams), \(grant.rawValue) grant"
     }
 }

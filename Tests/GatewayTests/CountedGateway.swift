@@ -3,6 +3,9 @@ import HTTP
 import OpenSSLKit
 import Reactor
 import Testing
+import TokenStore
+
+@testable import OAuth
 
 /// The release build with the counter inside, between callers and an upstream of the test's own.
 final class CountedGateway {
@@ -59,9 +62,7 @@ final class CountedGateway {
         upstream = try ScriptedUpstream()
         certificate = try PlaneCertificates.authority.issue(
             LeafRequest(dnsNames: ["localhost"], validity: Certificates.validity))
-        let probe = try Socket.listen(on: .loopback(port: 0))
-        port = try #require(Socket.localAddress(of: probe)?.port)
-        probe.close()
+        port = try Self.freePort()
         try writeFiles()
         try compileCounter()
         process.executableURL = URL(filePath: Self.program)
@@ -71,26 +72,84 @@ final class CountedGateway {
         try process.run()
     }
 
+    private static func freePort() throws -> UInt16 {
+        let probe = try Socket.listen(on: .loopback(port: 0))
+        defer { probe.close() }
+        return try #require(Socket.localAddress(of: probe)?.port)
+    }
+
     private func writeFiles() throws {
-        let scheme = pairing.isTLS ? "https://localhost" : "http://127.0.0.1"
+        let host =
+            switch (pairing.grant, pairing.isTLS) {
+            case (.captured, _): "{zone}"
+            case (_, true): "localhost"
+            case (_, false): "127.0.0.1"
+            }
         let text = """
             workers = 1
             [listener.internal]
             address = "127.0.0.1:\(port)"
-            [grant.fixed]
-            token_file = "\(folder)/token"
             [upstream.api]
-            url = "\(scheme):\(upstream.port)"
+            url = "\(pairing.isTLS ? "https" : "http")://\(host):\(upstream.port)"
             \(pairing.isTLS ? "ca_file = \"\(folder)/ca.pem\"" : "allow_plaintext = true")
+            \(pairing.grant == .captured ? "allowed_hosts = [\"localhost\"]" : "")
             [route.all]
             path = "/*"
             upstream = "api"
-            grant = "fixed"
+            \(pairing.grant == .fixed ? "grant = \"fixed\"" : "grant_template = \"t\"\ngrant_from = \"header:X-Tenant\"")
+            \(try pairing.grant == .fixed ? "[grant.fixed]\ntoken_file = \"\(folder)/token\"" : template())
             """
+        if pairing.grant != .fixed { try fillStore() }
         try write(text, "gateway.conf")
         try write("token-of-the-test", "token")
         try write(PlaneCertificates.authority.certificatePEM, "ca.pem")
         try write(String(repeating: "\0", count: Self.slots * Self.slotWords * 8), "counts")
+    }
+
+    /// The provider is never asked: the grants' tokens are good for days.
+    private func template() throws -> String {
+        """
+        [console]
+        address = "127.0.0.1:\(try Self.freePort())"
+        public_url = "http://127.0.0.1:9"
+        [store]
+        path = "\(folder)/store/grants.db"
+        key_file = "\(folder)/key"
+        [provider.p]
+        client_id = "client"
+        client_auth = "none"
+        authorize_url = "http://127.0.0.1:9/authorize"
+        token_url = "http://127.0.0.1:9/token"
+        allow_plaintext = true
+        response_capture = { zone = "zone" }
+        [grant_template.t]
+        provider = "p"
+        """
+    }
+
+    /// Connected grants, as consents would have left them.
+    private func fillStore() throws {
+        let key = (0..<32).map { UInt8($0 * 7) }
+        try #require(
+            FileManager.default.createFile(
+                atPath: folder + "/key", contents: Data(key), attributes: [.posixPermissions: 0o600]))
+        let store = try SQLiteStore(
+            path: folder + "/store/grants.db", keys: KeyRing(active: try StoreKey(content: key, source: "key")))
+        defer { store.close() }
+        let now = Int64(Date().timeIntervalSince1970 * 1000)
+        var record = GrantRecord()
+        record.state = .active
+        record.generation = 1
+        record.template = "t"
+        record.provider = "p"
+        record.captured = ["zone": "localhost"]
+        record.tokens = GrantRecord.Tokens(
+            accessToken: Secret("token-of-the-test"), refreshToken: Secret("refresh"), obtainedAt: now,
+            expiresAt: now + 86_400_000, refreshTokenExpiresAt: nil, scopes: [])
+        for tenant in 0..<Pairing.tenants {
+            _ = try store.commit(
+                grant: "t:tenant-\(tenant)", payload: record.encoded(), ifGeneration: 0, dueAt: now + 86_000_000)
+        }
     }
 
     private func write(_ text: String, _ name: String) throws {
@@ -134,8 +193,15 @@ final class CountedGateway {
 
     /// One request on each stream of each caller, all at once, answered all at once.
     func batch() throws {
-        try whileStopped { try callers.forEach { try $0.ask(pairing.streams) } }
+        try whileStopped { try ask() }
         try answerBatch()
+    }
+
+    private func ask() throws {
+        for (index, caller) in callers.enumerated() {
+            try caller.ask(
+                pairing.streams, tenant: pairing.grant == .fixed ? nil : "tenant-\(index % Pairing.tenants)")
+        }
     }
 
     private func answerBatch() throws {
@@ -154,7 +220,7 @@ final class CountedGateway {
         callers.removeAll()
         try whileStopped {
             try connect()
-            try callers.forEach { try $0.ask(pairing.streams) }
+            try ask()
         }
         try answerBatch()
     }

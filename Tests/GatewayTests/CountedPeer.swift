@@ -28,12 +28,13 @@ final class CountedPeer {
 
     func close() { end.close() }
 
-    /// Sends so many requests.
-    func ask(_ count: Int) throws {
+    /// Sends so many requests, all for the grant of `tenant`.
+    func ask(_ count: Int, tenant: String? = nil) throws {
         switch speech {
         case .http1:
+            let naming = tenant.map { "X-Tenant: \($0)\r\n" } ?? ""
             for _ in 0..<count {
-                end.write("GET /a HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n")
+                end.write("GET /a HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\(naming)\r\n")
             }
         case .http2(let session):
             for _ in 0..<count {
@@ -44,6 +45,7 @@ final class CountedPeer {
                     text("a") { encoder.authority($0, to: &out) }
                     encoder.field("user-agent", "test", to: &out)
                     encoder.field("accept", "*/*", to: &out)
+                    if let tenant { encoder.field("x-tenant", Array(tenant.utf8), to: &out) }
                 }
                 try #require(stream != nil, "the gateway takes no more streams")
             }
