@@ -17,8 +17,9 @@ extension ProviderProfile {
             rotation = "single_use"
             refresh_token_lifetime = "90d"
             keepalive_interval = "30d"
+            # Documented is invalid_grant; this one is from developers' reports.
             error_aliases."403:unauthorized_client" = "invalid_grant"
-            error_aliases."403" = "invalid_grant"
+            error_aliases."401:access_denied" = "invalid_client"
             # The first site that the consent is for; another: [grant.NAME] variables = { cloud_id = "…" }
             lookup = [{ url = "https://api.atlassian.com/oauth/token/accessible-resources", capture = { cloud_id = "0.id word required", site_url = "0.url text" } }]
             revocation.supported = false

@@ -11,11 +11,14 @@ extension ProviderProfile {
             # With the slash: Auth0's tokens say it so.
             issuer = "https://{domain}/"
             discovery = "openid"
+            client_auth = "client_secret_post"
+            error_aliases."401:access_denied" = "invalid_client"
             # For an API of yours: authorize_params = { audience = "https://api.example.com" }
             # Whether refresh tokens rotate is the application's setting; its leeway is zero unless it is set.
             rotation = "unknown"
             # Access tokens cannot be revoked.
             revocation.url = "https://{domain}/oauth/revoke"
+            revocation.body = "json"
             revocation.hint = false
             revocation.order = "refresh_token"
             """#,

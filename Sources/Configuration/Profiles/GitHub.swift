@@ -26,6 +26,7 @@ extension ProviderProfile {
             revocation.hint = false
             revocation.order = "access_token"
             revocation.headers.Accept = "application/vnd.github+json"
+            # Not checked with the vendor: what is documented is that the token must be a living one.
             revocation.invalid_statuses = [404]
             """#,
         scopes: ["repo"], upstream: "https://api.github.com")

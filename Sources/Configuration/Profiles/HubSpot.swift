@@ -14,6 +14,9 @@ extension ProviderProfile {
             pkce = "off"
             # Access tokens live for 30 minutes; the refresh token stays.
             rotation = "reusable"
+            paths.scope = "scopes|scope"
+            # The portal.
+            paths.account = "hub_id"
             paths.error = "error|status"
             error_aliases.BAD_REFRESH_TOKEN = "invalid_grant"
             error_aliases.EXPIRED_AUTH_CODE = "invalid_grant"

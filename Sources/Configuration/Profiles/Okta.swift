@@ -11,6 +11,7 @@ extension ProviderProfile {
             # Another authorization server: variables = { server = "aus9…" }
             variables.server = "default"
             issuer = "https://{domain}/oauth2/{server}"
+            discovery = "openid"
             # The application's setting; with rotation the old token is good for another 30 seconds.
             rotation = "unknown"
             replay_window = "25s"

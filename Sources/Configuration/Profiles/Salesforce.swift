@@ -18,6 +18,7 @@ extension ProviderProfile {
             default_lifetime = "1h"
             # The identity URL, which differs for each user of each org.
             paths.account = "id"
+            error_aliases.invalid_client_id = "invalid_client"
             # An app's setting decides whether refresh tokens rotate.
             rotation = "unknown"
             revocation.url = "https://{instance_url}/services/oauth2/revoke"

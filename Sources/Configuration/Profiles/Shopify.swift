@@ -20,6 +20,8 @@ extension ProviderProfile {
             rotation = "single_use"
             refresh_token_lifetime = "90d"
             keepalive_interval = "30d"
+            # As reported by developers (community.shopify.dev 35182); Shopify documents no codes for a refresh.
+            error_aliases."401:invalid_request" = "invalid_grant"
             paths.account = "associated_user.id"
             revocation.supported = false
             revocation.advice = "The merchant uninstalls the app in the shop's admin."

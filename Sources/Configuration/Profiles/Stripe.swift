@@ -16,7 +16,7 @@ extension ProviderProfile {
             refresh_token_lifetime = "365d"
             response_capture.stripe_user_id = "stripe_user_id word required"
             paths.account = "stripe_user_id"
-            # By the account, not by a token.
+            # By the account, not by a token. Stripe documents it for Connect; for Stripe Apps it is not checked.
             revocation.url = "https://connect.stripe.com/oauth/deauthorize"
             revocation.token_param = ""
             revocation.hint = false

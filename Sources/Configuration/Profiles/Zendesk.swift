@@ -12,7 +12,8 @@ extension ProviderProfile {
             token_url = "https://{subdomain}.zendesk.com/oauth/tokens"
             client_auth = "client_secret_post"
             token_body = "json"
-            # In seconds: a day, and 30 days for the refresh token.
+            # In seconds: a day, and 30 days for the refresh token. They go out as texts, where Zendesk's examples have
+            # numbers: not checked with the vendor.
             token_params.expires_in = "86400"
             token_params.refresh_token_expires_in = "2592000"
             refresh_params.expires_in = "86400"

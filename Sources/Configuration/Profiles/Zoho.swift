@@ -35,6 +35,7 @@ extension ProviderProfile {
             rotation = "reusable"
             # Ten access tokens in ten minutes for a refresh token; more are refused.
             min_refresh_interval = "1m"
+            # As developers report it for dead refresh tokens; Zoho documents it for codes only.
             error_aliases.invalid_code = "invalid_grant"
             error_aliases.invalid_client_secret = "invalid_client"
             revocation.url = "https://{accounts_server}/oauth/v2/token/revoke"
