@@ -82,6 +82,8 @@ struct ModelServer {
         } else if scenario.graceRepeatsSuccessor, let last = tokens[serial].children.last {
             accessExpiry[last] = now + scenario.lifetime
             return last
+        } else if scenario.graceReplacesSuccessor {
+            for child in tokens[serial].children { tokens[child].isDead = true }
         }
         return issue(parent: serial, now: now)
     }

@@ -48,6 +48,8 @@ extension World {
         check(replica.flight == nil, "two token calls of one machine at once")
         checkSend(index, call)
         replicas[index].flight = .init(call: call, sentAt: replica.moment(at: time), trueTime: time)
+        replicas[index].isRefusalStale = false
+        misreport(index)
         let life = replica.life
         schedule(after: scenario.provider.callDeadline, .deadline(replica: index, life: life, call.id))
         func fails(_ problem: ProviderProblem, after delay: Int64) {
@@ -73,6 +75,18 @@ extension World {
             arrive(index, call, .actsAndFails(problem), after: 100)
         case 7: arrive(index, call, .normal, after: dice.between(1000, 2 * scenario.provider.callDeadline))
         default: arrive(index, call, .normal, after: dice.between(5, 200))
+        }
+    }
+
+    /// Presence errs: a replica that has lost its connection to the store, but not the one to the server, is taken for
+    /// dead in the midst of a call.
+    private func misreport(_ index: Int) {
+        guard isRough, scenario.presenceErrs, dice.once(in: 6) else { return }
+        let instance = replicas[index].instance
+        wronglyGone.insert(instance)
+        for other in replicas.indices where other != index && replicas[other].isAlive {
+            let event = Event.presence(replica: other, life: replicas[other].life, instance: instance)
+            schedule(after: dice.between(50, 5000), event)
         }
     }
 
@@ -104,7 +118,8 @@ extension World {
         for other in replicas.indices where other != index {
             guard let flight = replicas[other].flight, replicas[other].isAlive else { continue }
             let isOpen = time < flight.trueTime + scenario.provider.callDeadline
-            check(!(isOpen && flight.call.kind == call.kind), "two uses of one single-use token at once")
+            let isPresent = !wronglyGone.contains(replicas[other].instance)
+            check(!(isOpen && isPresent && flight.call.kind == call.kind), "two uses of one single-use token at once")
         }
         let serial = ModelServer.serial(token)
         for child in server.tokens[serial].children {
@@ -113,6 +128,7 @@ extension World {
             case .held(let life):
                 let isLiving = replicas.contains {
                     $0.life == life && $0.isAlive && $0.stalledUntil < time - 200_000
+                        && !wronglyGone.contains($0.instance)
                 }
                 check(!isLiving, "a token is used again although a replica has its successor")
             case .underway, .lost: break
@@ -176,7 +192,19 @@ extension World {
         case .unavailable(let reason, let retryAfter):
             log("\(replicas[index].instance) refuses: \(reason)")
             check(retryAfter.map { $0 > 0 } ?? true, "a wait that is no wait")
+            if reason == .reauthorizationRequired { checkRefusal(index) }
         }
+    }
+
+    /// Nobody is told to consent because of a token that a sibling had rotated.
+    private func checkRefusal(_ index: Int) {
+        guard replicas[index].isRefusalStale, stored?.state == .active, let token = stored?.tokens?.refreshToken else {
+            return
+        }
+        check(
+            !server.honours(token, now: time),
+            "a caller is told to consent again although a sibling has rotated the token"
+        )
     }
 
     /// A sibling's lease, its confirmation, and a refresh of one's own with its replays.
