@@ -24,7 +24,7 @@ struct SimulationRun {
         calm()
         // Leases, back-offs and answers that were asked for come to their ends.
         world.run(until: world.time + 340_000)
-        let isAlive = world.stored.map { $0.state == .active } ?? false
+        let isAlive = world.stored.map { $0.state == .active && !world.server.hasEnded($0) } ?? false
         world.callsFor = [:]
         let calls = world.calls
         let measured = 5 * world.scenario.lifetime / 2

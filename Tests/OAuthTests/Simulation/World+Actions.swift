@@ -84,10 +84,19 @@ extension World {
         guard isRough, scenario.presenceErrs, dice.once(in: 6) else { return }
         let instance = replicas[index].instance
         wronglyGone.insert(instance)
+        misreportedAt = time
         for other in replicas.indices where other != index && replicas[other].isAlive {
             let event = Event.presence(replica: other, life: replicas[other].life, instance: instance)
             schedule(after: dice.between(50, 5000), event)
         }
+    }
+
+    /// A living replica and one that was told that it is dead may use one token: as long as the refresh of both can last,
+    /// and no longer.
+    private var isPresenceWrong: Bool {
+        guard let misreportedAt else { return false }
+        let provider = scenario.provider
+        return time - misreportedAt <= 2 * (3 * provider.callDeadline + provider.replayWindow + 5000)
     }
 
     private func arrive(_ index: Int, _ call: TokenCall, _ answer: Answer, after delay: Int64) {
@@ -108,7 +117,8 @@ extension World {
         let replica = replicas[index]
         let isFree = scenario.usesTokensBeforeStored && storeHasFailed
         check(
-            isFree || stored?.intent?.instance == replica.instance,
+            // Who was taken for dead may not know it yet.
+            isFree || stored?.intent?.instance == replica.instance || isPresenceWrong,
             "a token call without a durable intent of its own: \(replica.instance)")
         check(
             isFree || stored?.state == .active || stored?.state == .notConnected,
@@ -118,19 +128,19 @@ extension World {
         for other in replicas.indices where other != index {
             guard let flight = replicas[other].flight, replicas[other].isAlive else { continue }
             let isOpen = time < flight.trueTime + scenario.provider.callDeadline
-            let isPresent = !wronglyGone.contains(replicas[other].instance)
-            check(!(isOpen && isPresent && flight.call.kind == call.kind), "two uses of one single-use token at once")
+            check(
+                !(isOpen && !isPresenceWrong && flight.call.kind == call.kind),
+                "two uses of one single-use token at once")
         }
         let serial = ModelServer.serial(token)
         for child in server.tokens[serial].children {
             switch server.tokens[child].fate {
-            case .durable: check(false, "a token is used again after its successor was durable")
+            case .durable: check(isPresenceWrong, "a token is used again after its successor was durable")
             case .held(let life):
                 let isLiving = replicas.contains {
                     $0.life == life && $0.isAlive && $0.stalledUntil < time - 200_000
-                        && !wronglyGone.contains($0.instance)
                 }
-                check(!isLiving, "a token is used again although a replica has its successor")
+                check(!isLiving || isPresenceWrong, "a token is used again although a replica has its successor")
             case .underway, .lost: break
             }
         }

@@ -169,6 +169,12 @@ extension World {
         if serial == nil, !wasDead, isLate || standsStill || isExcusedByPresence(replicas[index].instance) {
             lostByLateness = true
         }
+        // Nobody waits for what replaces the successor that somebody has.
+        if let serial, isLate, let parent = server.tokens[serial].parent,
+            server.tokens[parent].children.contains(where: { server.tokens[$0].isDead })
+        {
+            lostByLateness = true
+        }
         switch answer {
         case .actsAndFails(let problem):
             if let serial { lose(serial) }

@@ -63,6 +63,7 @@ final class World {
     var lossUnder: (intent: GrantRecord.Intent, at: Int64)?
     /// Replicas that lived when they were reported dead.
     var wronglyGone: Set<String> = []
+    var misreportedAt: Int64?
     var callsFor: [UInt64: Int] = [:]
     var calls = 0
     var successes = 0
