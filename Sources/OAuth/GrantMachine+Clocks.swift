@@ -34,9 +34,10 @@ extension GrantMachine {
     }
 
     /// The record is what the store holds now. An intent's tokens were asked for after it was first seen, and perhaps
-    /// long before they could be stored; those that were used before they were stored had none.
+    /// long before they could be stored; those that were used before they were stored had none. Where one intent has
+    /// replaced another, the replica that was taken for dead may yet store what it got under the first.
     mutating func synced(_ now: Moment) {
-        if record.intent == nil || record.intent != syncedIntent { syncedAt = now.monotonic }
+        if record.intent == nil || syncedIntent == nil { syncedAt = now.monotonic }
         syncedIntent = record.intent
     }
 

@@ -149,6 +149,32 @@ struct GrantReplicaTests {
         #expect(driver.published?.expiresAt == driver.now.monotonic + 10_000)
     }
 
+    /// Found by the simulation (seed 870): the tokens of a replica that stood still were taken to be no older than the
+    /// intent of the one that had taken over, and were used after their expiry.
+    @Test func `tokens of a replica that was taken for dead are as old as its own intent`() {
+        let driver = GrantDriver(stored: GrantDriver.record(lifetime: 600_000), instance: "b", exclusive: false)
+        driver.start()
+        let seenAt = driver.now.monotonic
+        driver.writeElsewhere { [wall = driver.now.wall] in
+            $0.intent = .init(instance: "a", startedAt: wall, expiresAt: wall + 120_000)
+        }
+        driver.pass(20_000)
+        driver.gone("a")
+        #expect(driver.stored?.intent?.instance == "b" && driver.calls.count == 1)
+        driver.pass(12_000)
+        // Its clock is a minute ahead, so that it says nothing.
+        driver.writeElsewhere { [wall = driver.now.wall] in
+            $0.generation = 2
+            $0.intent = nil
+            $0.tokens?.accessToken = Secret("a2")
+            $0.tokens?.obtainedAt = wall + 28_000
+            $0.tokens?.expiresAt = wall + 628_000
+            $0.tokens?.origin = .init(generation: 1, fence: 2)
+        }
+        #expect(driver.publishedToken == "Bearer a2")
+        #expect(driver.published?.expiresAt == seenAt + 600_000)
+    }
+
     @Test func `a sibling's back-off is never longer than it was, whatever its clock says`() {
         let driver = GrantDriver(stored: GrantDriver.record(lifetime: 600_000, age: 700_000), instance: "b")
         driver.stored?.nextAttemptAt = driver.now.wall + 3_605_000

@@ -21,6 +21,6 @@ struct MutantTableTests {
             #expect(fields["new"] != nil && fields["new"] != fields["old"] && fields["expect"] != nil, "\(name)")
             names.insert(name)
         }
-        #expect(names.count >= 11)
+        #expect(names.count >= 14)
     }
 }

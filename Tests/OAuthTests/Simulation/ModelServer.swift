@@ -58,6 +58,12 @@ struct ModelServer {
         }
     }
 
+    /// Nothing can come of the record's refresh token any more.
+    func hasEnded(_ record: GrantRecord) -> Bool {
+        guard scenario.kind == .rotating, let token = record.tokens?.refreshToken else { return false }
+        return isFamilyDead || tokens[Self.serial(token)].isDead
+    }
+
     private func isSuccessorUsed(_ token: Token) -> Bool {
         token.children.contains { tokens[$0].usedAt != nil }
     }
@@ -82,6 +88,8 @@ struct ModelServer {
         } else if scenario.graceRepeatsSuccessor, let last = tokens[serial].children.last {
             accessExpiry[last] = now + scenario.lifetime
             return last
+        } else if scenario.graceReplacesSuccessor {
+            for child in tokens[serial].children { tokens[child].isDead = true }
         }
         return issue(parent: serial, now: now)
     }

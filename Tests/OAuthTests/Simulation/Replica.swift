@@ -32,6 +32,8 @@ final class Replica {
     /// Access tokens that it fetched itself.
     var own: Set<String> = []
     var seenRevision: UInt64 = 0
+    /// The server refused a token that was not the store's any more when the refusal came.
+    var isRefusalStale = false
 
     init(machine: GrantMachine, life: Int, instance: String, monotonicOffset: Int64, wallOffset: Int64) {
         self.machine = machine

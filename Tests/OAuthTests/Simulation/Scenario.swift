@@ -49,12 +49,16 @@ struct Scenario {
     let endsFamilyOnReuse: Bool
     /// A refresh in grace gives the same successor again; else a further one.
     let graceRepeatsSuccessor: Bool
+    /// A further successor replaces the one before it.
+    let graceReplacesSuccessor: Bool
     let lifetime: Int64
     let provider: ProviderSettings
     let settings: GrantSettings
     let isExclusive: Bool
     let keepsInstanceName: Bool
     let hasPresence: Bool
+    /// Living replicas are reported dead.
+    let presenceErrs: Bool
     let polls: Bool
     /// Once in so many: 0 is never.
     let newsLoss: Int
@@ -79,10 +83,12 @@ struct Scenario {
         ])
         endsFamilyOnReuse = dice.roll(3) > 0
         graceRepeatsSuccessor = dice.roll(2) == 0
+        graceReplacesSuccessor = dice.roll(2) == 0
         lifetime = dice.pick([30_000, 60_000, 300_000, 600_000])
         isExclusive = replicas == 1 && dice.roll(2) == 0
         keepsInstanceName = dice.roll(3) == 0
         hasPresence = dice.roll(3) > 0
+        presenceErrs = dice.roll(4) == 0 && replicas > 1 && hasPresence && !keepsInstanceName
         polls = dice.roll(4) > 0
         newsLoss = dice.pick([0, 0, 3, 10, 1])
         storeFault = dice.pick([0, 8, 20])

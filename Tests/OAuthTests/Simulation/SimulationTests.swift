@@ -36,6 +36,9 @@ struct SimulationTests {
             let length = seeds.count == 1 ? 100_000 : 60
             if let failure = SimulationRun.failure(seed: seed, traceLength: length) { failures.append(failure) }
             seed += step
+            if (seed - seeds.lowerBound) % 50_000 < step {
+                print("simulation: \(seed - seeds.lowerBound) of \(seeds.count) seeds")
+            }
         }
         return failures
     }

@@ -48,6 +48,8 @@ extension World {
         check(replica.flight == nil, "two token calls of one machine at once")
         checkSend(index, call)
         replicas[index].flight = .init(call: call, sentAt: replica.moment(at: time), trueTime: time)
+        replicas[index].isRefusalStale = false
+        misreport(index)
         let life = replica.life
         schedule(after: scenario.provider.callDeadline, .deadline(replica: index, life: life, call.id))
         func fails(_ problem: ProviderProblem, after delay: Int64) {
@@ -76,6 +78,27 @@ extension World {
         }
     }
 
+    /// Presence errs: a replica that has lost its connection to the store, but not the one to the server, is taken for
+    /// dead in the midst of a call.
+    private func misreport(_ index: Int) {
+        guard isRough, scenario.presenceErrs, dice.once(in: 6) else { return }
+        let instance = replicas[index].instance
+        wronglyGone.insert(instance)
+        misreportedAt = time
+        for other in replicas.indices where other != index && replicas[other].isAlive {
+            let event = Event.presence(replica: other, life: replicas[other].life, instance: instance)
+            schedule(after: dice.between(50, 5000), event)
+        }
+    }
+
+    /// A living replica and one that was told that it is dead may use one token: as long as the refresh of both can last,
+    /// and no longer.
+    private var isPresenceWrong: Bool {
+        guard let misreportedAt else { return false }
+        let provider = scenario.provider
+        return time - misreportedAt <= 2 * (3 * provider.callDeadline + provider.replayWindow + 5000)
+    }
+
     private func arrive(_ index: Int, _ call: TokenCall, _ answer: Answer, after delay: Int64) {
         schedule(after: delay, .requestArrives(replica: index, life: replicas[index].life, call, answer))
     }
@@ -94,7 +117,8 @@ extension World {
         let replica = replicas[index]
         let isFree = scenario.usesTokensBeforeStored && storeHasFailed
         check(
-            isFree || stored?.intent?.instance == replica.instance,
+            // Who was taken for dead may not know it yet.
+            isFree || stored?.intent?.instance == replica.instance || isPresenceWrong,
             "a token call without a durable intent of its own: \(replica.instance)")
         check(
             isFree || stored?.state == .active || stored?.state == .notConnected,
@@ -104,17 +128,19 @@ extension World {
         for other in replicas.indices where other != index {
             guard let flight = replicas[other].flight, replicas[other].isAlive else { continue }
             let isOpen = time < flight.trueTime + scenario.provider.callDeadline
-            check(!(isOpen && flight.call.kind == call.kind), "two uses of one single-use token at once")
+            check(
+                !(isOpen && !isPresenceWrong && flight.call.kind == call.kind),
+                "two uses of one single-use token at once")
         }
         let serial = ModelServer.serial(token)
         for child in server.tokens[serial].children {
             switch server.tokens[child].fate {
-            case .durable: check(false, "a token is used again after its successor was durable")
+            case .durable: check(isPresenceWrong, "a token is used again after its successor was durable")
             case .held(let life):
                 let isLiving = replicas.contains {
                     $0.life == life && $0.isAlive && $0.stalledUntil < time - 200_000
                 }
-                check(!isLiving, "a token is used again although a replica has its successor")
+                check(!isLiving || isPresenceWrong, "a token is used again although a replica has its successor")
             case .underway, .lost: break
             }
         }
@@ -176,7 +202,19 @@ extension World {
         case .unavailable(let reason, let retryAfter):
             log("\(replicas[index].instance) refuses: \(reason)")
             check(retryAfter.map { $0 > 0 } ?? true, "a wait that is no wait")
+            if reason == .reauthorizationRequired { checkRefusal(index) }
         }
+    }
+
+    /// Nobody is told to consent because of a token that a sibling had rotated.
+    private func checkRefusal(_ index: Int) {
+        guard replicas[index].isRefusalStale, stored?.state == .active, let token = stored?.tokens?.refreshToken else {
+            return
+        }
+        check(
+            !server.honours(token, now: time),
+            "a caller is told to consent again although a sibling has rotated the token"
+        )
     }
 
     /// A sibling's lease, its confirmation, and a refresh of one's own with its replays.

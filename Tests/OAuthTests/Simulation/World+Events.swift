@@ -166,7 +166,15 @@ extension World {
         let serial = server.refresh(token, now: time)
         log("the server takes \(tokenName(call)): \(serial.map { "gives \($0)" } ?? "invalid_grant")")
         let standsStill = replicas.contains { $0.isAlive && $0.stalledUntil > time && $0.flight != nil }
-        if serial == nil, !wasDead, isLate || standsStill { lostByLateness = true }
+        if serial == nil, !wasDead, isLate || standsStill || isExcusedByPresence(replicas[index].instance) {
+            lostByLateness = true
+        }
+        // Nobody waits for what replaces the successor that somebody has.
+        if let serial, isLate, let parent = server.tokens[serial].parent,
+            server.tokens[parent].children.contains(where: { server.tokens[$0].isDead })
+        {
+            lostByLateness = true
+        }
         switch answer {
         case .actsAndFails(let problem):
             if let serial { lose(serial) }
@@ -178,6 +186,13 @@ extension World {
             }
             back(.success(serial), after: dice.between(5, 200))
         }
+    }
+
+    /// A replica that lives was taken for dead, and its token was used again in its replay window: a server without a
+    /// grace ends the grant then, which is the price of finding the reply of one that is dead. One that forgives ends it
+    /// only where the request of the replica itself comes late.
+    private func isExcusedByPresence(_ sender: String) -> Bool {
+        scenario.isForgiving ? wronglyGone.contains(sender) : !wronglyGone.isEmpty
     }
 
     private func lose(_ serial: Int) {
@@ -217,6 +232,11 @@ extension World {
             set = .success(server.reply(serial))
         case .failure(let problem):
             set = .failure(problem)
+            if problem.errorClass == .permanent, case .refresh(let token, _) = flight.call.kind {
+                // A sibling's rotation was durable before the refusal came.
+                replicas[index].isRefusalStale =
+                    scenario.kind == .rotating && stored?.tokens.map { $0.refreshToken != token } ?? false
+            }
             if problem.outcomeUnknown, let intent = stored?.intent, intent.instance == replicas[index].instance,
                 lossUnder?.intent != intent
             {
@@ -260,6 +280,8 @@ extension World {
         replicas[index].isAlive = false
         replicas[index].timerSerial += 1
         replicas[index].waiting = [:]
+        // What it sent may yet arrive, and is nobody's then.
+        replicas[index].flight = nil
         for serial in server.tokens.indices where server.tokens[serial].fate == .held(by: life) {
             server.tokens[serial].fate = .lost
         }

@@ -61,6 +61,9 @@ final class World {
     var lostByLateness = false
     /// The intent under which calls are being made, and when the first of its replies was lost.
     var lossUnder: (intent: GrantRecord.Intent, at: Int64)?
+    /// Replicas that lived when they were reported dead.
+    var wronglyGone: Set<String> = []
+    var misreportedAt: Int64?
     var callsFor: [UInt64: Int] = [:]
     var calls = 0
     var successes = 0

@@ -1,0 +1,18 @@
+import Testing
+
+@testable import OAuth
+
+/// The model itself: what its excuses rest on.
+struct SimulationModelTests {
+    /// Seed 3322 was a fault of the model: the request that a dead process had sent arrived when its successor's successor
+    /// was in use, the server ended the grant, and the model took the request for one that somebody still waited for.
+    @Test func `nobody waits for the token call of a process that has died`() {
+        let world = World(seed: 3322)
+        let call = TokenCall(
+            id: CallID(owner: .grant("crm"), number: 1), kind: .refresh(refreshToken: Secret("r0"), scopes: ["read"]))
+        world.replicas[0].flight = .init(call: call, sentAt: world.replicas[0].moment(at: 0), trueTime: 0)
+        world.crash(0)
+        #expect(!world.replicas[0].isAlive)
+        #expect(world.replicas[0].flight == nil)
+    }
+}
