@@ -36,6 +36,8 @@ final class ProfileScene {
     private var queue: [Work] = []
     private var isRunning = false
     private var nextTicket: UInt64 = 1
+    private var consentCount: UInt8 = 0
+    private var timer: Int64?
 
     /// - Parameter changing: lines of the configuration and what stands in their place.
     init(_ profile: String, changing: [(String, String)] = []) throws {
@@ -65,7 +67,9 @@ final class ProfileScene {
         let request = ConsentRequest(
             grant: grantSettings, provider: settings, endpoints: try #require(endpoints),
             redirectURI: ProfileScript.redirectURI, binding: Secret("a-browser-and-its-cookie"), kind: .browser)
-        let start = try ConsentStart.make(request, randomness: Array(0..<128), now: now).get()
+        consentCount += 1
+        let randomness = [UInt8](repeating: consentCount, count: ConsentStart.randomnessBytes)
+        let start = try ConsentStart.make(request, randomness: randomness, now: now).get()
         self.start = start
         pending[start.key] = start.pending.encoded()
         let state = try #require(Self.query(start.authorizationURL)["state"])
@@ -96,6 +100,15 @@ final class ProfileScene {
 
     func pass(seconds: Int64) {
         now = Moment(monotonic: now.monotonic + seconds * 1000, wall: now.wall + seconds * 1000)
+    }
+
+    /// To what the grant waits for.
+    func passToTimer() {
+        guard let due = timer else { return }
+        let step = max(due - now.monotonic, 0)
+        now = Moment(monotonic: now.monotonic + step, wall: now.wall + step)
+        timer = nil
+        run(grant.timerFired(now: now).map { .grant($0) })
     }
 
     private func ticket() -> Ticket {
@@ -159,7 +172,8 @@ final class ProfileScene {
             } else {
                 results.append(result)
             }
-        case .answer, .armTimer, .note: break
+        case .armTimer(let due): timer = due
+        case .answer, .note: break
         }
     }
 
