@@ -121,7 +121,7 @@ extension World {
             isFree || stored?.intent?.instance == replica.instance || isPresenceWrong,
             "a token call without a durable intent of its own: \(replica.instance)")
         check(
-            isFree || stored?.state == .active || stored?.state == .notConnected,
+            isFree || isPresenceWrong || stored?.state == .active || stored?.state == .notConnected,
             "a token call after a latch: \(stored.map { $0.state.rawValue } ?? "no record")")
         if !isRough, let generation = stored?.generation { callsFor[generation, default: 0] += 1 }
         guard scenario.kind == .rotating, case .refresh(let token, _) = call.kind else { return }
@@ -144,7 +144,7 @@ extension World {
             case .underway, .lost: break
             }
         }
-        if let loss = lossUnder, loss.intent == stored?.intent {
+        if let loss = lossUnder, loss.intent == stored?.intent, loss.intent.instance == replica.instance {
             check(
                 time <= loss.at + scenario.provider.replayWindow + 50,
                 "a token is used again outside its replay window, \(time - loss.at) ms after the loss")

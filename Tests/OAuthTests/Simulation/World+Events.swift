@@ -169,8 +169,10 @@ extension World {
         if serial == nil, !wasDead, isLate || standsStill || isExcusedByPresence(replicas[index].instance) {
             lostByLateness = true
         }
-        // Nobody waits for what replaces the successor that somebody has.
-        if let serial, isLate, let parent = server.tokens[serial].parent,
+        // Nobody waits for what replaces the successor that somebody has; or who waits was taken for dead while it lived,
+        // and its request came after that of the one that took over: in the store the later intent counts.
+        if let serial, isLate || wronglyGone.contains(replicas[index].instance),
+            let parent = server.tokens[serial].parent,
             server.tokens[parent].children.contains(where: { server.tokens[$0].isDead })
         {
             lostByLateness = true
