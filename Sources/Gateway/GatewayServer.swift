@@ -96,7 +96,9 @@ private final class GatewayProcess {
         let sink = messages
         logger = Logger(label: "token-gateway") { _ in GatewayLogHandler(sink: sink, level: level) }
         resolver = try Resolver()
-        let instance = snapshot.store?.instance ?? Base64.urlEncode(SystemRandom.bytes(12))
+        // With something of its own in it, so that a configuration that was copied does not make two replicas one.
+        let random = Base64.urlEncode(SystemRandom.bytes(12))
+        let instance = snapshot.store?.instance.map { "\($0).\(random)" } ?? random
         let keys = try snapshot.store.map { try KeyRing($0.keys, environment: environment) }
         var opened: (any TokenStore)?
         if let store = snapshot.store, let keys {

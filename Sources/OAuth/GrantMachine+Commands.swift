@@ -54,7 +54,21 @@ extension GrantMachine {
         let view = projected
         guard let latched = view.latchedFingerprint, latched != provider.fingerprint else { return }
         guard view.state == .reauthorizationRequired || view.state == .configurationError else { return }
-        guard view.tokens?.refreshToken != nil || unattended != nil else { return }
+        unlatch()
+    }
+
+    /// Another replica's credentials were refused, and ours are others: a late replica in a rolling change of the client
+    /// secret must not stop the rest. Once ours are refused, too, nobody unlatches any more.
+    mutating func unlatchIfOnlyOthersWereRefused(_ now: Moment) {
+        let view = projected
+        guard view.state == .configurationError, let latched = view.latchedFingerprint, latched != provider.fingerprint,
+            ownCredentialsRefusedUntil <= now.monotonic
+        else { return }
+        unlatch()
+    }
+
+    private mutating func unlatch() {
+        guard projected.tokens?.refreshToken != nil || unattended != nil else { return }
         changes.append(.unlatch(isUnattended: unattended != nil))
         recovery = .recovery
     }
@@ -99,7 +113,7 @@ extension GrantMachine {
         imports[0].replay?.dueAt = .max
         lastCallAt = now.monotonic
         call = Call(id: newCallID(), kind: .importing(first.token))
-        request(.refresh(refreshToken: first.token, scopes: settings.scopes))
+        request(.refresh(refreshToken: first.token, scopes: settings.scopes), isImport: true)
     }
 
     mutating func importCallFinished(_ token: Secret, _ report: TokenCallReport, now: Moment) {
@@ -115,7 +129,8 @@ extension GrantMachine {
                 actions.append(.note(.refreshOutcomeUnknown(code: problem.code, willReplay: true)))
                 imports[0].replay = next
             } else {
-                endImport(problem.code, problem.detail)
+                // A refusal may come without a word (glewlwyd): then its class says what it is.
+                endImport(problem.errorClass == .permanent ? "invalid_grant" : problem.code, problem.detail)
             }
         }
     }

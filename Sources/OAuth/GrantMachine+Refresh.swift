@@ -3,6 +3,8 @@ extension GrantMachine {
     /// Replays of one lost reply.
     static let replayLimit = 2
     static let backoffBase: Int64 = 1000
+    /// A replica whose credentials the provider refuses leaves refreshes to the others for so long.
+    static let refusedCredentialsPause: Int64 = 600_000
     static let backoffLimit: Int64 = 300_000
     /// A token that lived this long was accepted somewhere: its rejection is no strike.
     static let strikeMemory: Int64 = 600_000
@@ -12,7 +14,9 @@ extension GrantMachine {
 
     /// No refresh before this time, but for an operator's command.
     var refreshGate: Int64 {
-        max(notBefore, usesTokensBeforeStored ? .min : storeBlockedUntil, intervalGate, foreign?.until ?? .min)
+        max(
+            notBefore, usesTokensBeforeStored ? .min : storeBlockedUntil, intervalGate, foreign?.until ?? .min,
+            ownCredentialsRefusedUntil)
     }
 
     var intervalGate: Int64 {
@@ -132,13 +136,13 @@ extension GrantMachine {
     }
 
     /// Hands the call that has just begun to the provider.
-    mutating func request(_ kind: TokenCall.Kind) {
+    mutating func request(_ kind: TokenCall.Kind, isImport: Bool = false) {
         guard let call else { return }
         actions.append(
             .requestTokens(
                 TokenCall(
-                    id: call.id, kind: kind, variables: templateVariables, proofKey: record.tokens?.proofKey,
-                    identity: expectedIdentity)))
+                    id: call.id, kind: kind, isImport: isImport, variables: templateVariables,
+                    proofKey: isImport ? nil : record.tokens?.proofKey, identity: expectedIdentity)))
     }
 
     /// What was captured, under what the operator has set: his word stands.
@@ -299,6 +303,9 @@ extension GrantMachine {
     /// Nobody consents to an unattended grant again: what is permanent there is for who configures it.
     mutating func latch(_ problem: ProviderProblem, now: Moment) {
         var failure = GrantRecord.Failure(problem, at: now.wall)
+        if problem.errorClass == .configuration, !environment.storeIsExclusive {
+            ownCredentialsRefusedUntil = now.monotonic.saturatingAdd(Self.refusedCredentialsPause)
+        }
         if unattended != nil { failure.errorClass = .configuration }
         append(failure: failure, nextAttemptAt: nil, outcomeUnknown: false)
         finishRefreshTickets(.refreshFailed(code: problem.code, detail: problem.detail))

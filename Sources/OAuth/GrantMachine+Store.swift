@@ -78,6 +78,7 @@ extension GrantMachine {
         readRevocationClock(now)
         readIntent(now, knownSince: syncedAt)
         synced(now)
+        unlatchIfOnlyOthersWereRefused(now)
         rebuildCredential()
     }
 

@@ -158,6 +158,8 @@ package struct GrantMachine: Sendable {
     var notBefore: Int64 = .min
     var lastCallAt: Int64?
     var revocationNotBefore: Int64 = .min
+    /// The provider refused this replica's own client credentials.
+    var ownCredentialsRefusedUntil: Int64 = .min
     /// A restart or a new configuration asks for a refresh as soon as it may be.
     var recovery: GrantFact.RefreshReason?
     /// An unattended grant that was forgotten asks for tokens again only when somebody needs them.
@@ -259,7 +261,10 @@ extension GrantMachine {
         _ new: GrantSettings, provider newProvider: ProviderSettings, now: Moment
     ) -> [GrantAction] {
         // What was wrong may be mended: no back-off from before holds.
-        if provider != newProvider { notBefore = .min }
+        if provider != newProvider {
+            notBefore = .min
+            ownCredentialsRefusedUntil = .min
+        }
         settings = new
         provider = newProvider
         acquisitionMark = new.acquisitionMark

@@ -44,7 +44,7 @@ extension ProviderMachine {
             }
             return key
         }
-        guard settings.dpop == .on, call.kind.beginsGrant else { return nil }
+        guard settings.dpop == .on, call.kind.beginsGrant || call.isImport else { return nil }
         guard let key = ProofKey.make(endpoints.proofAlgorithm, randomness: random(ProofKey.seedBytes)) else {
             throw .proofKey("\(endpoints.proofAlgorithm.rawValue) is not an algorithm for proofs.")
         }

@@ -123,6 +123,8 @@ package struct TokenCall: Sendable, Equatable {
 
     package var id: CallID
     package var kind: Kind
+    /// A refresh with a token that an operator brought: it begins a grant.
+    package var isImport = false
     /// The grant's variables and captured values, for templates.
     package var variables: [String: String]
     /// `ProofKey.encoded()` of the key that the grant's tokens are, or are to be, bound to (RFC 9449). nil: none yet;
@@ -135,11 +137,12 @@ package struct TokenCall: Sendable, Equatable {
     package var actorToken: Secret?
 
     package init(
-        id: CallID, kind: Kind, variables: [String: String] = [:], proofKey: Secret? = nil,
+        id: CallID, kind: Kind, isImport: Bool = false, variables: [String: String] = [:], proofKey: Secret? = nil,
         identity: IdentityExpectation? = nil, subjectToken: Secret? = nil, actorToken: Secret? = nil
     ) {
         self.id = id
         self.kind = kind
+        self.isImport = isImport
         self.variables = variables
         self.proofKey = proofKey
         self.identity = identity

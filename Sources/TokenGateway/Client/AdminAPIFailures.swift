@@ -54,7 +54,7 @@ extension AdminAPI {
         case "unknown_grant", "unknown_template", "invalid_name", "unknown_key", "unusable_token": .usage
         case "sign_in_required", "not_local", "host_not_allowed", "cross_site_request": .notAuthorized
         case "provider_unavailable", "store_unavailable", "draining", "too_many_pending_consents", "too_many_attempts",
-            "exchange_failed":
+            "exchange_failed", "rekey_running":
             .temporary
         case "internal_error", "malformed_request", "unsupported_media_type", "method_not_allowed", "not_found":
             .internalError

@@ -22,13 +22,15 @@ struct DeviceConsent {
         let deadline = MonotonicClock.milliseconds() + UInt64(timeout) * 1000
         while MonotonicClock.milliseconds() < deadline {
             usleep(1_000_000)
+            let status: DeviceStatus
             do throws(CommandFailure) {
-                guard let end = watch.seen(try api.deviceStatus(arguments.grant)) else { continue }
-                return try report(end)
+                status = try api.deviceStatus(arguments.grant)
             } catch {
                 let isGone = error.code == "gateway_unreachable" || error.status == .temporary
                 guard isGone, watch.missed(at: MonotonicClock.milliseconds()) else { throw error }
+                continue
             }
+            if let end = watch.seen(status) { return try report(end) }
         }
         throw CommandFailure(
             .temporary, "timed_out", "nobody has consented within \(RelativeTime.length(UInt64(timeout)))")
