@@ -42,6 +42,37 @@ struct GrantReplicaTests {
         #expect(second.sentRefreshToken() == "r1")
     }
 
+    @Test func `a replica whose client secret is refused does not stop those with another`() {
+        let record = GrantDriver.record(lifetime: 600_000, age: 500_000)
+        let good = GrantDriver(stored: record, instance: "a", exclusive: false)
+        good.start()
+        good.writeElsewhere {
+            $0.state = .configurationError
+            $0.latchedFingerprint = "of another secret"
+        }
+        #expect(good.stored?.state == .active && good.sentRefreshToken() == "r1")
+        // Refused as well: now the latch holds, whatever the others wrote last.
+        good.fail(.configuration, "invalid_client")
+        #expect(good.stored?.state == .configurationError)
+        good.writeElsewhere { $0.latchedFingerprint = "of another secret" }
+        #expect(good.stored?.state == .configurationError && good.calls.count == 1)
+    }
+
+    @Test func `a replica whose client secret was refused leaves refreshes to the others`() {
+        let bad = GrantDriver(
+            stored: GrantDriver.record(lifetime: 600_000, age: 700_000), instance: "a", exclusive: false)
+        bad.start()
+        bad.fail(.configuration, "invalid_client")
+        bad.writeElsewhere {
+            $0.state = .active
+            $0.latchedFingerprint = nil
+        }
+        bad.pass(GrantMachine.refusedCredentialsPause - 60_000)
+        #expect(bad.calls.count == 1)
+        bad.pass(120_000)
+        #expect(bad.calls.count == 2)
+    }
+
     @Test func `another replica's death changes nothing`() {
         let (_, second) = pair()
         second.gone("c")

@@ -39,6 +39,16 @@ import Testing
         }
     }
 
+    @Test func `a token that is imported begins a grant, and so gets a key`() {
+        var server = ScriptedServer { $0.dpop = .on }
+        var call = ScriptedServer.refresh
+        call.isImport = true
+        server.tokens(call)
+        #expect(server.requests.last?.header("dpop") != nil)
+        server.tokens()
+        #expect(server.requests.last?.header("dpop") == nil)
+    }
+
     // MARK: Proofs
 
     @Test(arguments: ProofKey.algorithms)
