@@ -77,11 +77,6 @@ struct Scenario {
         self.seed = seed
         replicas = dice.pick([1, 2, 2, 3, 4])
         kind = dice.pick([.rotating, .rotating, .rotating, .rotating, .reusable, .unattended])
-        grace = dice.pick([
-            .none, .milliseconds(30_000), .milliseconds(60_000), .milliseconds(50_000_000), .untilSuccessorUsed,
-            .untilSuccessorUsed,
-        ])
-        endsFamilyOnReuse = dice.roll(3) > 0
         graceRepeatsSuccessor = dice.roll(2) == 0
         graceReplacesSuccessor = dice.roll(2) == 0
         lifetime = dice.pick([30_000, 60_000, 300_000, 600_000])
@@ -89,6 +84,16 @@ struct Scenario {
         keepsInstanceName = dice.roll(3) == 0
         hasPresence = dice.roll(3) > 0
         presenceErrs = dice.roll(4) == 0 && replicas > 1 && hasPresence && !keepsInstanceName
+        // The strictest server that does not end the grant with a refusal: who is refused must look before giving up.
+        let isStrict = presenceErrs && dice.roll(2) == 0
+        grace =
+            isStrict
+            ? .none
+            : dice.pick([
+                .none, .milliseconds(30_000), .milliseconds(60_000), .milliseconds(50_000_000), .untilSuccessorUsed,
+                .untilSuccessorUsed,
+            ])
+        endsFamilyOnReuse = dice.roll(3) > 0 && !isStrict
         polls = dice.roll(4) > 0
         newsLoss = dice.pick([0, 0, 3, 10, 1])
         storeFault = dice.pick([0, 8, 20])

@@ -30,8 +30,7 @@ struct SimulationRun {
         let measured = 5 * world.scenario.lifetime / 2
         world.run(until: world.time + measured)
         guard world.failure == nil else { return }
-        // Not in the middle of a refresh.
-        for _ in 0..<40 where !isAtRest { world.run(until: world.time + 250) }
+        settle()
         guard world.failure == nil else { return }
         if isAlive { lookAtCalm(calls: world.calls - calls, measured: measured) }
         lookAtEnd()
@@ -47,6 +46,11 @@ struct SimulationRun {
             if !world.replicas[index].isAlive { world.restart(index) }
             world.replicas[index].stalledUntil = min(world.replicas[index].stalledUntil, world.time)
         }
+    }
+
+    /// What is looked at is not looked at in the middle of a refresh.
+    private func settle() {
+        for _ in 0..<40 where !isAtRest { world.run(until: world.time + 250) }
     }
 
     private var isAtRest: Bool {
@@ -139,6 +143,7 @@ struct SimulationRun {
         let actions = world.replicas[0].machine.authorizationGranted(tokens, sentAt: now, ticket: Ticket(1), now: now)
         world.act(0, actions)
         world.run(until: world.time + 25_000)
+        settle()
         for index in world.replicas.indices where world.failure == nil { lookAtReplica(index) }
     }
 }

@@ -24,7 +24,9 @@ extension World {
                 guard let at else { continue }
                 let delay = at - replicas[index].monotonicOffset - time
                 schedule(after: delay, .timer(replica: index, serial: replicas[index].timerSerial))
-            case .note(let fact): log("\(replicas[index].instance) \(fact)")
+            case .note(let fact):
+                if case .stateChanged(.reauthorizationRequired, _) = fact { checkRefusal(index) }
+                log("\(replicas[index].instance) \(fact)")
             }
         }
     }
@@ -206,14 +208,14 @@ extension World {
         }
     }
 
-    /// Nobody is told to consent because of a token that a sibling had rotated.
+    /// Nobody, neither a caller nor the operator, is told to consent because of a token that a sibling had rotated.
     private func checkRefusal(_ index: Int) {
         guard replicas[index].isRefusalStale, stored?.state == .active, let token = stored?.tokens?.refreshToken else {
             return
         }
         check(
             !server.honours(token, now: time),
-            "a caller is told to consent again although a sibling has rotated the token"
+            "somebody is told to consent again although a sibling has rotated the token"
         )
     }
 
