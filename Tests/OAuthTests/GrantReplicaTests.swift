@@ -55,7 +55,7 @@ struct GrantReplicaTests {
         good.fail(.configuration, "invalid_client")
         #expect(good.stored?.state == .configurationError)
         good.writeElsewhere { $0.latchedFingerprint = "of another secret" }
-        #expect(good.stored?.state == .configurationError && good.calls.count == 1)
+        #expect(good.stored?.state == .configurationError && good.calls.isEmpty)
     }
 
     @Test func `a replica whose client secret was refused leaves refreshes to the others`() {
@@ -68,9 +68,9 @@ struct GrantReplicaTests {
             $0.latchedFingerprint = nil
         }
         bad.pass(GrantMachine.refusedCredentialsPause - 60_000)
-        #expect(bad.calls.count == 1)
+        #expect(bad.calls.isEmpty)
         bad.pass(120_000)
-        #expect(bad.calls.count == 2)
+        #expect(bad.calls.count == 1)
     }
 
     @Test func `another replica's death changes nothing`() {
