@@ -3,6 +3,8 @@
 extension GrantMachine {
     /// A background refresh does not follow the one before within less.
     static let backgroundSpacing: Int64 = 2000
+    /// By which a machine's own plan is later than what the store was told.
+    static let longestJitter: Int64 = 15_000
     /// Tokens from further in the future than this mean that a clock went back.
     static let clockTolerance: Int64 = 60_000
     static let smallClockError: Int64 = 2000
@@ -93,7 +95,7 @@ extension GrantMachine {
             let lead = lead(of: tokens)
             let planned = expiresAt.saturatingSubtract(lead)
                 .saturatingAdd(spread(lead / 8, generation: currentGeneration))
-                .saturatingAdd(jitter.upTo(min(lead / 8, 15_000)))
+                .saturatingAdd(jitter.upTo(min(lead / 8, Self.longestJitter)))
             refreshAt = max(planned, earliest ?? .min)
         }
         if let interval = provider.keepaliveInterval, interval > 0, obtainedAt != .min, unattended == nil {

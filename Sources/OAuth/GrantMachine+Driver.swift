@@ -13,3 +13,17 @@ extension GrantMachine {
         return timerFired(now: now)
     }
 }
+
+extension GrantMachine {
+    /// The record was read because the store said that the grant is due. Who looks for due grants lets a few begin at a
+    /// time, so this one need not part from others, and it is dropped again as soon as it rests: what is planned for
+    /// the next seconds only to part them is begun now.
+    package mutating func readBecauseDue(now: Moment) -> [GrantAction] {
+        guard isLoaded, let dueAt, dueAt <= now.wall else { return [] }
+        if let last = lastCallAt, now.monotonic.saturatingSubtract(last) < Self.backgroundSpacing { return [] }
+        let latest = now.monotonic.saturatingAdd(Self.backgroundSpacing + Self.longestJitter)
+        if let time = refreshAt, time <= latest { refreshAt = min(time, now.monotonic) }
+        if let time = keepaliveAt, time <= latest { keepaliveAt = min(time, now.monotonic) }
+        return timerFired(now: now)
+    }
+}

@@ -98,6 +98,21 @@ import Testing
         #expect(store.database.with { $0.rows.values.allSatisfy { ($0.dueAt ?? 0) > now + 60_000 } })
     }
 
+    @Test func `a grant that is due is refreshed ahead of its token's end, not after it`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        let now = WallClock.milliseconds()
+        for index in 0..<100 {
+            let record = Self.record(expiresIn: 45_000, age: 3_555_000)
+            Self.put("zoho:\(index)", record, dueAt: now - 1_000, in: store.database)
+        }
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        try control.until("all are refreshed and at rest") { [store] control in
+            control.grants.isEmpty && store.database.with { $0.rows.values.allSatisfy { $0.generation == 3 } }
+        }
+        #expect(provider.tokenCalls == 100)
+        #expect(WallClock.milliseconds() < now + 40_000)
+    }
+
     // MARK: Away and back
 
     @Test func `with the store away, what is valid goes on and what is not there is answered at once`() throws {

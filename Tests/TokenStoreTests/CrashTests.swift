@@ -185,7 +185,7 @@ private struct Acknowledged {
     }
 
     @Test func `a file that may not grow is a transient failure that damages nothing`() throws {
-        let helper = try Helper("fill", scratch.database, "150000")
+        let helper = try Helper("fill", scratch.database, "300000")
         helper.finish()
         try checkFilled(helper.lines, kind: "inputOutput", openSQLite(scratch, keys: keys))
     }
@@ -193,7 +193,7 @@ private struct Acknowledged {
     @Test(.enabled("needs root, to mount a small file system") { geteuid() == 0 })
     func `a full disk is a transient failure that damages nothing`() throws {
         let disk = Scratch()
-        guard mount("tmpfs", disk.path, "tmpfs", 0, "size=400k,mode=700") == 0 else {
+        guard mount("tmpfs", disk.path, "tmpfs", 0, "size=800k,mode=700") == 0 else {
             // A container may keep even root from mounting; the test above covers the rest.
             return
         }

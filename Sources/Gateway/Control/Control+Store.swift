@@ -109,7 +109,9 @@ extension Control {
             }
             storeHealth.recordRead(grant)
             entry.note(record)
-            perform(grant, entry.machine.recordLoaded(record, now: moment))
+            var actions = entry.machine.recordLoaded(record, now: moment)
+            if due.active[grant] != nil { actions += entry.machine.readBecauseDue(now: moment) }
+            perform(grant, actions)
             tellOfDeadIntent(record, entry)
             ended(entry, reading: .read)
         case .failure(let error):
