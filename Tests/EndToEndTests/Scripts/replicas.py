@@ -305,8 +305,13 @@ async def away():
                 lambda: replica.ask("GET", "/readyz")[0] == 200, lambda: f"{replica.ask('GET', '/readyz')}"))
         check(not server.thefts and server.replays == 0, "one use of each token")
         # A revocation at one replica ends the token at the other.
-        began = time.monotonic()
-        status, reply = await in_thread(lambda: cluster.replicas[0].ask("POST", "/api/v1/grants/crm/revoke", {}))
+        # The first change after the outage may still meet a connection of before it, and is then said not to be stored.
+        for _ in range(10):
+            began = time.monotonic()
+            status, reply = await in_thread(lambda: cluster.replicas[0].ask("POST", "/api/v1/grants/crm/revoke", {}))
+            if status != 503:
+                break
+            await asyncio.sleep(0.5)
         check(status == 200, f"{status} {reply}")
         async def stops():
             while (await call(cluster.replicas[1].port))[0] == 200:
