@@ -230,6 +230,8 @@ package enum GrantFact: Sendable, Equatable {
     case scopesLost([String])
     case lifetimeUnknown
     case storeFailed
+    /// The store holds an older state of the record than this replica: what it lost is written again.
+    case storeWentBack
     /// The store is away; this token is in use from memory until it can be stored.
     case usedBeforeStored(generation: UInt64)
     /// Another replica left a refresh unfinished; it is finished here.

@@ -52,7 +52,7 @@ extension GrantMachine {
 
     mutating func unlatchIfConfigurationChanged() {
         let view = projected
-        guard let latched = view.latchedFingerprint, latched != provider.fingerprint else { return }
+        guard let latched = view.latchedFingerprint, latched != latchMark else { return }
         guard view.state == .reauthorizationRequired || view.state == .configurationError else { return }
         unlatch()
     }
@@ -61,7 +61,7 @@ extension GrantMachine {
     /// secret must not stop the rest. Once ours are refused, too, nobody unlatches any more.
     mutating func unlatchIfOnlyOthersWereRefused(_ now: Moment) {
         let view = projected
-        guard view.state == .configurationError, let latched = view.latchedFingerprint, latched != provider.fingerprint,
+        guard view.state == .configurationError, let latched = view.latchedFingerprint, latched != latchMark,
             ownCredentialsRefusedUntil <= now.monotonic
         else { return }
         unlatch()
@@ -79,6 +79,10 @@ extension GrantMachine {
     /// no sibling refreshes meanwhile; then the call.
     mutating func startImport(_ now: Moment) -> Bool {
         guard let first = imports.first, call == nil else { return false }
+        guard first.provider == settings.provider else {
+            endMovedImport()
+            return true
+        }
         if first.isBegun {
             guard let replay = first.replay else { return true }
             guard replay.dueAt <= now.monotonic else { return true }
@@ -106,7 +110,8 @@ extension GrantMachine {
     }
 
     mutating func sendImport(_ now: Moment) {
-        guard let first = imports.first else { return }
+        guard let first = imports.first, first.isBegun else { return }
+        guard first.provider == settings.provider else { return endMovedImport() }
         guard leaseAllowsCall(now) else {
             return endImport("store_unavailable", "The store took too long.")
         }
@@ -118,11 +123,13 @@ extension GrantMachine {
 
     mutating func importCallFinished(_ token: Secret, _ report: TokenCallReport, now: Moment) {
         guard let first = imports.first, first.token == token else { return }
+        if first.isRevoked { return revokedImportFinished(report, now: now) }
+        guard first.provider == settings.provider else { return endMovedImport() }
         switch report.result {
         case .success(var tokens):
             tokens.refreshToken = tokens.refreshToken ?? token
             imports.removeFirst()
-            let asked = GrantChange.Asked(provider: settings.provider, scopes: settings.scopes, isImport: true)
+            let asked = GrantChange.Asked(provider: first.provider, scopes: settings.scopes, isImport: true)
             consentArrived(tokens, sentAt: report.sentAt, asked: asked, ticket: first.ticket)
         case .failure(let problem):
             if problem.outcomeUnknown, let next = nextReplay(of: first.replay, after: problem, now: now) {
@@ -132,6 +139,37 @@ extension GrantMachine {
                 // A refusal may come without a word (glewlwyd): then its class says what it is.
                 endImport(problem.errorClass == .permanent ? "invalid_grant" : problem.code, problem.detail)
             }
+        }
+    }
+
+    /// A reload named another provider while the token was tried.
+    private mutating func endMovedImport() {
+        endImport(
+            "configuration_changed",
+            "The configuration named another provider for the grant meanwhile. The old provider may have replaced the "
+                + "token that was to be imported: consent again, or import a new one.")
+    }
+
+    /// Who revokes a grant does not want it to come to life by what was asked for before.
+    mutating func endImportsForRevocation() {
+        let detail = "The grant was revoked meanwhile."
+        var isInFlight = false
+        if let call, case .importing = call.kind { isInFlight = true }
+        while imports.count > (isInFlight ? 1 : 0) {
+            let last = imports.removeLast()
+            if last.isBegun { changes.append(.importEnded(instance: environment.instance)) }
+            actions.append(.finish(last.ticket, .importFailed(code: "revoked", detail: detail)))
+        }
+        if isInFlight, !imports.isEmpty { imports[0].isRevoked = true }
+    }
+
+    private mutating func revokedImportFinished(_ report: TokenCallReport, now: Moment) {
+        endImport("revoked", "The grant was revoked meanwhile.")
+        guard case .success(let tokens) = report.result else { return }
+        if projected.state == .revoked {
+            changes.append(.lateTokens(tokens.revocable))
+        } else {
+            revokeRefused(tokens)
         }
     }
 

@@ -6,15 +6,15 @@ extension GrantMachine {
     // MARK: Consent
 
     /// A consent's tokens, or those that an imported refresh token brought.
-    mutating func consentArrived(_ tokens: TokenSet, sentAt: Moment, asked: GrantChange.Asked, ticket: Ticket) {
+    mutating func consentArrived(_ tokens: TokenSet, sentAt: Moment, asked: GrantChange.Asked, ticket: Ticket?) {
         if let refusal = refusal(of: tokens) {
             actions.append(.note(.consentRefused(refusal)))
             if case .wrongAccount = refusal { revokeRefused(tokens) }
             if asked.isImport {
                 changes.append(.importEnded(instance: environment.instance))
-                actions.append(.finish(ticket, .importFailed(code: refusal.code, detail: refusal.explanation)))
+                finish(ticket, .importFailed(code: refusal.code, detail: refusal.explanation))
             } else {
-                actions.append(.finish(ticket, .consentRefused(refusal)))
+                finish(ticket, .consentRefused(refusal))
             }
             return
         }
@@ -22,6 +22,10 @@ extension GrantMachine {
         abandonRefresh()
         changes.append(
             .consented(tokens, sentAt: sentAt, from: asked, generationAbove: generationFloor, ticket: ticket))
+    }
+
+    private mutating func finish(_ ticket: Ticket?, _ result: TicketResult) {
+        if let ticket { actions.append(.finish(ticket, result)) }
     }
 
     private func refusal(of tokens: TokenSet) -> ConsentRefusal? {
@@ -41,7 +45,7 @@ extension GrantMachine {
     }
 
     /// Somebody else's tokens are not kept, and not left alive either. Nothing waits for the answer.
-    private mutating func revokeRefused(_ tokens: TokenSet) {
+    mutating func revokeRefused(_ tokens: TokenSet) {
         guard let token = tokens.revocable.first(where: { provider.revocation.wants($0.hint) }) else { return }
         actions.append(
             .revokeToken(
@@ -95,6 +99,7 @@ extension GrantMachine {
     // MARK: Revocation
 
     mutating func revokeCommanded(_ ticket: Ticket) {
+        endImportsForRevocation()
         let view = projected
         if isStopped || view.state == .revoked {
             guard view.revocation != nil || isStopped else {
@@ -192,6 +197,12 @@ extension GrantMachine {
         readClocks(now, knownSince: nil)
         rebuildCredential()
         finishRevocationTickets(.nothingToRevoke)
+        for ended in imports {
+            actions.append(
+                .finish(
+                    ended.ticket, .importFailed(code: "forgotten", detail: "The grant was forgotten meanwhile.")))
+        }
+        imports = []
         actions.append(.finish(ticket, .forgotten))
     }
 

@@ -30,6 +30,9 @@ extension GrantMachine {
     /// The replica whose refresh is waited for.
     package var awaitedInstance: String? { foreign?.intent.instance }
 
+    /// What a permanent failure may have come from: when it changes, a latched grant is given another chance.
+    var latchMark: String { provider.fingerprint + (acquisitionMark ?? "") }
+
     /// The settings in force.
     package var grantSettings: GrantSettings { settings }
 

@@ -15,12 +15,12 @@ extension GrantMachine {
         case .start: firstRecordLoaded(found, now: now)
         case .takeOver:
             let awaited = foreign?.intent
-            if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
+            if isNews(found) || found.revision == 0 { adopt(found, now: now) }
             synced(now)
             if foreign?.intent == awaited { takeOverRead(now) }
         case .suspicion(let problem, let sent):
             // A sibling may have rotated the token while ours was on its way (pains 3).
-            if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
+            if isNews(found) || found.revision == 0 { adopt(found, now: now) }
             synced(now)
             if record.generation == sent.generation, record.tokens?.refreshToken == sent.refreshToken {
                 latch(problem, now: now)
@@ -29,7 +29,8 @@ extension GrantMachine {
         return finish(now)
     }
 
-    /// The store could not be read. Tried again with back-off.
+    /// The store could not be read. Tried again with back-off; who commanded something is told now, since a command that
+    /// is obeyed when nobody expects it any more does harm. What a consent brought is kept.
     package mutating func loadFailed(now: Moment) -> [GrantAction] {
         guard load != nil else { return finish(now) }
         let failures = load?.failures ?? 0
@@ -37,7 +38,39 @@ extension GrantMachine {
         load?.failures = failures + 1
         load?.retryAt = retryAt
         actions.append(.note(.storeFailed))
+        failInbox()
         return finish(now)
+    }
+
+    private mutating func failInbox() {
+        let commands = inbox
+        inbox = []
+        for command in commands {
+            switch command {
+            case .create(_, let ticket): actions.append(.finish(ticket, .createFailed))
+            case .importToken(_, let ticket):
+                actions.append(
+                    .finish(
+                        ticket,
+                        .importFailed(code: "store_unavailable", detail: "The grant's record cannot be read.")))
+            case .refresh(let ticket):
+                actions.append(
+                    .finish(
+                        ticket,
+                        .refreshFailed(code: "store_unavailable", detail: "The grant's record cannot be read.")))
+            case .consent(let tokens, let sentAt, let ticket):
+                if let ticket { actions.append(.finish(ticket, .consentNotStored)) }
+                inbox.append(.consent(tokens, sentAt: sentAt, nil))
+            case .revoke(let ticket): actions.append(.finish(ticket, .revocationNotStored))
+            case .forget(let ticket): actions.append(.finish(ticket, .forgetFailed))
+            }
+        }
+    }
+
+    /// What another has written after what we know. The generation counts for itself: a store that lost its last commits
+    /// in a failover counts revisions anew.
+    func isNews(_ found: GrantRecord) -> Bool {
+        found.revision > record.revision || found.lineage == record.lineage && found.generation > record.generation
     }
 
     private mutating func firstRecordLoaded(_ found: GrantRecord, now: Moment) {
@@ -99,11 +132,12 @@ extension GrantMachine {
                 actions.append(.delete(expectedRevision: record.revision))
                 return
             }
-            guard let next = change.applied(to: record) else {
+            guard var next = change.applied(to: record) else {
                 changes.removeFirst()
                 dropped(change, now: now)
                 continue
             }
+            if next.lineage == nil { next.lineage = jitter.name() }
             candidate = next
             isCommitting = true
             actions.append(
@@ -151,7 +185,13 @@ extension GrantMachine {
             // A commit that was reported as failed had been made.
             return committed(change, written, now: now)
         }
-        adopt(newer ?? GrantRecord(), now: now)
+        if let newer, lostOurs(newer) {
+            // What we hold goes over it, with the change.
+            record.revision = newer.revision
+            actions.append(.note(.storeWentBack))
+        } else {
+            adopt(newer ?? GrantRecord(), now: now)
+        }
         switch change {
         // Somebody else has acted on the grant: decide anew.
         case .intent: changes.removeFirst()
@@ -162,6 +202,12 @@ extension GrantMachine {
             .forget:
             break
         }
+    }
+
+    /// The store has an older state of this same record: a standby took over that had not got the last commits. Its tokens
+    /// have been rotated, so they are of no use, and their use may end the grant.
+    private func lostOurs(_ found: GrantRecord) -> Bool {
+        found.lineage != nil && found.lineage == record.lineage && found.generation < record.generation
     }
 
     private mutating func commitFailed(_ change: GrantChange, now: Moment) {

@@ -35,7 +35,8 @@ package struct GrantMachine: Sendable {
         case create(GrantChange.Creation, Ticket)
         case importToken(Secret, Ticket)
         case refresh(Ticket)
-        case consent(TokenSet, sentAt: Moment, Ticket)
+        /// nil: who waited for it was told that it is not stored yet.
+        case consent(TokenSet, sentAt: Moment, Ticket?)
         case revoke(Ticket)
         case forget(Ticket)
     }
@@ -112,8 +113,12 @@ package struct GrantMachine: Sendable {
     struct Import: Sendable, Equatable {
         var token: Secret
         var ticket: Ticket
+        /// Whose token it is: no other provider sees it, and what it brings is no other's.
+        var provider: String
         var replay: Replay?
         var isBegun = false
+        /// The grant was revoked meanwhile: what the call in flight brings is to be revoked, too.
+        var isRevoked = false
     }
 
     // Settings.
@@ -280,7 +285,7 @@ extension GrantMachine {
     package mutating func recordChangedElsewhere(_ newer: GrantRecord?, now: Moment) -> [GrantAction] {
         guard isLoaded, !isCommitting, load == nil else { return finish(now) }
         if let newer {
-            if newer.revision > record.revision { adopt(newer, now: now) }
+            if isNews(newer) { adopt(newer, now: now) }
         } else if record.revision > 0 {
             adopt(GrantRecord(), now: now)
         }
@@ -322,7 +327,8 @@ extension GrantMachine {
     mutating func perform(_ command: Command, now: Moment) {
         switch command {
         case .create(let creation, let ticket): changes.append(.created(creation, ticket: ticket))
-        case .importToken(let token, let ticket): imports.append(Import(token: token, ticket: ticket))
+        case .importToken(let token, let ticket):
+            imports.append(Import(token: token, ticket: ticket, provider: settings.provider))
         case .refresh(let ticket): refreshCommanded(ticket)
         case .consent(let tokens, let sentAt, let ticket):
             let asked = GrantChange.Asked(provider: settings.provider, scopes: settings.scopes)

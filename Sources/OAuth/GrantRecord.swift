@@ -38,9 +38,13 @@ package struct GrantRecord: Sendable, Equatable {
         /// Wall milliseconds after which the writer is taken for dead.
         package var expiresAt: Int64
 
+        /// What `GrantMachine.leaseTerm` can come to with the longest `timeout` and `replay_window` that the configuration
+        /// takes: a shorter wait would take a replica for dead that is still at it.
+        package static let longestTerm: Int64 = 3 * 600_000 + 600_000 + 5000
+
         /// How long the writer may need. Others count it on their own clocks, from when they first see the intent.
         package var term: Int64 {
-            expiresAt.saturatingSubtract(startedAt).clamped(to: 0...600_000)
+            expiresAt.saturatingSubtract(startedAt).clamped(to: 0...Self.longestTerm)
         }
     }
 
@@ -68,6 +72,9 @@ package struct GrantRecord: Sendable, Equatable {
     package var revision: UInt64 = 0
     /// Grows by one with each change of the tokens.
     package var generation: UInt64 = 0
+    /// A random name that the record keeps from its first commit to its deletion. Revisions and generations of records
+    /// with one lineage can be compared: the lower ones are older. nil: never stored, or by an older version.
+    package var lineage: String?
     package var state = State.notConnected
     package var tokens: Tokens?
     /// The name of the provider that gave the tokens: another's never sees them.

@@ -7,6 +7,7 @@ extension GrantRecord {
             "format": .string(Self.format), "generation": .number(String(generation)),
             "state": .string(state.rawValue), "consecutive_failures": .number(String(consecutiveFailures)),
         ]
+        members["lineage"] = lineage.map { .string($0) }
         members["tokens"] = tokens?.json
         members["account"] = account.map { .string($0) }
         members["provider"] = provider.map { .string($0) }
@@ -36,6 +37,7 @@ extension GrantRecord {
         self.revision = revision
         self.generation = generation
         self.state = state
+        lineage = json["lineage"]?.text
         if let part = json["tokens"] {
             guard let value = Tokens(part) else { return nil }
             tokens = value

@@ -35,6 +35,11 @@ struct Jitter: Sendable {
         guard limit > 0 else { return 0 }
         return Int64(next() % (UInt64(limit) + 1))
     }
+
+    /// As good as never the same twice; not for secrets.
+    mutating func name() -> String {
+        String(next(), radix: 36)
+    }
 }
 
 extension Int64 {

@@ -126,6 +126,8 @@ package struct ProviderSettings: Sendable, Equatable {
     package var assertionAudience: String?
     /// The driver presents a certificate to this provider: mtls_endpoint_aliases are used (RFC 8705 section 5).
     package var presentsCertificate = false
+    /// What is presented, as PEM: here only so that a renewed one counts as a change.
+    package var presentedCertificate = ""
     package var pushedRequests = PushedRequests.automatic
     package var pushedRequestEndpoint: ProviderURL?
     package var dpop = DPoPUse.off
@@ -234,6 +236,8 @@ package struct ProviderSettings: Sendable, Equatable {
                 [$0.algorithm.rawValue, $0.keyID ?? "", $0.certificateThumbprint ?? "", $0.key.publicKey.thumbprint]
             }
             + [assertionAudience ?? "", "\(presentsCertificate)", dpop.rawValue] + resources
+            + [presentedCertificate, serviceAccount?.clientEmail, serviceAccount?.key.key.publicKey.thumbprint]
+            .compactMap { $0 }
             + (tokenParameters + refreshParameters).flatMap { [$0.name, $0.value] }
             + tokenHeaders.flatMap { [$0.name, $0.value] }
             + errorAliases.sorted { $0.key < $1.key }.flatMap { [$0.key, $0.value] } + quirksFingerprint

@@ -49,6 +49,7 @@ extension ProviderSettings {
         clientAuthentication = ClientAuthentication(provider.clientAuthentication)
         revocationAuthentication = provider.revocationAuthentication.map { ClientAuthentication($0) }
         presentsCertificate = material.identity != nil
+        presentedCertificate = material.identity?.chainPEM ?? ""
         assertionAudience = provider.assertionAudience
         pushedRequests =
             switch provider.pushedRequests {
