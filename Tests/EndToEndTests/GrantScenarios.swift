@@ -5,7 +5,7 @@ extension EndToEnd {
     @Suite("Grants", .serialized, .timeLimit(.minutes(10)))
     struct GrantScenarios {
         @Test func `a grant lives and ends at glewlwyd and at Django OAuth Toolkit`() async throws {
-            try await script("servers.py", atLeast: 4)
+            try await script("servers.py", atLeast: 6)
         }
 
         @Test func `every method of client authentication, pushed requests, proofs and grants without a person`()

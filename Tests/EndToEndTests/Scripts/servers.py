@@ -1,6 +1,8 @@
 """Grants at authorization servers that are not ours, through their whole life: glewlwyd from Debian and Django OAuth
 Toolkit from PyPI. Both rotate refresh tokens, and take the use of an old one for theft."""
 
+import shutil
+
 import glewlwyd
 import toolkit
 from oauthkit import *
@@ -72,8 +74,8 @@ scopes = {json.dumps(server.scopes)}
         gateway.stop()
 
 
-def death(server, name):
-    """A refresh token that the server ended: consent is needed, and nobody is asked again."""
+def connected(server, name):
+    """A gateway whose grant is connected."""
     folder = place.folder_for(name.replace(" ", "-"))
     api = API(lambda scheme, token, request: server.is_active(token))
     private_file(f"{folder}/client.secret", server.client_secret)
@@ -95,22 +97,65 @@ scopes = {json.dumps(server.scopes)}
     try:
         server.consent(gateway.consent_link("crm"))
         check(gateway.grant("crm")["state"] == "active", f"{gateway.grant('crm')}")
+    except BaseException:
+        gateway.stop()
+        raise
+    return gateway
+
+
+def death(server, name):
+    """A refresh token that the server ended: consent is needed, and nobody is asked again."""
+    gateway = connected(server, name)
+    try:
         server.end_refresh()
         status, reply = gateway.ask("POST", "/api/v1/grants/crm/refresh", {})
         check(status >= 400, f"a refresh with a dead token: {status} {reply}")
-        view = gateway.grant("crm")
-        check(view["state"] == "reauthorization_required", f"{view}")
-        calls = server.token_calls()
+        stays_dead(server, gateway)
+    finally:
         gateway.stop()
+
+
+def stays_dead(server, gateway):
+    """The latch holds over a restart, and a consent releases it."""
+    view = gateway.grant("crm")
+    check(view["state"] == "reauthorization_required", f"{view}")
+    calls = server.token_calls()
+    gateway.stop()
+    gateway.start()
+    server.end_access(None)
+    for _ in range(5):
+        status, fields, _ = gateway.call("/api/dead")
+        check(fields.get("token-gateway-error") == "reauthorization_required", f"{status} {fields}")
+    check(server.token_calls() == calls, "the provider is left alone, over a restart too")
+    server.consent(gateway.consent_link("crm"))
+    status, _, text = gateway.call("/api/alive")
+    check(status == 200, f"after another consent: {status} {text}")
+
+
+def backup(server, name):
+    """A store from before two rotations is put back: its refresh token is used up. One call shows that, no more."""
+    gateway = connected(server, name)
+    try:
+        gateway.stop()
+        store = f"{gateway.folder}/grants.db"
+        shutil.copy2(store, f"{gateway.folder}/backup.db")
         gateway.start()
+        for _ in range(2):
+            status, reply = gateway.ask("POST", "/api/v1/grants/crm/refresh", {})
+            check(status == 200, f"refresh: {status} {reply}")
+        gateway.stop()
+        for end in ("-wal", "-shm"):
+            if os.path.exists(store + end):
+                os.remove(store + end)
+        shutil.copy2(f"{gateway.folder}/backup.db", store)
         server.end_access(None)
-        for _ in range(5):
-            status, fields, _ = gateway.call("/api/dead")
-            check(fields.get("token-gateway-error") == "reauthorization_required", f"{status} {fields}")
-        check(server.token_calls() == calls, "the provider is left alone, over a restart too")
-        server.consent(gateway.consent_link("crm"))
-        status, _, text = gateway.call("/api/alive")
-        check(status == 200, f"after another consent: {status} {text}")
+        calls = server.token_calls()
+        gateway.start()
+        status, fields, text = gateway.call("/api/restored")
+        check(status == 503 and fields.get("token-gateway-error") == "reauthorization_required",
+              f"{status} {fields} {text}")
+        check(server.token_calls() == calls + 1, "one call shows that the token is used up")
+        stays_dead(server, gateway)
     finally:
         gateway.stop()
 
@@ -121,12 +166,16 @@ def main():
         cases.run("a grant lives and ends at glewlwyd", life, first, "glewlwyd life")
         cases.run("a dead refresh token of glewlwyd, told by 400 without a body, ends the grant", death, first,
                   "glewlwyd death")
+        cases.run("a backup of the store from before two rotations asks for consent after one call to glewlwyd", backup,
+                  first, "glewlwyd backup")
     finally:
         first.stop()
     second = toolkit.Server(place.folder_for("toolkit"))
     try:
         cases.run("a grant lives and ends at Django OAuth Toolkit", life, second, "toolkit life")
         cases.run("a dead refresh token of Django OAuth Toolkit ends the grant", death, second, "toolkit death")
+        cases.run("a backup of the store from before two rotations asks for consent after one call to Django OAuth "
+                  "Toolkit", backup, second, "toolkit backup")
     finally:
         second.stop()
     cases.end()
