@@ -161,7 +161,7 @@ extension ProviderMachine {
     // MARK: Look-ups
 
     /// Look-ups come before anybody hears of the tokens, so that a consent is complete or fails.
-    mutating func lookUp(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment) -> [ProviderAction] {
+    mutating func lookUp(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment, now: Moment) -> [ProviderAction] {
         guard call.followsConsent, !settings.lookups.isEmpty else {
             return finish(call, .success(tokens), sentAt: sentAt)
         }

@@ -119,7 +119,7 @@ extension ProviderMachine {
 
     /// The id_token is good, or none was to be checked.
     mutating func identified(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment, now: Moment) -> [ProviderAction] {
-        lookUp(tokens, call, sentAt: sentAt)
+        lookUp(tokens, call, sentAt: sentAt, now: now)
     }
 
     mutating func refuse(_ unchecked: Unchecked, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {

@@ -302,7 +302,7 @@ let ignoredMistakes: [MistakeRow] = [
 let segmentMistakes: [MistakeRow] = [
     MistakeRow(
         shops, #"grant_from = "header:X-Shop""#, #"grant_from = "header:X-Shop"\#nstrip_grant_segment = true"#,
-        #"23:23: error: "strip_grant_segment" has no meaning unless "grant_from" is "path:N""#)
+        #"24:23: error: "strip_grant_segment" has no meaning unless "grant_from" is "path:N""#)
 ]
 
 let databaseMistakes: [MistakeRow] = [
