@@ -88,7 +88,7 @@ struct GrantQuirkTests {
     }
 
     @Test func `a required offline_access is met by the refresh token, and by it alone`() {
-        for (token, isRefused) in [(Secret("r"), false), (nil, true)] {
+        for (token, isRefused) in [(Secret("r"), false), (nil, true)] as [(Secret?, Bool)] {
             let driver = GrantDriver { settings, _ in
                 settings.scopes = ["mail", "offline_access"]
                 settings.requiredScopes = ["offline_access"]

@@ -60,8 +60,11 @@ struct LookupTests {
             settings.lookups = [.init(url: URLTemplate("https://{shop}.myshop.example/me")!, account: "sub")]
             configure(&settings)
             var provider = ScriptedProvider(settings, Self.tokenReply)
-            _ = provider.tokens(
-                ScriptedProvider.code(variables: ["accounts": "a.accounts.example", "shop": "acme"]))
+            var call = ScriptedProvider.code(variables: ["accounts": "a.accounts.example", "shop": "acme"])
+            call.kind = .code(
+                Secret("c"), verifier: nil, redirectURI: "https://gw.example/cb",
+                tokenEndpoint: ProviderURL("https://a.accounts.example/token")!)
+            _ = provider.tokens(call)
             return provider.requests
         }
         #expect(requests(["*.accounts.example"]).map(\.mustBePublic) == [true, true])

@@ -217,13 +217,13 @@ struct TokenReplyTests {
         #"{"access_token":"a","refresh_token":987654321}"#, #"{"access_token":"a","id_token":1}"#,
     ])
     func `a number is no token`(body: String) throws {
-        let problem = try #require(problem(body))
+        let problem = try #require(self.problem(body))
         #expect(problem.code == "invalid_reply" && problem.errorClass == .transient)
         #expect(problem.detail.hasPrefix("The reply has a number at ") && !problem.detail.contains("9876"))
     }
 
     @Test func `a number at the first of two paths is refused as well`() {
-        let problem = problem(#"{"b":7,"c":"x"}"#) { $0.paths.accessToken = "a|b|c" }
+        let problem = self.problem(#"{"b":7,"c":"x"}"#) { $0.paths.accessToken = "a|b|c" }
         #expect(problem?.detail == "The reply has a number at b, not text.")
     }
 
