@@ -40,8 +40,11 @@ extension ProviderProblem {
         // 429 and 5xx say "not now" whatever code comes with them.
         let errorClass = reply.status == 429 || reply.status >= 500 ? .transient : Self.errorClass(ofCode: meaning)
         let description = fields?.errorDescription(settings, hiding: secrets).map { ": \($0)" } ?? ""
+        let end = description.hasSuffix(".") ? "" : "."
+        let hint = meaning == "invalid_client" ? Self.hint(settings) : ""
         self.init(
-            errorClass, code: code, detail: "The provider answered \(code)\(description).", status: reply.status,
+            errorClass, code: code, detail: "The provider answered \(code)\(description)\(end)\(hint)",
+            status: reply.status,
             retryAfter: retryAfter, outcomeUnknown: reply.status >= 500)
     }
 
@@ -61,7 +64,10 @@ extension ProviderProblem {
             switch status {
             case 300..<400: ("redirect", "The provider answered with a redirect (\(status)), which is not followed.")
             case _ where isPage:
-                ("blocked_by_intermediary", "A web page came instead of a token reply (\(reply.summary)).")
+                (
+                    "blocked_by_intermediary",
+                    "A web page came instead of a token reply (\(reply.summary)).\(400...403 ~= status ? Self.hint(settings) : "")"
+                )
             case 200: ("invalid_reply", "The reply is neither a JSON object nor a form (\(reply.summary)).")
             default: ("http_\(status)", "The provider answered without an OAuth error (\(reply.summary)).")
             }
@@ -82,9 +88,16 @@ extension ProviderProblem {
         self.init(
             isAboutClient ? .configuration : .permanent, code: "http_\(reply.status)",
             detail: isAboutClient
-                ? "The provider answered 401 with a challenge to the client: it does not accept our client secret."
-                : "The provider refused the refresh token: it answered \(reply.status) without a word.",
+                ? "The provider answered 401 with a challenge to the client: it does not accept our client secret, key "
+                    + "or certificate."
+                : "The provider answered \(reply.status) without a word: it refused the refresh token, or else our client "
+                    + "secret, key or certificate.",
             status: reply.status)
+    }
+
+    /// A certificate may be refused by the provider, by TLS or by a proxy before the provider, each in its own words.
+    private static func hint(_ settings: ProviderSettings) -> String {
+        settings.presentsCertificate ? " Our certificate may be the reason: see client_certificate_file." : ""
     }
 
     static func errorClass(ofCode code: String) -> ErrorClass {

@@ -38,6 +38,32 @@ struct GrantUnattendedTests {
         #expect(driver.results[ticket] == [.refreshed(generation: 1)])
     }
 
+    /// What is asked for is the grant's own, and not the provider's: a subject, an audience, scopes, a key.
+    @Test(arguments: [true, false])
+    func `a refused request that was mended is made again, by a reload or at the start`(byReload: Bool) {
+        func exchange(_ audience: String) -> UnattendedGrant {
+            .tokenExchange(TokenExchange(subject: .file("/t"), audiences: [audience]))
+        }
+        let driver = GrantDriver { settings, _ in settings.acquisition = .unattended(exchange("wrong")) }
+        driver.start()
+        driver.fail(.configuration, "invalid_target")
+        driver.reconfigure { settings, _ in settings.name = "crm" }
+        #expect(driver.calls.isEmpty && driver.state == .configurationError)
+        let mended: GrantDriver
+        if byReload {
+            mended = driver
+            driver.reconfigure { settings, _ in settings.acquisition = .unattended(exchange("right")) }
+        } else {
+            mended = GrantDriver(stored: driver.stored) { settings, _ in
+                settings.acquisition = .unattended(exchange("right"))
+            }
+            mended.start()
+        }
+        #expect(mended.calls.count == 1)
+        mended.succeed("c1")
+        #expect(mended.publishedToken == "Bearer c1" && mended.state == .active)
+    }
+
     @Test func `a transient failure before the first token backs off, over a restart`() {
         let driver = unattended()
         driver.start()

@@ -77,7 +77,7 @@ extension Control {
         guard grants[grant] === entry else { return }
         tellWorkers(grant)
         if leaving.contains(grant), !entry.machine.holdsUnfinishedWork { dismiss(grant) }
-        settleTemplated(entry)
+        if hasVanished(entry) { vanish(entry) } else { settleTemplated(entry) }
     }
 
     /// Ends a grant that the configuration does not name any more, or whose record is gone. What is in the store stays.
@@ -188,6 +188,8 @@ extension Control {
     private func standingRefusal(_ entry: GrantEntry) -> CredentialRefusal? {
         guard entry.machine.hasLoaded else { return nil }
         switch entry.machine.status(now: moment).state {
+        // Tokens that nobody consents to are on their way, or tried for again.
+        case .notConnected where entry.machine.isUnattended: return nil
         case .notConnected, .revoked: return .notConnected
         case .reauthorizationRequired: return .reauthorizationRequired
         case .configurationError: return .configurationError

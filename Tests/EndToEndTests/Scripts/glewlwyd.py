@@ -12,6 +12,7 @@ class Server:
     # have to go by client_secret_post.
     client_secret = "glewlwyd-client-secret"
     configuration = ""
+    trusted = None
     scopes = ["openid", "crm"]
 
     def __init__(self, folder, plugin=None):
@@ -112,7 +113,7 @@ database = {{ type="sqlite3" path="{self.database}" }}
 
     def person(self):
         """Alice, signed in, who has allowed the client what it asks: what glewlwyd's own page does by script."""
-        browser = Browser()
+        browser = Browser(trusted=self.trusted)
         self.ask("POST", "auth/", {"username": "alice", "password": "wonderland"}, browser)
         self.ask("PUT", f"auth/grant/{self.client_id}", {"scope": " ".join(self.scopes)}, browser)
         return browser
