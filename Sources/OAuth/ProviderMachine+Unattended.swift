@@ -16,7 +16,7 @@ extension ProviderMachine {
                 let isSubject = call.subjectToken == nil
                 let source = isSubject ? exchange.subject : exchange.actor
                 throw ProviderProblem(
-                    .transient, code: "no_subject_token",
+                    .transient, code: ProviderProblem.noSubjectToken,
                     detail: "The \(isSubject ? "subject" : "actor") token for the exchange could not be had"
                         + (source.map { " from \($0.words)." } ?? "."))
             }
@@ -112,6 +112,9 @@ extension ProviderEndpoints {
 }
 
 extension ProviderProblem {
+    /// Nothing was sent.
+    static let noSubjectToken = "no_subject_token"
+
     static func noEndpoint(_ name: String) -> ProviderProblem {
         ProviderProblem(
             .configuration, code: "no_endpoints",

@@ -127,6 +127,10 @@ final class GrantDriver {
         run(machine.settingsChanged(settings, provider: provider, now: now))
     }
 
+    func renewSubject() {
+        run(machine.subjectRenewed(now: now))
+    }
+
     func gone(_ instance: String) {
         run(machine.instanceGone(instance, now: now))
     }

@@ -64,6 +64,34 @@ struct GrantUnattendedTests {
         #expect(mended.publishedToken == "Bearer c1" && mended.state == .active)
     }
 
+    @Test func `an exchange that lacked the other grant's token is made as soon as that has one`() {
+        func driver() -> GrantDriver {
+            GrantDriver { settings, _ in
+                settings.acquisition = .unattended(.tokenExchange(TokenExchange(subject: .grant("person"))))
+            }
+        }
+        let lacking = driver()
+        lacking.start()
+        for _ in 0..<6 {
+            lacking.fail(.transient, "no_subject_token")
+            lacking.pass(40_000)
+        }
+        lacking.fail(.transient, "no_subject_token")
+        #expect(lacking.refusal(lacking.need()) == .refreshFailed)
+        lacking.renewSubject()
+        #expect(lacking.calls.count == 1)
+        lacking.succeed("c1")
+        #expect(lacking.publishedToken == "Bearer c1")
+        lacking.renewSubject()
+        #expect(lacking.calls.isEmpty)
+        // Another trouble is not over because of it.
+        let failing = driver()
+        failing.start()
+        failing.fail(.transient, "http_503", status: 503)
+        failing.renewSubject()
+        #expect(failing.calls.isEmpty)
+    }
+
     @Test func `a transient failure before the first token backs off, over a restart`() {
         let driver = unattended()
         driver.start()

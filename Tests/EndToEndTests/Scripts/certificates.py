@@ -143,7 +143,7 @@ client_auth = "{method}"
     return scene
 
 
-def life(scene, server):
+def life(scene, server, right, wrong):
     with scene:
         page = server.consent(scene.gateway.consent_link("crm"))
         view = scene.gateway.grant("crm")
@@ -152,6 +152,19 @@ def life(scene, server):
         scene.refresh()
         check(scene.call() != token, "another token")
         server.end_access(None)
+        scene.call()
+        # A wrong certificate is refused without a word, as a dead refresh token is; both are said to be possible, and the
+        # right certificate wakes the grant.
+        scene.use(wrong)
+        scene.reload()
+        eventually(lambda: "the configuration was reloaded" in scene.gateway.log(), lambda: scene.gateway.log()[-800:])
+        scene.refresh(409)
+        check("certificate" in scene.shown(), scene.shown())
+        check(scene.gateway.grant("crm")["state"] == "reauthorization_required", f"{scene.gateway.grant('crm')}")
+        generation = scene.gateway.grant("crm")["generation"]
+        scene.call()
+        scene.use(right)
+        eventually(lambda: scene.gateway.grant("crm")["generation"] > generation, lambda: f"{scene.gateway.grant('crm')}")
         scene.call()
         scene.gateway.stop()
         scene.gateway.start()
@@ -164,9 +177,11 @@ def life(scene, server):
 def glewlwyd_by_authority(server):
     right = server.authority.issue("right", "/O=Example/CN=gateway", "DNS:gateway.example")
     scene = glewlwyd_scene(server, "tls_client_auth", right, tls_client_auth_san_dns="gateway.example")
-    life(scene, server)
-    used = [line for line in server.nginx.lines() if "/mtls/token" in line]
-    check(used and not any(" /api/oidc/token " in line for line in server.nginx.lines()), "the aliases are used")
+    life(scene, server, right, server.authority.issue("wrong", "/O=Example/CN=other", "DNS:other.example"))
+    lines = server.nginx.lines()
+    for name in ["token", "par", "revoke"]:
+        check(any(f"/mtls/{name} " in line for line in lines), f"the alias of {name} is not used")
+        check(not any(f"/oidc/{name} " in line for line in lines), f"the alias of {name} is not used everywhere")
 
 
 def glewlwyd_self_signed(server):
@@ -177,7 +192,7 @@ def glewlwyd_self_signed(server):
     chain = [base64.b64encode(ssl.PEM_cert_to_DER_cert(pem.decode())).decode()]
     scene = glewlwyd_scene(server, "self_signed_tls_client_auth", certificate,
                            jwks={"keys": [{**public, "kid": "own", "x5c": chain}]})
-    life(scene, server)
+    life(scene, server, certificate, server.authority.self_signed("wrong", "/CN=gateway"))
 
 
 # MARK: Authlib
