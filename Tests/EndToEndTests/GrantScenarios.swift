@@ -23,7 +23,7 @@ extension EndToEnd {
         }
 
         @Test func `tenants behind one route have tokens of their own, whatever happens at once`() async throws {
-            try await script("tenants.py", atLeast: 4)
+            try await script("tenants.py", atLeast: 5)
         }
 
         @Test func `a token goes to the host that came with it, and nowhere else`() async throws {

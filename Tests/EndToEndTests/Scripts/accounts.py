@@ -10,6 +10,7 @@ class Accounts:
 
     def __init__(self, lifetime=600):
         self.lifetime = lifetime
+        self.delay = 0               # from the act to the answer
         self.lock = threading.Lock()
         self.codes = {}
         self.access = {}             # access token: (account, when it ends)
@@ -82,6 +83,7 @@ paths.account = "account"
         given = dict(urllib.parse.parse_qsl(content))
         with self.lock:
             status, reply = self.token(given)
+        time.sleep(self.delay)
         return status, {"Content-Type": "application/json"}, json.dumps(reply).encode()
 
     def token(self, given):

@@ -4,6 +4,7 @@ each with its own token whatever happens at once; over restarts, reloads and two
 import random
 import ssl
 
+import glewlwyd
 import postgres
 from accounts import Accounts
 from fronts import *
@@ -240,6 +241,76 @@ def named():
         stop(site, gateway)
 
 
+def users():
+    """Three users of glewlwyd, which knows whose each token is."""
+    server = glewlwyd.Server(place.folder_for("glewlwyd"))
+    folder = place.folder_for(f"tenants-{next(numbers)}")
+    mixed = []
+
+    def is_good(scheme, token, request):
+        facts = server.introspect(token)
+        if facts.get("active") and facts.get("username") != request.headers["X-Meant"]:
+            mixed.append((facts, request.headers["X-Meant"]))
+        return facts.get("active") is True
+
+    api = API(is_good)
+    gateway = Gateway(place, folder, "")
+    server.register(gateway.public_url + "/oauth/callback")
+    private_file(f"{folder}/client.secret", server.client_secret)
+    gateway.configure(f"""
+[provider.server]
+issuer = "{server.issuer}"
+client_id = "{server.client_id}"
+client_secret_file = "{folder}/client.secret"
+allow_plaintext = true
+rejection_cooldown = "0s"
+[grant_template.crm]
+provider = "server"
+scopes = {json.dumps(server.scopes)}
+[upstream.api]
+url = "{api.url}"
+allow_plaintext = true
+[route.api]
+path = "/header/*"
+upstream = "api"
+grant_template = "crm"
+grant_from = "header:X-Tenant"
+""")
+    names = ["alice", "bob", "carol"]
+    gateway.start()
+    try:
+        for name in names[1:]:
+            server.add_person(name)
+        for name in names:
+            command(gateway, "grants", "create", name, "--template", "crm")
+            page = server.consent(gateway.consent_link(f"crm:{name}"), name)
+            check(gateway.grant(f"crm:{name}")["state"] == "active", f"{name}: {page.status} {page.text[:400]}")
+        for turn in range(3):
+            answers = {}
+            threads = [threading.Thread(target=lambda name=name, key=key: answers.update({key: by_header(gateway, name)}))
+                       for key, name in enumerate(names * 4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            check(all(answer[0] == 200 for answer in answers.values()), f"{[answer[:2] for answer in answers.values()]}")
+            tokens = {json.loads(answer[2])["token"] for answer in answers.values()}
+            check(len(tokens) == 3, f"{len(tokens)} tokens")
+            if turn == 0:
+                server.end_access(None)
+            else:
+                gateway.stop()
+                gateway.start()
+        status, reply = gateway.ask("POST", "/api/v1/grants/crm:bob/revoke", {})
+        check(status == 200, f"revoke: {status} {reply}")
+        refused(by_header(gateway, "bob"), 503, "not_connected")
+        check(by_header(gateway, "carol")[0] == 200, "the others go on")
+        check(not mixed, f"{mixed[:2]}")
+    finally:
+        gateway.stop()
+        server.stop()
+
+
 def load():
     site = Site(lifetime=3)
     gateway = site.gateway().start()
@@ -323,15 +394,21 @@ def replicas():
             good(site, by_path(second, tenant), tenant)
         Load(site, gateways, TENANTS).run(4)
         # Deleted at one, whatever the other one is doing with it.
-        for tenant in ["tenant-1", "tenant-3", "tenant-5", "tenant-7"]:
+        site.server.delay = 0.5
+        for tenant in ["tenant-1", "tenant-3", "tenant-5"]:
             site.server.end_access(tenant)
-            by_header(first, tenant)
+            refreshes = site.server.refreshes[tenant]
+            refreshing = threading.Thread(target=by_header, args=(first, tenant))
+            refreshing.start()
+            eventually(lambda: site.server.refreshes[tenant] > refreshes, "no refresh")
             command(second, "grants", "delete", f"crm:{tenant}", "--yes")
+            refreshing.join()
             began = time.monotonic()
             eventually(lambda: by_header(first, tenant)[1].get("token-gateway-error") == "unknown_grant",
                        lambda: f"{by_header(first, tenant)}")
             took = time.monotonic() - began
             print(json.dumps({"figures": f"a deletion reached the other gateway in {took:.3f} s"}), flush=True)
+        site.server.delay = 0
         # Killed, and started again.
         first.stop(signal.SIGKILL)
         good(site, by_header(second, "tenant-2"), "tenant-2")
@@ -344,6 +421,7 @@ def replicas():
 
 
 cases.run("a grant of a template is made, named in three ways, deleted, and made again", named)
+cases.run("three users of glewlwyd each have their own tokens, through rejections and a restart", users)
 cases.run("tenants never have each other's tokens while all are refreshed and rejected at once", load)
 cases.run("a reload changes a template, takes it away and brings it back with its grants", reloads)
 cases.run("a grant that was made at one gateway serves at the other, and each refresh is made once", replicas)
