@@ -21,6 +21,17 @@ extension ProviderProblem {
         self.init(.transient, code: code, detail: detail, outcomeUnknown: failure.outcomeUnknown)
     }
 
+    init(_ failure: ProviderFailure, settings: ProviderSettings) {
+        self.init(failure)
+        // With TLS 1.3 a server refuses a certificate when the handshake is over for us: the request is sent already, and
+        // the alert may be lost behind a reset.
+        switch failure {
+        case .tls, .notSent(.reset), .notSent(.closed), .replyLost(.reset), .replyLost(.closed):
+            detail += Self.hint(settings)
+        case .notSent, .replyLost, .tooLarge, .malformed: break
+        }
+    }
+
     /// A reply that is not a success. Only a parsed OAuth error, or what the provider's aliases say, is anything but
     /// transient (pains 6).
     init(

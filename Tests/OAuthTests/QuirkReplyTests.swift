@@ -127,8 +127,8 @@ struct QuirkReplyTests {
         for (value, isNoted) in [("https://evil.example", true), ("https://b.my.salesforce.com", false), ("", false)] {
             var provider = ScriptedProvider(
                 settings, ScriptedProvider.reply(#"{"access_token":"a","instance_url":"\#(value)"}"#))
-            let result = provider.tokens(ScriptedProvider.refresh())
-            #expect(try result?.get().refusedCapture == .some(nil))
+            let tokens = try ended(provider.tokens(ScriptedProvider.refresh())).get()
+            #expect(tokens.refusedCapture == nil)
             guard isNoted else {
                 #expect(provider.facts.isEmpty)
                 continue
@@ -215,6 +215,18 @@ struct QuirkReplyTests {
             #expect(told.detail.contains("client_certificate_file") == isHinted)
             let plain = try #require(problem(try read(body, status: status, headers: headers)))
             #expect(!plain.detail.contains("certificate"))
+        }
+        let failures: [(ProviderFailure, Bool)] = [
+            (.tls("alert"), true), (.replyLost(.reset), true), (.replyLost(.closed), true),
+            (.replyLost(.timeout), false),
+            (.notSent(.refused), false), (.notSent(.reset), true),
+        ]
+        for (failure, isHinted) in failures {
+            var settings = GrantDriver.provider
+            settings.presentsCertificate = true
+            #expect(
+                ProviderProblem(failure, settings: settings).detail.contains("client_certificate_file") == isHinted)
+            #expect(!ProviderProblem(failure, settings: GrantDriver.provider).detail.contains("certificate"))
         }
     }
 
