@@ -71,16 +71,14 @@ extension ProviderProblem {
         let isPage =
             reply.header("content-type")?.lowercased().contains("html") == true
             || reply.body.first { $0 > 0x20 } == UInt8(ascii: "<")
+        let hint = 400...403 ~= status ? Self.hint(settings) : ""
         let (code, detail): (String, String) =
             switch status {
             case 300..<400: ("redirect", "The provider answered with a redirect (\(status)), which is not followed.")
             case _ where isPage:
-                (
-                    "blocked_by_intermediary",
-                    "A web page came instead of a token reply (\(reply.summary)).\(400...403 ~= status ? Self.hint(settings) : "")"
-                )
+                ("blocked_by_intermediary", "A web page came instead of a token reply (\(reply.summary)).\(hint)")
             case 200: ("invalid_reply", "The reply is neither a JSON object nor a form (\(reply.summary)).")
-            default: ("http_\(status)", "The provider answered without an OAuth error (\(reply.summary)).")
+            default: ("http_\(status)", "The provider answered without an OAuth error (\(reply.summary)).\(hint)")
             }
         self.init(
             .transient, code: code, detail: detail, status: status, retryAfter: retryAfter,

@@ -207,6 +207,7 @@ struct QuirkReplyTests {
         let page = [HeaderField("Content-Type", "text/html")]
         let refusals = [
             (#"{"error":"invalid_client"}"#, 401, [], true), ("<html>", 400, page, true), ("<html>", 403, page, true),
+            ("no", 401, [], true),
             ("<html>", 502, page, false), (#"{"error":"invalid_grant"}"#, 400, [], false),
         ]
         for (body, status, headers, isHinted) in refusals {

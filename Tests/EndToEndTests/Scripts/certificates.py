@@ -117,7 +117,11 @@ provider = "server"
         return reply
 
     def reload(self):
+        """Returns when it has been done."""
+        done = lambda: self.gateway.log().count("the configuration was reloaded")
+        before = done()
         self.gateway.process.child.send_signal(signal.SIGHUP)
+        eventually(lambda: done() > before, lambda: f"no reload: {self.gateway.log()[-800:]}")
 
     def shown(self):
         status, output, errors = self.gateway.run("grants", "show", "crm")
@@ -145,6 +149,13 @@ client_auth = "{method}"
 
 def life(scene, server, right, wrong):
     with scene:
+        scene.use(wrong)
+        scene.reload()
+        page = server.consent(scene.gateway.consent_link("crm"))
+        check(page.status >= 400 and "client_certificate_file" in page.text, f"{page.status} {page.url} {page.text[-600:]}")
+        check("client_certificate_file" in scene.gateway.log(), scene.gateway.log()[-800:])
+        scene.use(right)
+        scene.reload()
         page = server.consent(scene.gateway.consent_link("crm"))
         view = scene.gateway.grant("crm")
         check(view["state"] == "active", f"not connected: {view} {page.status} {page.url} {page.text[-600:]}")
@@ -157,7 +168,6 @@ def life(scene, server, right, wrong):
         # right certificate wakes the grant.
         scene.use(wrong)
         scene.reload()
-        eventually(lambda: "the configuration was reloaded" in scene.gateway.log(), lambda: scene.gateway.log()[-800:])
         scene.refresh(409)
         check("certificate" in scene.shown(), scene.shown())
         check(scene.gateway.grant("crm")["state"] == "reauthorization_required", f"{scene.gateway.grant('crm')}")
@@ -256,8 +266,6 @@ def refused(method):
             # While it has a token: calls go on, and the next refresh tells.
             scene.use(site.wrong)
             scene.reload()
-            eventually(lambda: scene.gateway.log().count("the configuration was reloaded") == 2,
-                       lambda: scene.gateway.log()[-800:])
             reply = scene.refresh(409)
             check("client_certificate_file" in json.dumps(reply), f"{reply}")
             check(scene.call() == token, "the valid token flows")
