@@ -30,9 +30,6 @@ extension GrantMachine {
     /// The replica whose refresh is waited for.
     package var awaitedInstance: String? { foreign?.intent.instance }
 
-    /// What a permanent failure may have come from: when it changes, a latched grant is given another chance.
-    var latchMark: String { provider.fingerprint + (acquisitionMark ?? "") }
-
     /// The settings in force.
     package var grantSettings: GrantSettings { settings }
 
@@ -46,6 +43,15 @@ extension GrantMachine {
         case .consent: nil
         case .unattended(let grant): grant
         }
+    }
+
+    /// Nobody consents: the grant has tokens as long as the gateway can ask for them.
+    package var isUnattended: Bool { unattended != nil }
+
+    /// Changes when something changes that can turn a permanent failure into success: the provider's settings, and,
+    /// where nobody consents, how tokens are asked for and with which key.
+    var fingerprint: String {
+        acquisitionMark.map { "\(provider.fingerprint).\($0)" } ?? provider.fingerprint
     }
 
     /// While the store is away a refresh is made all the same: whatever becomes of its result, nothing is lost.

@@ -335,7 +335,7 @@ extension GrantMachine {
             .failed(
                 .init(
                     failure: failure, generation: record.generation, consecutive: record.consecutiveFailures,
-                    nextAttemptAt: nextAttemptAt, fingerprint: latchMark, outcomeUnknown: outcomeUnknown,
+                    nextAttemptAt: nextAttemptAt, fingerprint: fingerprint, outcomeUnknown: outcomeUnknown,
                     isRejected: rejectedGeneration == currentGeneration, isUnattended: unattended != nil)))
         rebuildCredential()
     }

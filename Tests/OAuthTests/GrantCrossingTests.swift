@@ -279,14 +279,14 @@ import Testing
     @Test func `a renewed client certificate gives a latched grant another chance`() {
         let driver = GrantDriver(stored: GrantDriver.record(age: 3_600_000)) { _, provider in
             provider.presentsCertificate = true
-            provider.presentedCertificate = "old"
+            provider.certificateMark = "old"
         }
         driver.start()
         driver.fail(.configuration, "invalid_client")
         #expect(driver.state == .configurationError)
         var provider = GrantDriver.provider
         provider.presentsCertificate = true
-        provider.presentedCertificate = "new"
+        provider.certificateMark = "new"
         driver.run(
             driver.machine.settingsChanged(driver.machine.grantSettings, provider: provider, now: driver.now))
         #expect(driver.calls.count == 1)
