@@ -61,15 +61,19 @@ package struct GrantView: Codable, Sendable, Equatable {
     package var label: String?
     /// What fills the templated URLs: given when the grant was made, or captured from the provider's answers.
     package var variables: [String: String]?
+    /// Asked for and not granted; `nil` where nothing is missing.
+    package var missingScopes: [String]?
 
     package init(
         name: String, provider: String?, state: GrantStateLabel, scopes: [String], generation: UInt64,
         accessTokenExpiresAt: Timestamp? = nil, refreshTokenExpiresAt: Timestamp? = nil,
         lastRefreshAt: Timestamp? = nil, nextAttemptAt: Timestamp? = nil, lastError: LastError? = nil,
         lastConsent: LastConsent? = nil, authorizeURL: String? = nil, routes: [String] = [], template: String? = nil,
-        label: String? = nil, variables: [String: String]? = nil, account: String? = nil
+        label: String? = nil, variables: [String: String]? = nil, account: String? = nil,
+        missingScopes: [String]? = nil
     ) {
         self.account = account
+        self.missingScopes = missingScopes
         self.template = template
         self.label = label
         self.variables = variables
@@ -106,6 +110,7 @@ package struct GrantView: Codable, Sendable, Equatable {
         case template
         case label
         case variables
+        case missingScopes = "missing_scopes"
     }
 }
 

@@ -75,7 +75,7 @@ extension GrantRecord {
         captured.merge(new.tokens.captured) { _, last in last }
         generation = max(generation + 1, new.publishedAs)
         succeed(at: new.sentAt)
-        let missing = new.requiredScopes.filter { !(tokens?.scopes ?? []).contains($0) }
+        let missing = tokens?.lacking(of: new.requiredScopes) ?? new.requiredScopes
         if !missing.isEmpty {
             state = .reauthorizationRequired
             lastFailure = Failure(

@@ -19,6 +19,14 @@ package struct GrantRecord: Sendable, Equatable {
         package var proofKey: Secret?
         /// Where they come from; nil: not from a refresh.
         package var origin: Origin?
+
+        /// Which of `asked` were not granted. `offline_access` asks for a refresh token: some providers give that and
+        /// never list the scope.
+        func lacking(of asked: [String]) -> [String] {
+            asked.filter { !scopes.contains($0) && !($0 == Self.offlineAccess && refreshToken != nil) }
+        }
+
+        static let offlineAccess = "offline_access"
     }
 
     /// Which refresh brought tokens. Two refreshes of one generation happen when a replica was taken for dead: the one
