@@ -65,15 +65,19 @@ package struct GrantView: Codable, Sendable, Equatable {
     package var revocation: RevocationResult?
     /// What is left to do there, where something is.
     package var revocationAdvice: String?
+    /// Asked for and not granted; `nil` where nothing is missing.
+    package var missingScopes: [String]?
 
     package init(
         name: String, provider: String?, state: GrantStateLabel, scopes: [String], generation: UInt64,
         accessTokenExpiresAt: Timestamp? = nil, refreshTokenExpiresAt: Timestamp? = nil,
         lastRefreshAt: Timestamp? = nil, nextAttemptAt: Timestamp? = nil, lastError: LastError? = nil,
         lastConsent: LastConsent? = nil, authorizeURL: String? = nil, routes: [String] = [], template: String? = nil,
-        label: String? = nil, variables: [String: String]? = nil, account: String? = nil
+        label: String? = nil, variables: [String: String]? = nil, account: String? = nil,
+        missingScopes: [String]? = nil
     ) {
         self.account = account
+        self.missingScopes = missingScopes
         self.template = template
         self.label = label
         self.variables = variables
@@ -112,6 +116,7 @@ package struct GrantView: Codable, Sendable, Equatable {
         case variables
         case revocation
         case revocationAdvice = "revocation_advice"
+        case missingScopes = "missing_scopes"
     }
 }
 

@@ -114,7 +114,7 @@ extension Console {
             <div><dt>Scopes</dt><dd>\(scopes(grant.scopes))</dd></div>
             <div><dt>Access token expires</dt><dd>\(accessTokenEnd(grant, now: now))</dd></div>
             <div><dt>Consent lasts until</dt><dd>\(consentEnd(grant, now: now))</dd></div>
-            \(detail)</dl>
+            \(missingScopes(grant))\(detail)</dl>
             \(buttons(grant, context))
             </section>
 
@@ -157,6 +157,11 @@ extension Console {
     private func scopes(_ scopes: [String]) -> HTML {
         guard !scopes.isEmpty else { return "<span class=\"soft\">none asked for</span>" }
         return "<span class=\"scopes\">\(scopes.map { "<code>\($0)</code> " as HTML })</span>"
+    }
+
+    private func missingScopes(_ grant: GrantView) -> HTML {
+        guard let missing = grant.missingScopes, !missing.isEmpty else { return "" }
+        return "<div><dt>Asked for and not granted</dt><dd>\(scopes(missing))</dd></div>\n"
     }
 
     private func accessTokenEnd(_ grant: GrantView, now: Timestamp) -> HTML {

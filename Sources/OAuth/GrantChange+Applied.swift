@@ -75,8 +75,7 @@ extension GrantRecord {
         captured.merge(new.tokens.captured) { _, last in last }
         generation = max(generation + 1, new.publishedAs)
         succeed(at: new.sentAt)
-        let missing = GrantedScopes.missing(
-            of: new.requiredScopes, granted: tokens?.scopes ?? [], hasRefreshToken: tokens?.refreshToken != nil)
+        let missing = tokens?.lacking(of: new.requiredScopes) ?? new.requiredScopes
         if !missing.isEmpty {
             state = .reauthorizationRequired
             lastFailure = Failure(

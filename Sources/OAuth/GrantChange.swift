@@ -54,6 +54,8 @@ enum GrantChange: Sendable, Equatable {
         var requiredScopes: [String]
         /// What was asked for.
         var scopes: [String]
+        /// What was granted before; nil: there were no tokens.
+        var scopesBefore: [String]?
         /// The generation under which it was used from memory while the store was away; 0: it was not.
         var publishedAs: UInt64 = 0
     }

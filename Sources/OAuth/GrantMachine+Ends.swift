@@ -75,8 +75,7 @@ extension GrantMachine {
         notBefore = .min
         startClocks(sentAt: sentAt)
         let scopes = record.tokens?.scopes ?? []
-        let missing = GrantedScopes.missing(
-            of: settings.scopes, granted: scopes, hasRefreshToken: record.tokens?.refreshToken != nil)
+        let missing = record.tokens?.lacking(of: settings.scopes) ?? settings.scopes
         var warnings: [String] = []
         if record.tokens?.refreshToken == nil {
             warnings.append("There is no refresh token: " + ConsentRefusal.noRefreshToken.explanation)
@@ -221,10 +220,7 @@ extension GrantMachine {
             reason: belongsElsewhere ? "other_provider" : view.lastFailure?.code,
             generation: unstored?.generation ?? view.generation, usable: usableCredential(now) != nil,
             hasRefreshToken: view.tokens?.refreshToken != nil, scopes: scopes,
-            missingScopes: view.tokens.map {
-                GrantedScopes.missing(
-                    of: settings.scopes, granted: scopes, hasRefreshToken: $0.refreshToken != nil)
-            } ?? [],
+            missingScopes: view.tokens?.lacking(of: settings.scopes) ?? [],
             account: view.account, expiresAt: (unstored?.tokens ?? view.tokens)?.expiresAt,
             refreshTokenExpiresAt: view.tokens?.refreshTokenExpiresAt, lastRefreshAt: view.lastRefreshAt,
             nextAttemptAt: view.state == .active || lacksTokens ? next : nil, lastFailure: view.lastFailure,

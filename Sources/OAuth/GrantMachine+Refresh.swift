@@ -197,7 +197,7 @@ extension GrantMachine {
         if tokens.lifetime == nil { actions.append(.note(.lifetimeUnknown)) }
         var refreshed = GrantChange.Refreshed(
             tokens: tokens, sent: sent, sentAt: sentAt, requiredScopes: settings.requiredScopes,
-            scopes: settings.scopes)
+            scopes: settings.scopes, scopesBefore: currentTokens?.scopes)
         // A result that the store has not taken is replaced; a refresh token that came with it is not lost.
         if sent.isRepeatable, !isCommitting, case .refreshed(let older)? = changes.last {
             refreshed.tokens.refreshToken = tokens.refreshToken ?? older.tokens.refreshToken
@@ -237,14 +237,18 @@ extension GrantMachine {
         let tokens = refreshed.tokens
         let rotated = tokens.refreshToken.map { $0 != refreshed.sent.refreshToken } ?? false
         actions.append(.note(.refreshSucceeded(generation: generation, rotated: rotated)))
-        let lost = GrantedScopes.missing(
-            of: settings.scopes, granted: currentTokens?.scopes ?? [],
-            hasRefreshToken: currentTokens?.refreshToken != nil)
-        if tokens.scopes != nil, !lost.isEmpty { actions.append(.note(.scopesLost(lost))) }
+        noteLostScopes(since: refreshed.scopesBefore)
         finishRefreshTickets(
             record.state == .active || unstored != nil
                 ? .refreshed(generation: generation)
                 : .refreshFailed(code: record.lastFailure?.code ?? "", detail: record.lastFailure?.detail ?? ""))
+    }
+
+    /// Told once: the scopes that were granted until now, not those that never were.
+    private mutating func noteLostScopes(since before: [String]?) {
+        let missing = currentTokens?.lacking(of: settings.scopes) ?? []
+        let lost = missing.filter { before?.contains($0) ?? true }
+        if !lost.isEmpty { actions.append(.note(.scopesLost(lost))) }
     }
 
     // MARK: Failure

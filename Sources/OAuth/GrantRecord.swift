@@ -19,6 +19,11 @@ package struct GrantRecord: Sendable, Equatable {
         package var proofKey: Secret?
         /// Where they come from; nil: not from a refresh.
         package var origin: Origin?
+
+        /// Which of `asked` were not granted.
+        func lacking(of asked: [String]) -> [String] {
+            GrantedScopes.missing(of: asked, granted: scopes, hasRefreshToken: refreshToken != nil)
+        }
     }
 
     /// Which refresh brought tokens. Two refreshes of one generation happen when a replica was taken for dead: the one

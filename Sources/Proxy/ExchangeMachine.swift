@@ -243,6 +243,11 @@ package struct ExchangeMachine: Sendable {
     }
 
     /// The request cannot be taken as it is (framing, size): an answer of ours ends the exchange.
+    /// Before `sendRequest` is done: the attempt carries the credential of this generation instead.
+    package mutating func credentialReplaced(generation newer: UInt64) {
+        generation = newer
+    }
+
     package mutating func requestRefused(_ error: GatewayError) -> Action {
         switch phase {
         case .responding:

@@ -7,10 +7,13 @@ package struct GrantMetrics: Sendable {
     package var refreshTokenExpiry: Int64?
     package var lastRefreshSuccess: Int64?
     package var nextAttempt: Int64?
+    /// How many of the scopes that were asked for are not granted.
+    package var missingScopes: Int
 
     package init(
         name: String, state: GrantStateLabel, generation: UInt64, accessTokenExpiry: Int64? = nil,
-        refreshTokenExpiry: Int64? = nil, lastRefreshSuccess: Int64? = nil, nextAttempt: Int64? = nil
+        refreshTokenExpiry: Int64? = nil, lastRefreshSuccess: Int64? = nil, nextAttempt: Int64? = nil,
+        missingScopes: Int = 0
     ) {
         self.name = name
         self.state = state
@@ -19,6 +22,7 @@ package struct GrantMetrics: Sendable {
         self.refreshTokenExpiry = refreshTokenExpiry
         self.lastRefreshSuccess = lastRefreshSuccess
         self.nextAttempt = nextAttempt
+        self.missingScopes = missingScopes
     }
 }
 
@@ -95,6 +99,7 @@ package struct MetricsInput: Sendable {
     package var templates: [TemplateMetrics] = []
     /// nil: there is no store.
     package var storeWorks: Bool?
+    package var isRekeying = false
 
     package init(
         totals: CounterTotals, control: ControlCounters, grants: [GrantMetrics], process: ProcessFacts,

@@ -19,6 +19,7 @@ package enum MetricsPage {
         if let works = input.storeWorks {
             writer.beginFamily("token_gateway_store_up", .gauge, help: "1 while the store can be used.")
             writer.sample(works ? 1 : 0)
+            writeRekeys(input, to: &writer)
         }
         writeConfiguration(input, to: &writer)
         writeCertificates(input.certificates, to: &writer)
@@ -133,11 +134,31 @@ package enum MetricsPage {
             }
         }
         writer.beginFamily(
+            "token_gateway_scopes_lost_total", .counter,
+            help: "Scopes that a grant had and that the reply to a refresh did not grant any more.")
+        for (grant, count) in control.scopesLost.sorted(by: { $0.key < $1.key }) {
+            writer.sample([("grant", grant)], count)
+        }
+        writer.beginFamily(
             "token_gateway_consents_total", .counter, help: "Consents that came back from a provider, by outcome.")
         for (grant, outcomes) in control.consents.sorted(by: { $0.key < $1.key }) {
             writer.sample([("grant", grant), ("outcome", "connected")], outcomes[true] ?? 0)
             writer.sample([("grant", grant), ("outcome", "failed")], outcomes[false] ?? 0)
         }
+    }
+
+    private static func writeRekeys(_ input: MetricsInput, to writer: inout PrometheusWriter) {
+        writer.beginFamily(
+            "token_gateway_store_rekey_running", .gauge, help: "1 while the store is being sealed under another key.")
+        writer.sample(input.isRekeying ? 1 : 0)
+        writer.beginFamily(
+            "token_gateway_store_rekeyed_values_total", .counter,
+            help: "Values of the store that were sealed again under the active key.")
+        writer.sample(input.control.valuesRekeyed)
+        writer.beginFamily(
+            "token_gateway_store_rekeys_total", .counter, help: "Runs of rekey that ended, by outcome.")
+        writer.sample([("outcome", "failed")], input.control.rekeysFailed)
+        writer.sample([("outcome", "succeeded")], input.control.rekeysSucceeded)
     }
 
     private static func writeGrants(_ grants: [GrantMetrics], to writer: inout PrometheusWriter) {
@@ -151,6 +172,10 @@ package enum MetricsPage {
         writer.beginFamily(
             "token_gateway_grant_generation", .gauge, help: "Grows by one each time the grant's tokens change.")
         for grant in grants { writer.sample([("grant", grant.name)], grant.generation) }
+        writer.beginFamily(
+            "token_gateway_grant_missing_scopes", .gauge,
+            help: "Scopes that were asked for and that the provider has not granted.")
+        for grant in grants { writer.sample([("grant", grant.name)], grant.missingScopes) }
         writeTimes(
             "token_gateway_grant_access_token_expiry_timestamp_seconds", \.accessTokenExpiry, grants,
             help: "When the access token expires, Unix time.", to: &writer)

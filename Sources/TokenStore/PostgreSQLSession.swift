@@ -109,5 +109,6 @@ struct PostgreSQLSession {
             SELECT set_config('idle_session_timeout', '0', false)
                 WHERE current_setting('idle_session_timeout', true) IS NOT NULL
             """, until: deadline)
+        try PostgreSQLPooler.claim(connection, settings.name, until: deadline)
     }
 }

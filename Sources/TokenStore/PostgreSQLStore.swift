@@ -48,6 +48,7 @@ package final class PostgreSQLStore: TokenStore {
         let session = PostgreSQLSession(settings: settings, applicationName: "token-gateway", backoffLimit: 2000)
         state = Mutex(State(session: session, sealer: Sealer(ring: keys)))
         try prepareTables()
+        try PostgreSQLPooler.probe(settings)
         try useKeys(keys)
     }
 

@@ -55,6 +55,7 @@ import Testing
         let error = GrantView.LastError(errorClass: Self.hostile, reason: Self.hostile)
         var grant = sampleGrant(Self.hostile, provider: Self.hostile, lastError: error)
         grant.scopes = [Self.hostile]
+        grant.missingScopes = [Self.hostile]
         grant.routes = [Self.hostile]
         grant.lastConsent = .init(outcome: Self.hostile, reason: Self.hostile, at: harness.now)
         let name = Encodings.percentEncoded(Self.hostile)

@@ -26,6 +26,28 @@ struct DocumentationTests {
         }
     }
 
+    // MARK: Behaviours
+
+    /// What stands in CONTRIBUTING.md's table of behaviours is a test, or a case of an end-to-end script.
+    @Test func `every test that CONTRIBUTING names exists`() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let page = try String(contentsOf: root.appending(path: "CONTRIBUTING.md"), encoding: .utf8)
+        let named = page.split(separator: "\n").filter { $0.contains(#/^\| [0-9]+\. /#) }
+            .flatMap { $0.split(separator: " | ")[1].dropLast(2).split(separator: "; ") }
+        #expect(named.count > 150)
+        let sources = FileManager.default.enumerator(at: root.appending(path: "Tests"), includingPropertiesForKeys: nil)
+        var known: Set<Substring> = []
+        while let file = sources?.nextObject() as? URL {
+            guard ["swift", "py"].contains(file.pathExtension) else { continue }
+            let text = try String(contentsOf: file, encoding: .utf8)
+            for match in text.matches(of: #/func `([^`]+)`|cases\.run\(\s*"([^"]+)"/#) {
+                known.insert(match.1 ?? match.2 ?? "")
+            }
+        }
+        for name in named { #expect(known.contains(name), "no test has the name: \(name)") }
+    }
+
     // MARK: Metrics
 
     @Test func `the table of metrics names each family, and nothing else`() {
@@ -114,6 +136,7 @@ struct DocumentationTests {
         var control = ControlCounters()
         control.refreshEnded(grant: "g", outcome: .succeeded)
         control.consentEnded(grant: "g", connected: true)
+        control.scopesLost(grant: "g", count: 1)
         let grant = GrantMetrics(
             name: "g", state: .active, generation: 1, accessTokenExpiry: 1, refreshTokenExpiry: 1,
             lastRefreshSuccess: 1, nextAttempt: 1)

@@ -30,6 +30,10 @@ extension EndToEnd {
             try await script("hosts.py", atLeast: 4)
         }
 
+        @Test func `a store that takes no writes, and a database behind PgBouncer`() async throws {
+            try await script("stores.py", atLeast: 4)
+        }
+
         @Test func `three gateways and one database lose nothing while each of them is killed`() async throws {
             try await script("replicas.py", atLeast: 3)
         }

@@ -69,7 +69,7 @@ final class ControlHarness: Sendable {
         return try Control.prepare(snapshot, environment: environment, version: "test").get()
     }
 
-    init(_ store: FakeStore, configuration: String) throws {
+    init(_ store: FakeStore, configuration: String, log: LogNotes? = nil) throws {
         self.store = store
         let executor = try StoreExecutor(store: store)
         let mailbox = try Mailbox<ControlMessage>()
@@ -81,7 +81,7 @@ final class ControlHarness: Sendable {
         var threads = [
             try WorkerThread.start(name: "control") {
                 do {
-                    try Self.run(executor, mailbox, worker, commands, configuration, instance: store.instance)
+                    try Self.run(executor, mailbox, worker, commands, configuration, instance: store.instance, log: log)
                 } catch {
                     Issue.record(error)
                 }
@@ -101,7 +101,8 @@ final class ControlHarness: Sendable {
 
     private static func run(
         _ executor: StoreExecutor, _ mailbox: Mailbox<ControlMessage>, _ worker: Mailbox<WorkerMessage>,
-        _ commands: Mailbox<@Sendable (Control) -> Void>, _ configuration: String, instance: String
+        _ commands: Mailbox<@Sendable (Control) -> Void>, _ configuration: String, instance: String,
+        log: LogNotes?
     ) throws {
         let prepared = try Self.prepared(configuration)
         let loop = try ControlLoop()
@@ -111,7 +112,10 @@ final class ControlHarness: Sendable {
             environment: Self.environment, store: executor, resolver: resolver,
             client: try ProviderClient(loop: loop, resolver: resolver),
             names: MetricNames(routes: [], upstreams: [], errorCodes: [], sessionFailures: []),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, version: "test", instance: instance,
+            logger: Logger(label: "test") { _ in
+                log.map { NotingLogHandler(notes: $0) as any LogHandler } ?? SwiftLogNoOpLogHandler()
+            },
+            version: "test", instance: instance,
             signingKeys: [[1]])
         control.workers = [worker]
         control.take(prepared)

@@ -223,6 +223,21 @@ struct ConsentTests {
         #expect(flow.exchanges.isEmpty)
     }
 
+    /// Replicas share the wall time and nothing else: each has a monotonic clock of its own.
+    @Test(arguments: [-3_600_000, -300_000, 300_000, 590_000] as [Int64])
+    func `a callback is taken at a replica whose clock is minutes off`(skew: Int64) throws {
+        #expect(PendingConsent.lifetime == 600_000)
+        var flow = try Flow()
+        flow.now.wall += skew
+        flow.now.monotonic = 77_000_000
+        flow.callback(1, "code=c&state=\(flow.state)")
+        #expect(flow.exchanges.count == 1)
+        flow.connect()
+        #expect(flow.shown[CallbackID(1)] == connected)
+        #expect(flow.callback(2, "code=c&state=\(flow.state)") == connected)
+        #expect(flow.takes == 1)
+    }
+
     @Test(arguments: [
         ("code=c&code=d&state=S", CallbackRejection.repeatedParameter), ("code=c&state=S&state=S", .repeatedParameter),
         ("code=c&state=S&iss=a&iss=a", .repeatedParameter), ("error=a&error=b&state=S", .repeatedParameter),

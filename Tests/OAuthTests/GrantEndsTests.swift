@@ -120,6 +120,19 @@ struct GrantEndsTests {
         #expect(lenient.machine.status(now: lenient.now).missingScopes == ["write"])
     }
 
+    @Test func `offline_access is granted where there is a refresh token, whether it is listed or not`() {
+        let driver = active { settings, _ in
+            settings.scopes = ["read", "offline_access"]
+            settings.requiredScopes = ["offline_access"]
+            settings.refreshTokenRequired = false
+        }
+        _ = driver.consent(tokens("b", "rb", scopes: ["read"]))
+        #expect(driver.machine.status(now: driver.now).missingScopes.isEmpty)
+        let ticket = driver.consent(tokens("c", nil, scopes: ["read"]))
+        #expect(driver.results[ticket] == [.consentRefused(.missingScopes(["offline_access"]))])
+        #expect(driver.publishedToken == "Bearer b")
+    }
+
     @Test func `the first account is pinned, another is refused and its token revoked`() {
         let driver = GrantDriver()
         driver.start()

@@ -203,6 +203,32 @@ struct GrantFailureTests {
         #expect(driver.facts.contains(.scopesLost(["read"])))
     }
 
+    @Test func `a refresh that loses an optional scope is told once, and the grant lives on`() {
+        let driver = expired { settings, _ in settings.scopes = ["read", "write"] }
+        driver.stored?.tokens?.scopes = ["read", "write"]
+        driver.machine.record.tokens?.scopes = ["read", "write"]
+        var narrow = TokenSet(accessToken: Secret("a2"), refreshToken: Secret("r2"), lifetime: 1000)
+        narrow.scopes = ["read"]
+        driver.reply(.success(narrow))
+        #expect(driver.state == .active && driver.publishedToken == "Bearer a2")
+        #expect(driver.machine.status(now: driver.now).missingScopes == ["write"])
+        for number in 3..<6 {
+            driver.pass(2500)
+            narrow.accessToken = Secret("a\(number)")
+            driver.reply(.success(narrow))
+        }
+        #expect(driver.facts.filter { $0 == .scopesLost(["write"]) }.count == 1)
+        #expect(driver.stored?.tokens?.scopes == ["read"])
+    }
+
+    @Test func `a refresh whose reply says nothing of scopes loses none`() {
+        let driver = expired { settings, _ in settings.requiredScopes = ["read"] }
+        driver.succeed("a2", refresh: "r2")
+        #expect(driver.state == .active)
+        #expect(driver.machine.status(now: driver.now).missingScopes.isEmpty)
+        #expect(!driver.facts.contains { if case .scopesLost = $0 { true } else { false } })
+    }
+
     // MARK: Commands
 
     @Test func `an operator's refresh joins the one in flight, and passes back-off`() {

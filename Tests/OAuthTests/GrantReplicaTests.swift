@@ -100,6 +100,39 @@ struct GrantReplicaTests {
         #expect(second.publishedToken == "Bearer a2")
     }
 
+    /// A sibling that sees the intent at any time of the refresh makes no call of its own, whatever is configured.
+    @Test(
+        arguments: [(1000, 0), (30_000, 25_000), (60_000, 25_000), (5000, 600_000), (120_000, 1000)] as [(Int64, Int64)]
+    )
+    func `a lease outlives the longest call with all its replays`(deadline: Int64, window: Int64) throws {
+        let record = GrantDriver.record(lifetime: 600_000, age: 700_000)
+        let settings: (inout GrantSettings, inout ProviderSettings) -> Void = {
+            $1.callDeadline = deadline
+            $1.replayWindow = window
+        }
+        let first = GrantDriver(stored: record, instance: "a", exclusive: false, configure: settings)
+        first.start()
+        let intent = try #require(first.stored?.intent)
+        let second = GrantDriver(stored: first.stored, instance: "b", exclusive: false, configure: settings)
+        second.start()
+        second.need()
+        var sent = 0
+        while !first.calls.isEmpty {
+            sent += 1
+            // Every call takes its whole time, and its answer is lost.
+            first.now.monotonic += deadline
+            first.now.wall += deadline
+            second.pass(deadline)
+            first.fail(.transient, "timeout", unknown: true)
+            let before = first.now.monotonic
+            while first.calls.isEmpty, first.now.monotonic < before + 4000 { first.pass(100) }
+            second.pass(first.now.monotonic - before)
+        }
+        #expect(sent >= 1 && sent <= GrantMachine.replayLimit + 1)
+        #expect(intent.term > deadline)
+        #expect(second.calls.isEmpty, "a sibling did not wait")
+    }
+
     @Test func `a process that stood still does not go on with a refresh whose lease is over`() {
         let driver = GrantDriver(
             stored: GrantDriver.record(lifetime: 600_000, age: 700_000), instance: "a", exclusive: false)

@@ -25,17 +25,21 @@ import Testing
         control.consentEnded(grant: "crm", connected: true)
         control.storeAnswered(.commit, nanoseconds: 4_000_000, failed: false)
         control.storeAnswered(.commit, nanoseconds: 4_000_000, failed: true)
+        control.scopesLost(grant: "crm", count: 2)
+        control.rekeyed(values: 64)
+        control.rekeyEnded(succeeded: true)
         control.reloadEnded(succeeded: false)
         let grants = [
             GrantMetrics(name: "mail", state: .notConnected, generation: 0),
             GrantMetrics(
                 name: "crm", state: .active, generation: 41, accessTokenExpiry: 1_795_362_563,
-                refreshTokenExpiry: 1_800_000_000, lastRefreshSuccess: 1_795_358_963, nextAttempt: 1_795_362_263),
+                refreshTokenExpiry: 1_800_000_000, lastRefreshSuccess: 1_795_358_963, nextAttempt: 1_795_362_263,
+                missingScopes: 1),
         ]
         let process = ProcessFacts(
             version: "1.2.3", openSSL: "OpenSSL 3.0.22", startTime: 1_795_000_000.25, workers: 2,
             residentBytes: 12_345_678, openFileDescriptors: 21, maxFileDescriptors: 1_024, cpuSeconds: 1.5)
-        return MetricsInput(
+        var input = MetricsInput(
             totals: Accumulator().totals(of: [counters.snapshot()]), control: control, grants: grants, process: process,
             certificates: [
                 CertificateMetrics(listener: "b", name: "b.test", expiry: 1_900_000_002),
@@ -44,6 +48,9 @@ import Testing
                 CertificateMetrics(listener: "a", name: "a.test", expiry: 1_900_000_000),
             ],
             lastReloadSuccessful: false, lastReloadSuccess: 1_795_000_001, isDraining: false, isReady: true)
+        input.storeWorks = true
+        input.isRekeying = true
+        return input
     }
 
     @Test func `the page is what a strict reader accepts`() throws {
@@ -84,6 +91,13 @@ import Testing
             ("token_gateway_grant_refresh_token_expiry_timestamp_seconds", ["grant": "crm"], "1800000000"),
             ("token_gateway_grant_last_refresh_success_timestamp_seconds", ["grant": "crm"], "1795358963"),
             ("token_gateway_grant_next_attempt_timestamp_seconds", ["grant": "crm"], "1795362263"),
+            ("token_gateway_grant_missing_scopes", ["grant": "crm"], "1"),
+            ("token_gateway_grant_missing_scopes", ["grant": "mail"], "0"),
+            ("token_gateway_scopes_lost_total", ["grant": "crm"], "2"),
+            ("token_gateway_store_rekey_running", [:], "1"),
+            ("token_gateway_store_rekeyed_values_total", [:], "64"),
+            ("token_gateway_store_rekeys_total", ["outcome": "succeeded"], "1"),
+            ("token_gateway_store_rekeys_total", ["outcome": "failed"], "0"),
             ("token_gateway_grant_generation", ["grant": "crm"], "41"),
             ("token_gateway_credential_waiters", [:], "0"),
             ("token_gateway_errors_total", ["code": "upstream_timeout"], "1"),

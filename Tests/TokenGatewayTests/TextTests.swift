@@ -55,6 +55,14 @@ import Testing
         #expect(lines[3].contains("not_connected"))
     }
 
+    @Test func `grants show names the scopes that were asked for and not granted`() {
+        var view = GrantView(state: .active)
+        #expect(!GrantText.details(view, now: now).contains("not granted"))
+        view.missingScopes = ["orders.write", "offline"]
+        #expect(GrantText.details(view, now: now).contains("scopes not granted  "))
+        #expect(GrantText.details(view, now: now).contains("orders.write offline\n"))
+    }
+
     @Test func `help shows every exit code`() {
         let help = TokenGateway.helpMessage(columns: 100)
         for status in CommandStatus.allCases { #expect(help.contains("\(status.rawValue)  \(status.meaning)")) }

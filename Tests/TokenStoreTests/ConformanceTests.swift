@@ -115,6 +115,19 @@ import Testing
         #expect(try store.takeConsent(id: "a", now: 0) == nil)
     }
 
+    /// The times are the callers', whose clocks need not agree.
+    @Test(arguments: Backend.allCases)
+    func `clocks that differ by minutes neither end a consent early nor evict one`(_ backend: Backend) throws {
+        let store = try backend.open(scratch)
+        let now: Int64 = 1_700_000_000
+        _ = try store.putConsent(id: "a", payload: [1], expiresAt: now + 600, limit: 10, now: now)
+        _ = try store.putConsent(id: "b", payload: [2], expiresAt: now + 900, limit: 10, now: now + 300)
+        _ = try store.putConsent(id: "c", payload: [3], expiresAt: now + 300, limit: 10, now: now - 300)
+        #expect(try store.takeConsent(id: "a", now: now + 300) == [1])
+        #expect(try store.takeConsent(id: "b", now: now - 300) == [2])
+        #expect(try store.takeConsent(id: "c", now: now) == [3])
+    }
+
     @Test(arguments: Backend.allCases)
     func `a flood of consents evicts no live one, and expired ones make room`(_ backend: Backend) throws {
         let store = try backend.open(scratch)

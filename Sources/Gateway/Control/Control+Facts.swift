@@ -44,6 +44,7 @@ extension Control {
             logger.warning(
                 "the upstream rejects a token that is new", metadata: name.adding("times", "\(strikes)"))
         case .scopesLost(let scopes):
+            counters.scopesLost(grant: metricName(of: grant), count: scopes.count)
             logger.warning(
                 "the provider granted fewer scopes", metadata: name.adding("lost", scopes.joined(separator: " ")))
         case .lifetimeUnknown:

@@ -122,6 +122,7 @@ extension Control {
             case .success(let page):
                 let before = rekeyState.resealed
                 rekeyState.resealed += page.resealed
+                counters.rekeyed(values: page.resealed)
                 rekeyState.idlePages = page.resealed == 0 ? rekeyState.idlePages + 1 : 0
                 if before / 10_000 != rekeyState.resealed / 10_000 {
                     logger.info("sealing the store again", metadata: ["resealed": "\(rekeyState.resealed)"])
@@ -155,6 +156,7 @@ extension Control {
     private func rekeyEnded(_ failure: String?) {
         rekeyState.isRunning = false
         rekeyState.failure = failure
+        counters.rekeyEnded(succeeded: failure == nil)
         let resealed: Logger.Metadata = ["resealed": "\(rekeyState.resealed)"]
         if let failure {
             logger.error("the store was not sealed again to the end", metadata: resealed.adding("reason", failure))

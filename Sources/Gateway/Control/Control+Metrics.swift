@@ -51,6 +51,7 @@ extension Control {
                 return TemplateMetrics(name: name, states: count.states, loaded: loadedCount(of: name))
             }
             input.storeWorks = store == nil ? nil : storeHealth.reason == nil
+            input.isRekeying = rekeyState.isRunning
             done(.metrics(MetricsPage.render(input)))
         }
     }
@@ -154,6 +155,7 @@ extension GrantMetrics {
             name: view.name, state: view.state, generation: view.generation,
             accessTokenExpiry: view.accessTokenExpiresAt?.unixSeconds,
             refreshTokenExpiry: view.refreshTokenExpiresAt?.unixSeconds,
-            lastRefreshSuccess: view.lastRefreshAt?.unixSeconds, nextAttempt: view.nextAttemptAt?.unixSeconds)
+            lastRefreshSuccess: view.lastRefreshAt?.unixSeconds, nextAttempt: view.nextAttemptAt?.unixSeconds,
+            missingScopes: view.missingScopes?.count ?? 0)
     }
 }

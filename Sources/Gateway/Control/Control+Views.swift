@@ -192,7 +192,7 @@ extension GrantView {
                 GrantView.LastError(
                     errorClass: $0.errorClass.rawValue, reason: $0.code + ": " + $0.detail,
                     at: Timestamp(milliseconds: $0.at))
-            }, account: status.account)
+            }, account: status.account, missingScopes: status.missingScopes.isEmpty ? nil : status.missingScopes)
         guard status.state == .revoked else { return }
         revocation =
             status.revocationPending

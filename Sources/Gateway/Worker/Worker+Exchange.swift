@@ -152,7 +152,7 @@ extension Worker {
                 guard let next = openAttempt(exchange, newConnection: newConnection) else { return }
                 action = next
             case .sendRequest:
-                if let refusal = withdrawal(exchange) {
+                if let refusal = withdrawal(exchange) ?? expiry(exchange) {
                     action = exchange.machine.requestRefused(refusal.error)
                     continue
                 }

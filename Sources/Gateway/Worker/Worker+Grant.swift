@@ -92,6 +92,18 @@ extension Worker {
         return refusal
     }
 
+    /// The credential outlived its time while the exchange waited for its connection. The one that control has told since
+    /// takes its place, unless it leads elsewhere.
+    func expiry(_ exchange: Exchange) -> CredentialRefusal? {
+        guard let grant = exchange.grant, let old = exchange.credential, now >= old.expiry else { return nil }
+        guard case .ready(let newer) = credentialState(grant), now < newer.expiry, newer.captured == old.captured else {
+            return .unavailable(retryAfter: 1)
+        }
+        exchange.credential = newer
+        exchange.machine.credentialReplaced(generation: newer.generation)
+        return nil
+    }
+
     func stopWaitingForCredential(_ exchange: Exchange) {
         guard exchange.waiterSerial != 0 else { return }
         waiters[exchange.waiterSerial] = nil

@@ -216,6 +216,7 @@ enum GrantText {
         if let template = grant.template { facts.append(("template", template)) }
         facts.append(("provider", grant.provider ?? "from a file"))
         facts.append(("scopes", grant.scopes.isEmpty ? "-" : grant.scopes.joined(separator: " ")))
+        if let missing = grant.missingScopes { facts.append(("scopes not granted", missing.joined(separator: " "))) }
         facts.append(("generation", String(grant.generation)))
         facts.append(("access token expires", expiry(grant, now: now)))
         let times = [
