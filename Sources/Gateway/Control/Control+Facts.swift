@@ -61,9 +61,10 @@ extension Control {
             logger.error("the grant's tokens could not be stored; trying again", metadata: name)
         case .storeWentBack:
             logger.error(
-                "the store holds an older state of the grant than this replica, as after a failover that lost commits; "
-                    + "the newer one is written again",
-                metadata: name)
+                """
+                the store holds an older state of the grant than this replica, as after a failover that lost commits; \
+                the newer one is written again
+                """, metadata: name)
         case .usedBeforeStored(let generation):
             logger.warning(
                 "the store is away; a new token is used from memory",
