@@ -45,6 +45,8 @@ package struct GrantRecord: Sendable, Equatable {
         package var startedAt: Int64
         /// Wall milliseconds after which the writer is taken for dead.
         package var expiresAt: Int64
+        /// The writer has given up for now, and does not know what the provider has done: nobody waits for it any more.
+        package var isOver = false
 
         /// How long the writer may need. Others count it on their own clocks, from when they first see the intent.
         package var term: Int64 {
