@@ -129,12 +129,14 @@ extension GrantRecord {
     fileprivate mutating func fail(_ failed: GrantChange.FailedRefresh) -> Bool {
         guard generation == failed.generation else { return false }
         guard state == .active || failed.isUnattended && canBeAcquired else { return false }
+        // We were taken for dead, and another replica is at it: what comes of that counts.
+        if let intent, intent.instance != failed.instance, !intent.isOver { return false }
         lastFailure = failed.failure
         consecutiveFailures = failed.consecutive
         nextAttemptAt = failed.nextAttemptAt
         if failed.isRejected { rejectedGeneration = generation }
         // The intent stays where the outcome is unknown: a restart then refreshes at once.
-        if !failed.outcomeUnknown { intent = nil }
+        if failed.outcomeUnknown { intent?.isOver = true } else { intent = nil }
         switch failed.failure.errorClass {
         case .permanent: state = .reauthorizationRequired
         case .configuration: state = .configurationError

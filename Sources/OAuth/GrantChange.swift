@@ -68,6 +68,8 @@ enum GrantChange: Sendable, Equatable {
         var nextAttemptAt: Int64?
         var fingerprint: String
         var outcomeUnknown: Bool
+        /// Whose refresh it was.
+        var instance: String
         /// The refresh was to replace tokens that an upstream had rejected.
         var isRejected: Bool
         var isUnattended: Bool

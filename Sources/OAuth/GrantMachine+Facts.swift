@@ -103,10 +103,11 @@ extension GrantMachine {
         let isAcquired = unattended != nil && record.canBeAcquired
         guard record.state == .active || isAcquired else { return nil }
         guard let tokens = record.tokens else {
-            return isAcquired ? max(record.nextAttemptAt ?? 0, record.intent?.expiresAt ?? 0) : nil
+            return isAcquired
+                ? max(record.nextAttemptAt ?? 0, record.intent.map { $0.isOver ? 0 : $0.expiresAt } ?? 0) : nil
         }
         guard isAcquired || tokens.refreshToken != nil else { return tokens.expiresAt }
-        if let intent = record.intent { return intent.expiresAt }
+        if let intent = record.intent, !intent.isOver { return intent.expiresAt }
         let lead = lead(of: tokens)
         var times: [Int64] = []
         if let expiry = tokens.expiresAt {

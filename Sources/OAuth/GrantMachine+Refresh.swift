@@ -342,7 +342,8 @@ extension GrantMachine {
                 .init(
                     failure: failure, generation: record.generation, consecutive: record.consecutiveFailures,
                     nextAttemptAt: nextAttemptAt, fingerprint: fingerprint, outcomeUnknown: outcomeUnknown,
-                    isRejected: rejectedGeneration == currentGeneration, isUnattended: unattended != nil)))
+                    instance: environment.instance, isRejected: rejectedGeneration == currentGeneration,
+                    isUnattended: unattended != nil)))
         rebuildCredential()
     }
 }

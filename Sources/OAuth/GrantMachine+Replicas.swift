@@ -32,6 +32,7 @@ extension GrantMachine {
             return
         }
         recovery = .recovery
+        if intent.isOver { return }
         if let before, before.intent == intent {
             foreign = before
             return

@@ -42,6 +42,8 @@ package struct GrantRecord: Sendable, Equatable {
         package var startedAt: Int64
         /// Wall milliseconds after which the writer is taken for dead.
         package var expiresAt: Int64
+        /// The writer has given up for now, and does not know what the provider has done: nobody waits for it any more.
+        package var isOver = false
 
         /// What `GrantMachine.leaseTerm` can come to with the longest `timeout` and `replay_window` that the configuration
         /// takes: a shorter wait would take a replica for dead that is still at it.

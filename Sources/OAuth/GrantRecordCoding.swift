@@ -118,16 +118,19 @@ extension GrantRecord.Tokens {
 
 extension GrantRecord.Intent {
     fileprivate var json: JSONValue {
-        .object([
+        var members: [String: JSONValue] = [
             "instance": .string(instance), "started_at": .number(String(startedAt)),
             "expires_at": .number(String(expiresAt)),
-        ])
+        ]
+        if isOver { members["is_over"] = .bool(true) }
+        return .object(members)
     }
 
     fileprivate init?(_ json: JSONValue) {
         guard let instance = json["instance"]?.text, let startedAt = json.number("started_at") else { return nil }
         guard let expiresAt = json.number("expires_at") else { return nil }
         self.init(instance: instance, startedAt: startedAt, expiresAt: expiresAt)
+        isOver = json["is_over"] == .bool(true)
     }
 }
 

@@ -142,7 +142,7 @@ struct GrantReplicaTests {
         second.start()
         second.need()
         var sent = 0
-        while !first.calls.isEmpty {
+        while !first.calls.isEmpty, first.stored?.intent == intent {
             sent += 1
             // Every call takes its whole time, and its answer is lost.
             first.now.monotonic += deadline
@@ -150,12 +150,45 @@ struct GrantReplicaTests {
             second.pass(deadline)
             first.fail(.transient, "timeout", unknown: true)
             let before = first.now.monotonic
+            #expect(second.calls.isEmpty, "a sibling did not wait")
             while first.calls.isEmpty, first.now.monotonic < before + 4000 { first.pass(100) }
             second.pass(first.now.monotonic - before)
         }
         #expect(sent >= 1 && sent <= GrantMachine.replayLimit + 1)
         #expect(intent.term > deadline)
-        #expect(second.calls.isEmpty, "a sibling did not wait")
+    }
+
+    @Test func `a sibling whose refresh failed for now is not waited for, and its back-off holds`() {
+        let (first, second) = pair()
+        let waiter = second.need()
+        first.fail(.transient, "http_503", status: 503, retryAfter: 90_000, unknown: true)
+        second.stored = first.stored
+        second.run(second.machine.recordChangedElsewhere(first.stored, now: second.now))
+        let late = GrantDriver(stored: first.stored, instance: "c", exclusive: false)
+        late.start()
+        let other = late.need()
+        #expect(second.refusal(waiter) == .refreshFailed && late.refusal(other) == .refreshFailed)
+        #expect((late.retryAfter(other) ?? 0) >= 90_000)
+        #expect(second.calls.isEmpty && late.calls.isEmpty)
+        late.pass(89_000)
+        #expect(late.calls.isEmpty)
+        // The reply may have been lost: whoever lives when the time is over asks again.
+        late.pass(12_000)
+        #expect(late.sentRefreshToken() == "r1")
+        #expect(late.stored?.intent?.instance == "c" && late.stored?.intent?.isOver == false)
+    }
+
+    @Test func `the failure of a replica that was taken for dead does not end its successor's lease`() {
+        let (first, second) = pair()
+        second.pass(20_000)
+        second.gone("a")
+        first.stored = second.stored
+        first.fail(.transient, "http_503", status: 503, retryAfter: 90_000, unknown: true)
+        #expect(first.stored == second.stored)
+        #expect(first.stored?.intent?.instance == "b" && first.stored?.intent?.isOver == false)
+        #expect(first.machine.awaitedInstance == "b")
+        first.pass(60_000)
+        #expect(first.calls.isEmpty)
     }
 
     @Test func `a process that stood still does not go on with a refresh whose lease is over`() {

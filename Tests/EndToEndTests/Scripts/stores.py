@@ -166,6 +166,14 @@ def pooled(server, database, pooler, name):
 
 def session_pooling(server, database):
     pooler = Pooler(database, "session")
+    try:
+        share(server, database, pooler)
+    finally:
+        if pooler.process.is_running:
+            pooler.process.stop()
+
+
+def share(server, database, pooler):
     one, other = (pooled(server, database, pooler, f"session-{number}").start() for number in (1, 2))
     consent(one)
     eventually(lambda: other.grant("crm")["state"] == "active", lambda: f"no news: {other.grant('crm')}", within=5)
@@ -187,7 +195,6 @@ def session_pooling(server, database):
     eventually(lambda: one.ask("GET", "/readyz")[1].get("store_open"), lambda: f"{one.ask('GET', '/readyz')}")
     for gateway in (one, other):
         check(gateway.stop() == 0, f"its end: {gateway.process.tail()}")
-    pooler.process.stop()
 
 
 def transaction_pooling(server, database):
