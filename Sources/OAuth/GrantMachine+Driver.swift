@@ -3,14 +3,47 @@ extension GrantMachine {
     /// The revision of the record that the machine goes by; 0: the store holds nothing.
     package var storedRevision: UInt64 { record.revision }
 
-    /// The store works again after it failed, or somebody waits for what could not be stored: what was put off is tried
-    /// now and not when its back-off ends.
+    /// The store works again after it failed. Whatever failed before says nothing about it any more: a command that comes
+    /// now is not told that its change is not stored because an older one was not.
+    package mutating func storeWorksAgain(now: Moment) -> [GrantAction] {
+        if !isCommitting { commitFailures = 0 }
+        return storeRecovered(now: now)
+    }
+
+    /// Somebody waits for what could not be stored: what was put off is tried now and not when its back-off ends.
     package mutating func storeRecovered(now: Moment) -> [GrantAction] {
         guard commitRetryAt != nil || load?.retryAt != nil || storeBlockedUntil > now.monotonic else { return [] }
         if commitRetryAt != nil { commitRetryAt = now.monotonic }
         if load?.retryAt != nil { load?.retryAt = now.monotonic }
         storeBlockedUntil = .min
         return timerFired(now: now)
+    }
+}
+
+/// The provider refused this replica's own credentials: for some time refreshes are left to the other replicas.
+package struct OwnRefusal: Sendable, Equatable {
+    /// Monotonic milliseconds.
+    package var until: Int64
+    /// The client itself was refused, so that the provider's other grants would fare no better.
+    package var isOfClient: Bool
+
+    package init(until: Int64, isOfClient: Bool) {
+        self.until = until
+        self.isOfClient = isOfClient
+    }
+}
+
+extension GrantMachine {
+    /// For the driver to keep: the machine forgets it when it is dropped.
+    package func ownRefusal(now: Moment) -> OwnRefusal? {
+        guard ownCredentialsRefusedUntil > now.monotonic else { return nil }
+        return OwnRefusal(until: ownCredentialsRefusedUntil, isOfClient: isOwnClientRefused)
+    }
+
+    /// What the driver has kept, before `started`.
+    package mutating func remember(_ refusal: OwnRefusal) {
+        ownCredentialsRefusedUntil = max(ownCredentialsRefusedUntil, refusal.until)
+        isOwnClientRefused = refusal.isOfClient
     }
 }
 

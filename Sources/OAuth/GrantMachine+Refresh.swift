@@ -230,6 +230,7 @@ extension GrantMachine {
     mutating func refreshTookEffect(_ refreshed: GrantChange.Refreshed, generation: UInt64) {
         startClocks(sentAt: refreshed.sentAt)
         notBefore = .min
+        ownCredentialsRefusedUntil = .min
         record.consecutiveFailures = 0
         isDormant = false
         generationFromRejection =
@@ -305,6 +306,7 @@ extension GrantMachine {
         var failure = GrantRecord.Failure(problem, at: now.wall)
         if problem.errorClass == .configuration, !environment.storeIsExclusive {
             ownCredentialsRefusedUntil = now.monotonic.saturatingAdd(Self.refusedCredentialsPause)
+            isOwnClientRefused = problem.code == "invalid_client" || problem.code == "unauthorized_client"
         }
         if unattended != nil { failure.errorClass = .configuration }
         append(failure: failure, nextAttemptAt: nil, outcomeUnknown: false)

@@ -51,7 +51,8 @@ extension GrantMachine {
         readIntent(now, knownSince: nil)
         syncedIntent = found.intent
         syncedAt = found.intent == nil ? now.monotonic : nil
-        unlatchIfConfigurationChanged()
+        // Known from a machine of before: ours are no better than those that were refused.
+        if ownCredentialsRefusedUntil <= now.monotonic { unlatchIfConfigurationChanged() }
         rebuildCredential()
         notedState = state
         let commands = inbox

@@ -36,15 +36,24 @@ final class NewsListener: Sendable {
     }
 
     private let name: String
+    private let settings: PostgreSQLSettings
     private let instance: String
     private let lockKey: Int64
     /// Readable from `stop` on; never emptied.
     private let wake: (reader: Int32, writer: Int32)
     private let isStopped = Atomic(false)
+    /// When the server last said anything, and when somebody last waited for news; monotonic milliseconds.
+    private let lastAnswer = Atomic(Int64.min)
+    private let lastTurn = Atomic(Int64.min)
+    /// The session ended: what is there now may be another store.
+    private let isInDoubt = Atomic(false)
+    /// So long after the last wait nobody goes by what is heard here.
+    private static let memory: Int64 = 10_000
     private let state: Mutex<State>
 
     init(settings: PostgreSQLSettings, instance: String) throws(StoreError) {
         name = settings.name
+        self.settings = settings
         self.instance = instance
         lockKey = Self.lockKey(instance)
         var ends: [Int32] = [0, 0]
@@ -77,6 +86,20 @@ final class NewsListener: Sendable {
         state.withLock { $0.session.drop() }
     }
 
+    /// Whether the server has answered since then, for calls that it did not. Where nobody waits for news, who knows.
+    func hasHeard(since time: Int64) -> Bool {
+        let turn = lastTurn.load(ordering: .sequentiallyConsistent)
+        if turn == .min || turn + Self.memory < monotonicMilliseconds() { return true }
+        return lastAnswer.load(ordering: .sequentiallyConsistent) >= time
+    }
+
+    /// True once after the session has ended.
+    func takeDoubt() -> Bool { isInDoubt.exchange(false, ordering: .sequentiallyConsistent) }
+
+    func doubt() { isInDoubt.store(true, ordering: .sequentiallyConsistent) }
+
+    private func noteAnswer() { lastAnswer.store(monotonicMilliseconds(), ordering: .sequentiallyConsistent) }
+
     /// See `TokenStore.waitForNews`.
     func wait(upTo milliseconds: Int) throws(StoreError) -> StoreNews {
         try state.withLock { state throws(StoreError) in
@@ -97,8 +120,11 @@ final class NewsListener: Sendable {
 
     /// Does what is due now; says what to wait for next.
     private func step(_ state: inout State) -> (descriptor: Int32, until: Int64) {
+        lastTurn.store(monotonicMilliseconds(), ordering: .sequentiallyConsistent)
         do throws(ServerFailure) {
-            let (connection, isNew) = try state.session.connected(wake: wake.reader)
+            let patience = Int64(settings.connectTimeout) + Self.patience
+            let (connection, isNew) = try state.session.connected(
+                until: monotonicMilliseconds() + patience, wake: wake.reader)
             do throws(ServerFailure) {
                 return try listen(connection, isNew: isNew, &state)
             } catch {
@@ -106,6 +132,12 @@ final class NewsListener: Sendable {
                 throw error
             }
         } catch {
+            // A refusal is an answer, too: what the next call is told is its affair.
+            switch error {
+            case .refused, .unreachable(.some, _), .store: noteAnswer()
+            case .unreachable(nil, _), .lost, .woken: break
+            }
+            doubt()
             state.tracker.lost()
             return (-1, max(state.session.backoff.notBefore, monotonicMilliseconds() + 20))
         }
@@ -123,6 +155,7 @@ final class NewsListener: Sendable {
         }
         if monotonicMilliseconds() >= state.nextLook {
             try look(connection, &state)
+            noteAnswer()
             state.nextLook = monotonicMilliseconds() + Self.lookInterval
         }
         let isAlive = connection.takeNotifications { text in

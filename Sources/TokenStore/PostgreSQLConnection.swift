@@ -49,6 +49,9 @@ final class PostgreSQLConnection {
     /// Statement → the name that it was prepared under.
     private var prepared: [String: String] = [:]
     private(set) var isBroken = false
+    /// A statement was given up because no answer came.
+    private(set) var hasTimedOut = false
+    static let silence = "the server did not answer in time"
     private let wake: Int32
 
     /// Makes a connection. `wake` (or -1) is a descriptor that ends any wait when it becomes readable.
@@ -102,7 +105,7 @@ final class PostgreSQLConnection {
         while true {
             guard try waitUntilReady(PQsocket(handle), events, until: deadline, wake: wake) else {
                 isBroken = true
-                throw .unreachable(state: nil, text: "the server did not answer in time")
+                throw .unreachable(state: nil, text: Self.silence)
             }
             switch PQconnectPoll(handle) {
             case PGRES_POLLING_OK: return
@@ -236,7 +239,8 @@ final class PostgreSQLConnection {
 
     private func wait(_ events: Int32, until deadline: Int64) throws(ServerFailure) {
         guard try waitUntilReady(PQsocket(handle), events, until: deadline, wake: wake) else {
-            throw .lost("the server did not answer in time")
+            hasTimedOut = true
+            throw .lost(Self.silence)
         }
     }
 

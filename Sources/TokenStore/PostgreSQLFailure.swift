@@ -10,6 +10,15 @@ struct PostgreSQLFailure: Sendable {
                 + "forgotten and connected anew")
     }
 
+    /// The schema or its tables are not there, although they were made.
+    func gone() -> StoreError {
+        StoreError(
+            .foreign,
+            "\(name) has no tables of a store any more: the schema token_gateway was dropped, or another database "
+                + "answers. They are not made anew while gateways run, because an empty store would end every grant. "
+                + "Restore the database from a backup; or restart the gateways to begin with an empty store")
+    }
+
     /// `wrote`: whether the call may have changed something before it failed.
     func translate(_ failure: ServerFailure, wrote: Bool) -> StoreError {
         switch failure {
@@ -30,9 +39,10 @@ struct PostgreSQLFailure: Sendable {
     private func refused(_ state: String, _ text: String) -> StoreError {
         let detail = "PostgreSQL says: \(text) (\(state))"
         switch state {
-        case "28000", "28P01", "3D000", "42501", "3F000":
+        case "28000", "28P01", "3D000", "42501":
             return StoreError(.permissions, "\(name) does not let us in, or lacks a right for us. \(detail)")
-        case "42P01", "42703", "42883", "42704":
+        case "3F000", "42P01": return gone()
+        case "42703", "42883", "42704":
             return StoreError(.foreign, "\(name): the tables are not those of a store. \(detail)")
         case "53100": return StoreError(.diskFull, "\(name): the server's disk is full. \(detail)")
         case "25006":
@@ -57,4 +67,13 @@ struct PostgreSQLFailure: Sendable {
 
     /// Whether the session is of no more use, although the server still talks to us.
     static func spoilsSession(_ state: String) -> Bool { state == "25006" || state.hasPrefix("XX") }
+
+    /// Whether what is there is perhaps not our store: tables that were gone may be another's when they are back.
+    static func castsDoubt(_ failure: ServerFailure) -> Bool {
+        switch failure {
+        case .refused(let state, _): state == "3F000" || state == "42P01"
+        case .store(let error): error.kind == .foreign || error.kind == .newerSchema
+        case .unreachable, .lost, .woken: false
+        }
+    }
 }

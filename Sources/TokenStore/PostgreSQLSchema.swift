@@ -10,9 +10,11 @@ struct PostgreSQLMigration: Sendable {
 /// lock, in one transaction. There is no way back.
 enum PostgreSQLSchema {
     static let channel = "token_gateway"
-    /// Advisory locks ("TGw" and a number): one replica migrates at a time; one puts a consent at a time.
+    /// Advisory locks ("TGw" and a number): one replica migrates at a time; one puts a consent at a time; one makes a
+    /// grant at a time.
     static let migrationLock: Int64 = 0x5447_7700_0001
     static let consentLock: Int64 = 0x5447_7700_0002
+    static let roomLock: Int64 = 0x5447_7700_0003
 
     static let migrations = [
         PostgreSQLMigration(
@@ -58,8 +60,22 @@ enum PostgreSQLSchema {
                 CREATE TABLE token_gateway.write_check (
                     single boolean PRIMARY KEY CHECK (single), at timestamptz NOT NULL)
                 """,
-            ], readableBy: 1)
+            ], readableBy: 1),
+        PostgreSQLMigration(
+            statements: [
+                // NULL where a record was written without one. A program that writes none would leave a wrong one.
+                "ALTER TABLE token_gateway.grant_record ADD COLUMN state text",
+                "DROP INDEX token_gateway.grant_live",
+                "CREATE INDEX grant_live ON token_gateway.grant_record (grant_id) INCLUDE (state) WHERE live",
+                // Made once and dumped with the rest: what tells a store that was put back from an empty one.
+                """
+                ALTER TABLE token_gateway.store_version ADD COLUMN identity text NOT NULL
+                    DEFAULT md5(random()::text || clock_timestamp()::text)
+                """,
+            ], readableBy: 2),
     ]
+    /// The first version whose stores have an identity.
+    private static let identifiedVersion = 2
 
     /// The version of the store; `nil`: there is none yet.
     static func version(_ link: Link) throws(ServerFailure) -> (version: Int, readableBy: Int)? {
@@ -73,6 +89,28 @@ enum PostgreSQLSchema {
         let rows = try link.run("SELECT version, readable_by FROM token_gateway.store_version")
         guard rows.count == 1 else { throw .store(link.failure.corrupt("its version is not there")) }
         return (Int(try rows.integer(0, 0)), Int(try rows.integer(0, 1)))
+    }
+
+    /// What tells this store from any other; `nil`: it is of before there was such a thing.
+    static func identity(_ link: Link) throws(ServerFailure) -> String? {
+        guard let found = try version(link), found.version >= identifiedVersion else { return nil }
+        return try link.run("SELECT identity FROM token_gateway.store_version").text(0, 0)
+    }
+
+    /// Refuses what is in the place of a store that was open here. An empty store would end every grant, so none is
+    /// made, and none that somebody else has made is taken for ours.
+    static func confirm(
+        _ link: Link, _ migrations: [PostgreSQLMigration], identity: String?
+    ) throws(ServerFailure) {
+        guard let found = try version(link) else { throw .store(link.failure.gone()) }
+        try check(found, migrations, link.failure)
+        guard let identity, try self.identity(link) != identity else { return }
+        throw .store(
+            StoreError(
+                .foreign,
+                "\(link.failure.name) is another store than the one that was open here: it was made anew, or another "
+                    + "database answers. It is not used, because grants that it lacks would be ended. Put the old one "
+                    + "back; or restart this gateway to go on with what is there"))
     }
 
     /// Refuses a store that is too new for `migrations`. A newer one that says that we may use it is taken as it is.

@@ -52,6 +52,8 @@ struct PostgreSQLSession {
     private var connection: PostgreSQLConnection?
     private(set) var backoff: ConnectionBackoff
     private var lastFailure = "no connection was made yet"
+    /// Since when the server has been silent: a call or an attempt at a connection was given up for want of an answer.
+    private(set) var silentSince: Int64?
 
     init(settings: PostgreSQLSettings, applicationName: String, backoffLimit: Int64) {
         self.settings = settings
@@ -59,18 +61,26 @@ struct PostgreSQLSession {
         backoff = ConnectionBackoff(limit: backoffLimit)
     }
 
-    /// The connection, made anew if need be; until the next attempt is due that fails at once.
-    mutating func connected(wake: Int32 = -1) throws(ServerFailure) -> (PostgreSQLConnection, isNew: Bool) {
+    /// The connection, made anew if need be; until the next attempt is due that fails at once. `isSilent` says whether
+    /// a server that was silent still is: then nothing is tried.
+    mutating func connected(
+        until deadline: Int64, wake: Int32 = -1, isSilent: (_ since: Int64) -> Bool = { _ in false }
+    ) throws(ServerFailure) -> (PostgreSQLConnection, isNew: Bool) {
         if let connection, connection.isAlive() { return (connection, false) }
         connection = nil
         let now = monotonicMilliseconds()
+        if let silentSince, isSilent(silentSince) {
+            throw .unreachable(state: nil, text: "Waiting for a sign of life after: \(lastFailure)")
+        }
         guard now >= backoff.notBefore else {
             throw .unreachable(state: nil, text: "Waiting before the next attempt after: \(lastFailure)")
         }
+        let connectDeadline = min(deadline, now + Int64(settings.connectTimeout))
         do throws(ServerFailure) {
             let made = try PostgreSQLConnection(
-                settings, applicationName: applicationName, until: now + Int64(settings.connectTimeout), wake: wake)
-            try prepare(made, until: now + Int64(settings.connectTimeout + settings.statementTimeout))
+                settings, applicationName: applicationName, until: connectDeadline, wake: wake)
+            try prepare(made, until: deadline)
+            silentSince = nil
             connection = made
             return (made, true)
         } catch {
@@ -79,6 +89,7 @@ struct PostgreSQLSession {
             case .store, .woken: break
             }
             backoff.failed(now: monotonicMilliseconds())
+            if monotonicMilliseconds() >= connectDeadline { silentSince = monotonicMilliseconds() }
             if case .lost(let text) = error { throw .unreachable(state: nil, text: text) }
             throw error
         }
@@ -87,7 +98,13 @@ struct PostgreSQLSession {
     /// The connection served its purpose: a later failure begins with a short pause again.
     mutating func succeeded() { backoff.succeeded() }
 
-    mutating func drop() { connection = nil }
+    mutating func drop() {
+        if connection?.hasTimedOut == true {
+            silentSince = monotonicMilliseconds()
+            lastFailure = PostgreSQLConnection.silence
+        }
+        connection = nil
+    }
 
     /// Limits for this session, whatever the server's defaults are. A commit must be durable even where the server's
     /// default lets it be lost, and a client that is gone must be noticed by the server too.
@@ -98,7 +115,8 @@ struct PostgreSQLSession {
                     .foreign, "\(settings.name): PostgreSQL 12 or newer is needed; this is \(connection.serverVersion)")
             )
         }
-        let limit = settings.statementTimeout
+        // So that the server gives up before we do: then it is known that nothing was changed.
+        let limit = max(1, settings.statementTimeout * 9 / 10)
         try connection.runScript(
             """
             SET statement_timeout = \(limit); SET lock_timeout = \(max(1, limit / 2));

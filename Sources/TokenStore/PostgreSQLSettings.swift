@@ -11,7 +11,8 @@ package struct PostgreSQLSettings: Sendable, CustomStringConvertible, CustomDebu
     package let name: String
     /// How long making a connection may take, in milliseconds.
     package let connectTimeout: Int
-    /// How long the server may work on one statement, in milliseconds. A call that got no answer ends a second later.
+    /// How long a call may take, in milliseconds; a tenth before its end the server is to give a statement up. A call that
+    /// has to make a connection first may take as long as that may, where that is longer.
     package let statementTimeout: Int
     /// libpq's keywords and their values, without the password.
     let parameters: [String: String]

@@ -10,12 +10,7 @@ extension PostgreSQLStore {
             let sealed = try link.seal(payload, at: .consent(digest, expiresAt))
             // One at a time, so that the limit is exact whoever else puts one.
             return try link.transaction(lock: PostgreSQLSchema.consentLock) { () throws(ServerFailure) in
-                // A replica whose clock is ahead must not end the others' consents.
-                _ = try link.run(
-                    """
-                    DELETE FROM token_gateway.pending_consent
-                    WHERE expires_at <= least($1, floor(extract(epoch FROM clock_timestamp()))::bigint)
-                    """, .integer(now))
+                try ConsentStatements.purge(link, now: now)
                 let found = try link.run(
                     """
                     SELECT count(*), count(*) FILTER (WHERE consent_id = $1) FROM token_gateway.pending_consent
@@ -34,7 +29,9 @@ extension PostgreSQLStore {
         }
     }
 
-    package func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+    package func takeConsent(
+        id: String, now: Int64, leaving: (@Sendable ([UInt8]) -> KeptConsent?)?
+    ) throws(StoreError) -> [UInt8]? {
         let digest = consentDigest(of: id)
         return try call(writes: true) { link throws(ServerFailure) in
             // In a transaction: one that we cannot open stays, for a replica that has its key.
@@ -44,10 +41,30 @@ extension PostgreSQLStore {
                     DELETE FROM token_gateway.pending_consent WHERE consent_id = $1 RETURNING expires_at, key_id, sealed
                     """, .text(digest))
                 guard !rows.isEmpty, try rows.integer(0, 0) > now else { return nil }
-                return try link.open(
-                    Sealed(keyID: KeyID(try rows.text(0, 1)), bytes: try rows.bytes(0, 2)),
-                    at: .consent(digest, try rows.integer(0, 0)), what: "a pending consent")
+                let payload = try ConsentStatements.open(link, rows, digest)
+                // Who waits for the row's lock finds what is left as soon as the row is gone.
+                if let kept = leaving?(payload) { try ConsentStatements.keep(link, kept) }
+                return payload
             }
+        }
+    }
+
+    package func findConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+        let digest = consentDigest(of: id)
+        return try call(writes: false) { link throws(ServerFailure) in
+            let rows = try link.run(
+                "SELECT expires_at, key_id, sealed FROM token_gateway.pending_consent WHERE consent_id = $1",
+                .text(digest))
+            guard !rows.isEmpty, try rows.integer(0, 0) > now else { return nil }
+            return try ConsentStatements.open(link, rows, digest)
+        }
+    }
+
+    package func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> ConsentOutcome {
+        try check.storable(id: kept.id, kept.payload)
+        return try call(writes: true) { link throws(ServerFailure) in
+            try ConsentStatements.purge(link, now: now)
+            return try ConsentStatements.keep(link, kept) ? .stored : .full
         }
     }
 
@@ -165,6 +182,43 @@ extension PostgreSQLStore {
                 ON CONFLICT (single) DO UPDATE SET at = excluded.at
                 """)
         }
+    }
+}
+
+/// The statements on `pending_consent` that are used more than once.
+enum ConsentStatements {
+    /// Of a row's expiry, key and sealed value.
+    static func open(_ link: Link, _ rows: Rows, _ digest: String) throws(ServerFailure) -> [UInt8] {
+        try link.open(
+            Sealed(keyID: KeyID(try rows.text(0, 1)), bytes: try rows.bytes(0, 2)),
+            at: .consent(digest, try rows.integer(0, 0)), what: "a pending consent")
+    }
+
+    /// A replica whose clock is ahead must not end the others' consents.
+    static func purge(_ link: Link, now: Int64) throws(ServerFailure) {
+        _ = try link.run(
+            """
+            DELETE FROM token_gateway.pending_consent
+            WHERE expires_at <= least($1, floor(extract(epoch FROM clock_timestamp()))::bigint)
+            """, .integer(now))
+    }
+
+    /// In place of the row with the same id. What is remembered needs no exact limit; pending consents have one of
+    /// their own, far below.
+    @discardableResult
+    static func keep(_ link: Link, _ kept: KeptConsent) throws(ServerFailure) -> Bool {
+        let digest = consentDigest(of: kept.id)
+        let sealed = try link.seal(kept.payload, at: .consent(digest, kept.expiresAt))
+        return try !link.run(
+            """
+            INSERT INTO token_gateway.pending_consent (consent_id, expires_at, key_id, sealed)
+            SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM token_gateway.pending_consent) < $5
+            ON CONFLICT (consent_id) DO UPDATE
+            SET expires_at = excluded.expires_at, key_id = excluded.key_id, sealed = excluded.sealed
+            RETURNING consent_id
+            """, .text(digest), .integer(kept.expiresAt), .text(sealed.keyID.text), .bytes(sealed.bytes),
+            PostgreSQLStore.limit(kept.limit)
+        ).isEmpty
     }
 }
 

@@ -3,18 +3,30 @@ extension PostgreSQLStore {
         try call(writes: false) { link throws(ServerFailure) in try GrantStatements.find(link, grant)?.record }
     }
 
-    package func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?)
+    package func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, terms: CommitTerms)
         throws(StoreError) -> CommitOutcome
     {
         try check.storable(id: grant, payload)
         return try call(writes: true) { link throws(ServerFailure) in
-            let row = { GrantRow(generation: $0, payload: payload, dueAt: dueAt) }
-            if ifGeneration == 0 { return try insert(link, grant, row) }
+            let row = { GrantRow(generation: $0, payload: payload, dueAt: terms.dueAt, state: terms.state) }
+            if ifGeneration == 0 { return try make(link, grant, terms.room, row) }
             guard ifGeneration <= UInt64(Int64.max) else { return try conflict(link, grant) }
             guard ifGeneration < UInt64(Int64.max) else { throw exhausted(link, grant) }
             let next = ifGeneration + 1
             let done = try GrantStatements.update(link, grant, from: ifGeneration, wasLive: true, to: row(next))
             return done ? .committed(generation: next) : try conflict(link, grant)
+        }
+    }
+
+    /// Where there is a limit, one at a time, so that it is exact whoever else makes grants.
+    private func make(
+        _ link: Link, _ grant: String, _ room: GrantRoom?, _ row: (UInt64) -> GrantRow
+    ) throws(ServerFailure) -> CommitOutcome {
+        guard let room else { return try insert(link, grant, row) }
+        return try link.transaction(lock: PostgreSQLSchema.roomLock) { () throws(ServerFailure) in
+            if let record = try GrantStatements.find(link, grant)?.record { return .conflict(current: record) }
+            let count = try GrantStatements.count(link, prefix: room.prefix)
+            return count < room.limit ? try insert(link, grant, row) : .full(count: count)
         }
     }
 
@@ -92,15 +104,46 @@ extension PostgreSQLStore {
     }
 
     package func count(prefix: String) throws(StoreError) -> Int {
-        try call(writes: false) { link throws(ServerFailure) in
-            let sql = "SELECT count(*) FROM token_gateway.grant_record WHERE live AND grant_id >= $1"
-            let rows =
-                if let end = end(ofPrefix: prefix) {
-                    try link.run(sql + " AND grant_id < $2", .text(prefix), .text(end))
-                } else {
-                    try link.run(sql, .text(prefix))
-                }
-            return Int(try rows.integer(0, 0))
+        try call(writes: false) { link throws(ServerFailure) in try GrantStatements.count(link, prefix: prefix) }
+    }
+
+    package func states(prefix: String, after: String?, limit: Int) throws(StoreError) -> StatePage {
+        let page = """
+            SELECT grant_id, state FROM token_gateway.grant_record
+            WHERE live AND grant_id >= $1 AND grant_id > $2 AND ($4::text IS NULL OR grant_id < $4)
+            ORDER BY grant_id LIMIT $3
+            """
+        let most = max(1, limit)
+        let (first, last) = (SQLValue.text(prefix), SQLValue.text(after ?? ""))
+        let bound = SQLValue.optionalText(end(ofPrefix: prefix))
+        return try call(writes: false) { link throws(ServerFailure) in
+            let sql = "SELECT state, count(*), max(grant_id) FROM (\(page)) AS page GROUP BY state"
+            let found = try link.run(sql, first, last, Self.limit(most), bound)
+            let groups = try found.list { row throws(ServerFailure) in
+                StateGroup(
+                    state: try found.optionalText(row, 0), count: Int(try found.integer(row, 1)),
+                    last: try found.text(row, 2))
+            }
+            if let page = StatePage(groups, limit: most) { return page }
+            let short = min(most, StatePage.shortPage)
+            let rows = try link.run(page, first, last, Self.limit(short), bound)
+            let list = try rows.list { row throws(ServerFailure) in
+                (grant: try rows.text(row, 0), state: try rows.optionalText(row, 1))
+            }
+            return StatePage(list, limit: short)
+        }
+    }
+
+    package func noteStates(_ notes: [StateNote]) throws(StoreError) {
+        guard !notes.isEmpty else { return }
+        _ = try call(writes: true) { link throws(ServerFailure) in
+            try link.run(
+                """
+                UPDATE token_gateway.grant_record g SET state = n.state
+                FROM unnest($1::text[], $2::bigint[], $3::text[]) AS n (id, generation, state)
+                WHERE g.grant_id = n.id COLLATE "C" AND g.generation = n.generation AND g.live AND g.state IS NULL
+                """, .texts(notes.map(\.grant)), .integers(notes.map { Int64(clamping: $0.generation) }),
+                .texts(notes.map(\.state)))
         }
     }
 
@@ -168,11 +211,23 @@ extension Rows {
 
 /// The statements on `grant_record`.
 enum GrantStatements {
-    static let columns = "SELECT grant_id, generation, live, key_id, sealed, due_at FROM token_gateway.grant_record"
+    static let columns =
+        "SELECT grant_id, generation, live, key_id, sealed, due_at, state FROM token_gateway.grant_record"
 
     static func find(_ link: Link, _ grant: String) throws(ServerFailure) -> GrantRow? {
         let rows = try link.run(columns + " WHERE grant_id = $1", .text(grant))
         return rows.isEmpty ? nil : try open(link, rows, 0).row
+    }
+
+    static func count(_ link: Link, prefix: String) throws(ServerFailure) -> Int {
+        let sql = "SELECT count(*) FROM token_gateway.grant_record WHERE live AND grant_id >= $1"
+        let rows =
+            if let end = end(ofPrefix: prefix) {
+                try link.run(sql + " AND grant_id < $2", .text(prefix), .text(end))
+            } else {
+                try link.run(sql, .text(prefix))
+            }
+        return Int(try rows.integer(0, 0))
     }
 
     /// The generation of a live grant without a look at its value.
@@ -192,8 +247,10 @@ enum GrantStatements {
         let payload = try link.open(
             Sealed(keyID: KeyID(keyID), bytes: try rows.bytes(index, 4)), at: .grant(grant, generation, live: live),
             what: "the record of grant \(grant)")
-        let dueAt = try rows.optionalInteger(index, 5)
-        return (grant, keyID, GrantRow(generation: generation, payload: live ? payload : nil, dueAt: dueAt))
+        let row = GrantRow(
+            generation: generation, payload: live ? payload : nil, dueAt: try rows.optionalInteger(index, 5),
+            state: try rows.optionalText(index, 6))
+        return (grant, keyID, row)
     }
 
     /// `false`: there is a row already, perhaps that of a removed grant.
@@ -202,11 +259,11 @@ enum GrantStatements {
         let rows = try link.run(
             """
             WITH made AS (
-                INSERT INTO token_gateway.grant_record (grant_id, generation, live, key_id, sealed, due_at)
-                VALUES ($1, $2, true, $3, $4, $5) ON CONFLICT (grant_id) DO NOTHING RETURNING generation)
+                INSERT INTO token_gateway.grant_record (grant_id, generation, live, key_id, sealed, due_at, state)
+                VALUES ($1, $2, true, $3, $4, $5, $7) ON CONFLICT (grant_id) DO NOTHING RETURNING generation)
             SELECT generation, pg_notify('token_gateway', $6) FROM made
             """, .text(grant), .integer(Int64(row.generation)), .text(sealed.keyID.text), .bytes(sealed.bytes),
-            .optionalInteger(row.dueAt), .text(NewsText.text(grant, row)))
+            .optionalInteger(row.dueAt), .text(NewsText.text(grant, row)), .optionalText(row.state))
         return !rows.isEmpty
     }
 
@@ -220,12 +277,12 @@ enum GrantStatements {
             """
             WITH made AS (
                 UPDATE token_gateway.grant_record
-                SET generation = $4, live = $5 <> 0, key_id = $6, sealed = $7, due_at = $8
+                SET generation = $4, live = $5 <> 0, key_id = $6, sealed = $7, due_at = $8, state = $10
                 WHERE grant_id = $1 AND generation = $2 AND live = ($3 <> 0) RETURNING generation)
             SELECT generation, pg_notify('token_gateway', $9) FROM made
             """, .text(grant), .integer(Int64(clamping: generation)), .integer(wasLive ? 1 : 0),
             .integer(Int64(row.generation)), .integer(isLive), .text(sealed.keyID.text), .bytes(sealed.bytes),
-            .optionalInteger(row.dueAt), .text(NewsText.text(grant, row)))
+            .optionalInteger(row.dueAt), .text(NewsText.text(grant, row)), .optionalText(row.state))
         return !rows.isEmpty
     }
 }

@@ -2,10 +2,11 @@ import Synchronization
 
 /// The store for several replicas: a PostgreSQL database, reached through libpq.
 ///
-/// Each write is one statement that compares and sets by the row's generation; nothing is held open between calls. A
-/// call takes at most the statement time-out and a second, whatever the server does, plus the connect time-out when
-/// a connection has to be made; while none can be made, calls fail at once with `unavailable` until the next attempt
-/// is due (0.1 s, doubling to 2 s). After a commit whose answer was lost (`unavailable`, "unknown" in its message)
+/// Each write compares and sets by the row's generation; nothing is held open between calls. A call takes at most the
+/// statement time-out (or the connect time-out, if that is longer and a connection has to be made), whatever the server
+/// does. While no connection can be made, calls fail at once with `unavailable` until the next attempt is due (0.1 s,
+/// doubling to 2 s). Once a server was silent for the length of a call, they fail at once until it has answered the other
+/// connection. After a commit whose answer was lost (`unavailable`, "unknown" in its message)
 /// the record is there or will never be: a later commit on the same generation tells, since its conflict shows the
 /// record that one had written oneself.
 ///
@@ -15,6 +16,9 @@ package final class PostgreSQLStore: TokenStore {
         var session: PostgreSQLSession
         var sealer: Sealer
         var isClosed = false
+        var isOpen = false
+        /// Of the store that was opened, against one that takes its place.
+        var identity: String?
     }
 
     /// The name of this replica among those that share the store; each start has another.
@@ -49,6 +53,11 @@ package final class PostgreSQLStore: TokenStore {
         state = Mutex(State(session: session, sealer: Sealer(ring: keys)))
         try prepareTables()
         try useKeys(keys)
+        let identity = try call(writes: false) { link throws(ServerFailure) in try PostgreSQLSchema.identity(link) }
+        state.withLock { state in
+            state.identity = identity
+            state.isOpen = true
+        }
     }
 
     deinit {
@@ -90,13 +99,13 @@ package final class PostgreSQLStore: TokenStore {
         _ body: @Sendable (Link) throws(ServerFailure) -> Value
     ) throws(StoreError) -> Value {
         let failure = PostgreSQLFailure(name: settings.name)
-        let patience = Int64(milliseconds ?? settings.statementTimeout) + 1000
+        let deadline = monotonicMilliseconds() + Int64(milliseconds ?? settings.statementTimeout)
         return try state.withLock { state throws(StoreError) in
             guard !state.isClosed else { throw StoreError(.closed, "\(settings.name): the store is closed") }
             var repetitions = 0
             while true {
                 do throws(ServerFailure) {
-                    let value = try attempt(&state, patience, keys, failure, body)
+                    let value = try attempt(&state, deadline, keys, failure, body)
                     if let keys { state.sealer.ring = keys }
                     state.session.succeeded()
                     return value
@@ -114,22 +123,32 @@ package final class PostgreSQLStore: TokenStore {
     }
 
     private func attempt<Value>(
-        _ state: inout State, _ patience: Int64, _ keys: KeyRing?, _ failure: PostgreSQLFailure,
+        _ state: inout State, _ deadline: Int64, _ keys: KeyRing?, _ failure: PostgreSQLFailure,
         _ body: @Sendable (Link) throws(ServerFailure) -> Value
     ) throws(ServerFailure) -> Value {
-        let (connection, isNew) = try state.session.connected()
+        let longest = max(
+            deadline, deadline - Int64(settings.statementTimeout) + Int64(settings.connectTimeout))
+        let (connection, isNew) = try state.session.connected(until: longest) { since in !news.hasHeard(since: since) }
         let sealer = keys.map { Sealer(ring: $0) } ?? state.sealer
         let link = Link(
-            connection: connection, deadline: monotonicMilliseconds() + patience, sealer: sealer, failure: failure)
+            connection: connection, deadline: isNew ? longest : deadline, sealer: sealer, failure: failure)
         do throws(ServerFailure) {
             // The store may have been migrated, or be another one, since we were here last.
-            if isNew, let found = try PostgreSQLSchema.version(link) {
-                try PostgreSQLSchema.check(found, migrations, failure)
-            }
+            if news.takeDoubt() || isNew { try confirm(state, link) }
             return try body(link)
         } catch {
+            // It may be put right at any time: the next call looks again.
+            if PostgreSQLFailure.castsDoubt(error) { news.doubt() }
             recover(&state, connection, link, error)
             throw error
+        }
+    }
+
+    private func confirm(_ state: State, _ link: Link) throws(ServerFailure) {
+        if state.isOpen {
+            try PostgreSQLSchema.confirm(link, migrations, identity: state.identity)
+        } else if let found = try PostgreSQLSchema.version(link) {
+            try PostgreSQLSchema.check(found, migrations, link.failure)
         }
     }
 

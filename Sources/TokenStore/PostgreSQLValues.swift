@@ -104,6 +104,11 @@ struct Rows {
         return Int64(bitPattern: bytes.reduce(0) { $0 << 8 | UInt64($1) })
     }
 
+    func optionalText(_ row: Int, _ column: Int) throws(ServerFailure) -> String? {
+        guard row < count, column < columns, cells[row * columns + column] != nil else { return nil }
+        return try text(row, column)
+    }
+
     /// An integer that is never negative.
     func number(_ row: Int, _ column: Int) throws(ServerFailure) -> UInt64 {
         guard let number = UInt64(exactly: try integer(row, column)) else { throw Self.wrongType }

@@ -7,6 +7,8 @@ struct GrantRow {
     let payload: [UInt8]?
     /// When it wants to be looked at, in milliseconds since 1970. Not authenticated: it only tells when to look.
     let dueAt: Int64?
+    /// One word, as little authenticated.
+    var state: String?
 
     var record: StoredRecord? {
         payload.map { StoredRecord(generation: generation, payload: $0) }

@@ -42,6 +42,12 @@ enum SQLiteSchema {
             "CREATE INDEX consent_by_key ON pending_consent (key_id, consent_id)",
             "CREATE INDEX consent_by_expiry ON pending_consent (expires_at)",
         ],
+        [
+            // NULL where a record was written without one. Grants are counted by it, from the index alone.
+            "ALTER TABLE grant_record ADD COLUMN state TEXT",
+            "DROP INDEX grant_live",
+            "CREATE INDEX grant_live ON grant_record (grant_id, live, state) WHERE live <> 0",
+        ],
     ]
 
     static func version(_ db: Database) throws -> Int {

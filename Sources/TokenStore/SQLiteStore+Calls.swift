@@ -10,18 +10,22 @@ extension SQLiteStore {
         try read { db, sealer, failure in try GrantTable.find(db, sealer, failure, grant: grant)?.record }
     }
 
-    package func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?)
+    package func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, terms: CommitTerms)
         throws(StoreError) -> CommitOutcome
     {
         try check.storable(id: grant, payload)
         return try write { db, sealer, failure in
             let found = try GrantTable.find(db, sealer, failure, grant: grant)
             guard found?.record?.generation ?? 0 == ifGeneration else { return .conflict(current: found?.record) }
+            if ifGeneration == 0, let room = terms.room {
+                let count = try GrantTable.count(db, prefix: room.prefix)
+                guard count < room.limit else { return .full(count: count) }
+            }
             guard let next = found.map(\.nextGeneration) ?? 1 else {
                 throw failure.corrupt("the generation of \(grant) is exhausted")
             }
-            try GrantTable.put(
-                db, sealer, grant: grant, GrantRow(generation: next, payload: payload, dueAt: dueAt))
+            let row = GrantRow(generation: next, payload: payload, dueAt: terms.dueAt, state: terms.state)
+            try GrantTable.put(db, sealer, grant: grant, row)
             return .committed(generation: next)
         }
     }
@@ -53,6 +57,17 @@ extension SQLiteStore {
 
     package func count(prefix: String) throws(StoreError) -> Int {
         try read { db, _, _ in try GrantTable.count(db, prefix: prefix) }
+    }
+
+    package func states(prefix: String, after: String?, limit: Int) throws(StoreError) -> StatePage {
+        try read { db, _, failure in
+            try GrantTable.states(db, failure, prefix: prefix, after: after, limit: max(1, limit))
+        }
+    }
+
+    package func noteStates(_ notes: [StateNote]) throws(StoreError) {
+        guard !notes.isEmpty else { return }
+        try write { db, _, _ in for note in notes { try GrantTable.note(db, note) } }
     }
 
     package func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
@@ -89,13 +104,30 @@ extension SQLiteStore {
         }
     }
 
-    package func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+    package func takeConsent(
+        id: String, now: Int64, leaving: (@Sendable ([UInt8]) -> KeptConsent?)?
+    ) throws(StoreError) -> [UInt8]? {
         let digest = consentDigest(of: id)
         return try write { db, sealer, failure in
             guard let row = try ConsentTable.find(db, sealer, failure, digest: digest) else { return nil }
             try ConsentTable.delete(db, digest: digest)
-            return row.expiresAt > now ? row.payload : nil
+            guard row.expiresAt > now else { return nil }
+            if let kept = leaving?(row.payload) { _ = try ConsentTable.keep(db, sealer, kept, now: now) }
+            return row.payload
         }
+    }
+
+    package func findConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+        let digest = consentDigest(of: id)
+        return try read { db, sealer, failure in
+            let row = try ConsentTable.find(db, sealer, failure, digest: digest)
+            return row.flatMap { $0.expiresAt > now ? $0.payload : nil }
+        }
+    }
+
+    package func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> ConsentOutcome {
+        try check.storable(id: kept.id, kept.payload)
+        return try write { db, sealer, _ in try ConsentTable.keep(db, sealer, kept, now: now) ? .stored : .full }
     }
 
     // MARK: Leases

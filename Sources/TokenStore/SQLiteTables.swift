@@ -16,6 +16,11 @@ struct Columns {
         return number
     }
 
+    func optionalText(_ index: Int) throws -> String? {
+        if case .null = storage(index) { return nil }
+        return try text(index)
+    }
+
     func optionalInteger(_ index: Int) throws -> Int64? {
         if case .null = storage(index) { return nil }
         return try integer(index)
@@ -40,7 +45,7 @@ struct Columns {
 
 /// The statements on `grant_record`.
 enum GrantTable {
-    private static let columns = "SELECT grant_id, generation, live, key_id, sealed, due_at FROM grant_record"
+    private static let columns = "SELECT grant_id, generation, live, key_id, sealed, due_at, state FROM grant_record"
 
     static func find(_ db: Database, _ sealer: Sealer, _ failure: SQLiteFailure, grant: String) throws -> GrantRow? {
         let statement = try db.cachedStatement(sql: columns + " WHERE grant_id = ?")
@@ -85,13 +90,15 @@ enum GrantTable {
         // Not REPLACE: an update leaves those indexes alone whose columns stay as they are.
         let statement = try db.cachedStatement(
             sql: """
-                INSERT INTO grant_record (grant_id, generation, live, key_id, sealed, due_at) VALUES (?, ?, ?, ?, ?, ?)
+                INSERT INTO grant_record (grant_id, generation, live, key_id, sealed, due_at, state)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (grant_id) DO UPDATE SET generation = excluded.generation, live = excluded.live,
-                    key_id = excluded.key_id, sealed = excluded.sealed, due_at = excluded.due_at
+                    key_id = excluded.key_id, sealed = excluded.sealed, due_at = excluded.due_at, state = excluded.state
                 """)
         try statement.execute(
             arguments: [
                 grant, Int64(row.generation), isLive ? 1 : 0, sealed.keyID.text, blob(sealed.bytes), row.dueAt,
+                row.state,
             ])
     }
 
@@ -104,8 +111,10 @@ enum GrantTable {
         let payload = try sealer.open(
             sealed, at: .grant(grant, generation, live: live), in: failure.path, what: "the record of grant \(grant)",
             corrupt: failure.corrupt)
-        let dueAt = try columns.optionalInteger(5)
-        return (grant, GrantRow(generation: generation, payload: live ? payload : nil, dueAt: dueAt))
+        let row = GrantRow(
+            generation: generation, payload: live ? payload : nil, dueAt: try columns.optionalInteger(5),
+            state: try columns.optionalText(6))
+        return (grant, row)
     }
 
     // MARK: Questions to the indexes
@@ -129,6 +138,40 @@ enum GrantTable {
                 WHERE live <> 0 AND grant_id >= ? AND (? IS NULL OR grant_id < ?)
                 """,
             arguments: [prefix, end(ofPrefix: prefix), end(ofPrefix: prefix)]) ?? 0
+    }
+
+    static func states(
+        _ db: Database, _ failure: SQLiteFailure, prefix: String, after: String?, limit: Int
+    ) throws -> StatePage {
+        let page = """
+            SELECT grant_id, state FROM grant_record INDEXED BY grant_live
+            WHERE live <> 0 AND grant_id >= ? AND grant_id > ? AND (? IS NULL OR grant_id < ?)
+            ORDER BY grant_id LIMIT ?
+            """
+        func arguments(_ limit: Int) -> StatementArguments {
+            [prefix, after ?? "", end(ofPrefix: prefix), end(ofPrefix: prefix), limit]
+        }
+        let sql = "SELECT state, count(*), max(grant_id) FROM (\(page)) GROUP BY state"
+        let groups = try Row.fetchAll(db, sql: sql, arguments: arguments(limit)).map { row in
+            let columns = Columns(row: row, failure: failure)
+            return StateGroup(
+                state: try columns.optionalText(0), count: Int(try columns.integer(1)), last: try columns.text(2))
+        }
+        if let page = StatePage(groups, limit: limit) { return page }
+        let short = min(limit, StatePage.shortPage)
+        let rows = try Row.fetchAll(db, sql: page, arguments: arguments(short)).map { row in
+            let columns = Columns(row: row, failure: failure)
+            return (grant: try columns.text(0), state: try columns.optionalText(1))
+        }
+        return StatePage(rows, limit: short)
+    }
+
+    static func note(_ db: Database, _ note: StateNote) throws {
+        let statement = try db.cachedStatement(
+            sql: """
+                UPDATE grant_record SET state = ? WHERE grant_id = ? AND generation = ? AND live <> 0 AND state IS NULL
+                """)
+        try statement.execute(arguments: [note.state, note.grant, Int64(clamping: note.generation)])
     }
 
     static func due(_ db: Database, before: Int64, limit: Int) throws -> [(grant: String, dueAt: Int64)] {
@@ -194,6 +237,16 @@ enum ConsentTable {
 
     static func delete(_ db: Database, digest: String) throws {
         try db.execute(sql: "DELETE FROM pending_consent WHERE consent_id = ?", arguments: [digest])
+    }
+
+    /// In place of the row with the same id; `false`: there are as many as may be.
+    static func keep(_ db: Database, _ sealer: Sealer, _ kept: KeptConsent, now: Int64) throws -> Bool {
+        let digest = consentDigest(of: kept.id)
+        try purge(db, now: now)
+        try delete(db, digest: digest)
+        guard try count(db) < kept.limit else { return false }
+        try put(db, sealer, digest: digest, ConsentRow(expiresAt: kept.expiresAt, payload: kept.payload))
+        return true
     }
 
     static func put(_ db: Database, _ sealer: Sealer, digest: String, _ row: ConsentRow) throws {

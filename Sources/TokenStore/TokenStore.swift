@@ -17,12 +17,89 @@ package struct StoredRecord: Sendable, Equatable, CustomStringConvertible, Custo
     package var customMirror: Mirror { Mirror(self, children: ["generation": generation]) }
 }
 
-/// How a `commit` ended. Both are ordinary: a conflict says that a sibling was faster.
+/// What is kept beside a record in clear, and what a commit must keep to.
+package struct CommitTerms: Sendable, Equatable {
+    /// When the grant wants to be looked at, in milliseconds since 1970; nil: never.
+    package var dueAt: Int64?
+    /// One word for the grant's state, to count by. Not authenticated: nothing is decided by it.
+    package var state: String?
+    /// For a grant that is to be made: how many of its kind there may be.
+    package var room: GrantRoom?
+
+    package init(dueAt: Int64? = nil, state: String? = nil, room: GrantRoom? = nil) {
+        self.dueAt = dueAt
+        self.state = state
+        self.room = room
+    }
+}
+
+/// Of grants whose names begin with `prefix` there may be `limit`. It is counted where it is written, so that two
+/// replicas that make grants at once stay within it.
+package struct GrantRoom: Sendable, Equatable {
+    package var prefix: String
+    package var limit: Int
+
+    package init(prefix: String, limit: Int) {
+        self.prefix = prefix
+        self.limit = limit
+    }
+}
+
+/// How many grants are in which state, for one page of names.
+package struct StatePage: Sendable, Equatable {
+    /// Grants by the word that was committed with them.
+    package var states: [String: Int] = [:]
+    /// Grants that were written without such a word. A page that has some is short.
+    package var unnoted: [String] = []
+    /// How many grants the page has, with those.
+    package var count = 0
+    /// Where the next page begins; `nil`: that was the last one.
+    package var last: String?
+
+    package init() {}
+
+    /// The most grants of a page that has some without a word.
+    package static let shortPage = 100
+}
+
+/// A word for the state of a record that was written without one.
+package struct StateNote: Sendable, Equatable {
+    package var grant: String
+    package var generation: UInt64
+    package var state: String
+
+    package init(grant: String, generation: UInt64, state: String) {
+        self.grant = grant
+        self.generation = generation
+        self.state = state
+    }
+}
+
+/// A row among the consents: what is left behind when a pending one is taken.
+package struct KeptConsent: Sendable, Equatable {
+    package var id: String
+    package var payload: [UInt8]
+    /// Seconds since 1970.
+    package var expiresAt: Int64
+    /// Nothing is kept where so many rows are there.
+    package var limit: Int
+
+    package init(id: String, payload: [UInt8], expiresAt: Int64, limit: Int) {
+        self.id = id
+        self.payload = payload
+        self.expiresAt = expiresAt
+        self.limit = limit
+    }
+}
+
+/// How a `commit` ended. All are ordinary: a conflict says that a sibling was faster.
 package enum CommitOutcome: Sendable, Equatable {
     /// The bytes are durable, under this generation.
     case committed(generation: UInt64)
     /// Nothing was written; this is what the store holds now (`nil`: nothing).
     case conflict(current: StoredRecord?)
+    /// Nothing was written: `CommitTerms.room` is used up, by so many grants.
+    case full(count: Int)
 }
 
 /// How a `remove` ended.
@@ -119,8 +196,8 @@ package protocol TokenStore: AnyObject, Sendable {
 
     /// Writes the record if the grant's generation is still `ifGeneration`; 0 means that there must be none.
     /// A grant that was removed goes on from its last generation, so that a late writer of old never matches.
-    /// `dueAt` is kept beside the record, in clear: when the grant wants to be looked at (milliseconds since 1970).
-    func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?)
+    /// A grant that is there is a conflict before it is one too many.
+    func commit(grant: String, payload: [UInt8], ifGeneration: UInt64, terms: CommitTerms)
         throws(StoreError) -> CommitOutcome
 
     /// Removes the record if its generation is still `ifGeneration`; `nil` removes whatever is there, also a record
@@ -132,6 +209,12 @@ package protocol TokenStore: AnyObject, Sendable {
 
     /// How many grants there are whose names begin with `prefix`.
     func count(prefix: String) throws(StoreError) -> Int
+
+    /// Counts up to `limit` grants by their state, in the order of `names`, without opening a record.
+    func states(prefix: String, after: String?, limit: Int) throws(StoreError) -> StatePage
+
+    /// Notes states of records that have none yet; one that has another generation by now is left alone. No news.
+    func noteStates(_ notes: [StateNote]) throws(StoreError)
 
     /// Up to `limit` grants whose time has come by `before` (milliseconds since 1970), the longest due first.
     func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)]
@@ -147,8 +230,16 @@ package protocol TokenStore: AnyObject, Sendable {
     func putConsent(id: String, payload: [UInt8], expiresAt: Int64, limit: Int, now: Int64)
         throws(StoreError) -> ConsentOutcome
 
-    /// Deletes a pending consent and returns its payload, exactly once; `nil` if unknown, taken or expired.
-    func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]?
+    /// Deletes a pending consent and returns its payload, exactly once; `nil` if unknown, taken or expired. What `leaving`
+    /// makes of the payload is there from the moment on in which the consent is not.
+    func takeConsent(id: String, now: Int64, leaving: (@Sendable ([UInt8]) -> KeptConsent?)?)
+        throws(StoreError) -> [UInt8]?
+
+    /// The payload of a row that stays where it is; `nil` if unknown or expired.
+    func findConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]?
+
+    /// Puts a row in place of the one with its id, if there is one.
+    func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> ConsentOutcome
 
     /// Takes a lease that is free or has ended, or takes the holder's own again with a new fencing number.
     /// A shared store goes by its own clock and not by `now`, since the clocks of two replicas differ.
@@ -202,6 +293,16 @@ package struct RekeyPage: Sendable, Equatable {
 }
 
 extension TokenStore {
+    package func commit(
+        grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?
+    ) throws(StoreError) -> CommitOutcome {
+        try commit(grant: grant, payload: payload, ifGeneration: ifGeneration, terms: CommitTerms(dueAt: dueAt))
+    }
+
+    package func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+        try takeConsent(id: id, now: now, leaving: nil)
+    }
+
     /// Seals everything again under the ring's active key, page by page. Cut short, it goes on when it is called again.
     ///
     /// A rotation over replicas that takes none of them down: put the new key on every ring as an older key and

@@ -206,7 +206,8 @@ final class FakeProvider: Sendable {
     private let thread: WorkerThread
     private let counter: Counter
 
-    init(lifetime: Int = 3600) throws {
+    /// With `error` it refuses with that code and 401.
+    init(lifetime: Int = 3600, error: String? = nil) throws {
         let listener = try Socket.listen(on: .loopback(port: 0))
         let stop = try Mailbox<Void>()
         self.listener = listener
@@ -227,9 +228,10 @@ final class FakeProvider: Sendable {
                 _ = end.readMessage()
                 let number = box.next()
                 let body =
-                    #"{"access_token":"new\#(number)","refresh_token":"r\#(number)","token_type":"Bearer","expires_in":\#(lifetime)}"#
+                    error.map { #"{"error":"\#($0)"}"# }
+                    ?? #"{"access_token":"new\#(number)","refresh_token":"r\#(number)","token_type":"Bearer","expires_in":\#(lifetime)}"#
                 end.write(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+                    "HTTP/1.1 \(error == nil ? "200 OK" : "401 Unauthorized")\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
                 )
                 end.close()
             }

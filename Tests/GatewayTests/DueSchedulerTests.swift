@@ -200,7 +200,7 @@ import Testing
                 == [.armTimer(at: now.monotonic + 10)])
         #expect(census.counts.isEmpty)
         #expect(census.timerFired(now: now) == [.readPage(template: "box", after: "box:b", limit: 2)])
-        _ = census.pageArrived(template: "box", states: [.revoked: 1], count: 1, last: "box:c", now: now)
+        _ = census.pageArrived(template: "box", states: [.revoked: 1], count: 1, last: nil, now: now)
         #expect(census.counts["box"] == .init(total: 3, states: [.active: 2, .revoked: 1], at: now.wall))
         #expect(census.timerFired(now: now) == [.readPage(template: "zoho", after: nil, limit: 2)])
         // The rest is long where the count took long.
@@ -224,6 +224,39 @@ import Testing
                 == [.armTimer(at: now.monotonic + 1_000)])
         #expect(census.counts.isEmpty)
         #expect(census.timerFired(now: now) == [.readPage(template: "box", after: nil, limit: 2)])
+    }
+}
+
+@Suite struct OwnRefusalsTests {
+    @Test func `a refused client counts for all grants at the same place, anything else for one`() {
+        var refusals = OwnRefusals()
+        let shop = ["shop": "a"]
+        refusals.note(OwnRefusal(until: 100, isOfClient: true), grant: "t:a", variables: shop, now: 0)
+        refusals.note(OwnRefusal(until: 200, isOfClient: false), grant: "t:b", variables: [:], now: 0)
+        let ofClient = OwnRefusal(until: 100, isOfClient: true)
+        #expect(refusals.refusal(grant: "t:z", variables: shop, now: 99) == ofClient)
+        #expect(refusals.refusal(grant: "t:z", variables: shop, now: 100) == nil)
+        #expect(refusals.refusal(grant: "t:z", variables: ["shop": "b"], now: 0) == nil)
+        #expect(refusals.refusal(grant: "t:z", variables: [:], now: 0) == nil)
+        #expect(refusals.refusal(grant: "t:b", variables: [:], now: 0)?.until == 200)
+        // A shorter one does not end a longer one; a success does.
+        refusals.note(OwnRefusal(until: 50, isOfClient: true), grant: "t:a", variables: shop, now: 0)
+        #expect(refusals.refusal(grant: "t:a", variables: shop, now: 0) == ofClient)
+        refusals.accepted(grant: "t:q", variables: shop)
+        #expect(refusals.refusal(grant: "t:a", variables: shop, now: 0) == nil)
+    }
+
+    @Test func `what is over makes room, and the list does not grow beyond its limit`() {
+        var refusals = OwnRefusals()
+        for index in 0..<OwnRefusals.limit {
+            let refusal = OwnRefusal(until: index == 0 ? 1 : 100, isOfClient: false)
+            refusals.note(refusal, grant: "t:\(index)", variables: [:], now: 0)
+        }
+        refusals.note(OwnRefusal(until: 100, isOfClient: false), grant: "t:x", variables: [:], now: 0)
+        #expect(refusals.refusal(grant: "t:x", variables: [:], now: 0) == nil)
+        refusals.note(OwnRefusal(until: 100, isOfClient: false), grant: "t:x", variables: [:], now: 1)
+        #expect(refusals.refusal(grant: "t:x", variables: [:], now: 1) != nil)
+        #expect(refusals.count == OwnRefusals.limit)
     }
 }
 

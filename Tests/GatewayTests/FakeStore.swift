@@ -10,6 +10,7 @@ final class FakeDatabase: Sendable {
         var payload: [UInt8]?
         var generation: UInt64
         var dueAt: Int64?
+        var state: String?
     }
 
     struct State {
@@ -107,7 +108,7 @@ final class FakeStore: TokenStore {
     }
 
     func commit(
-        grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?
+        grant: String, payload: [UInt8], ifGeneration: UInt64, terms: CommitTerms
     ) throws(StoreError) -> CommitOutcome {
         try locked(isWrite: true) { state in
             let row = state.rows[grant]
@@ -116,8 +117,13 @@ final class FakeStore: TokenStore {
                 return .conflict(
                     current: row?.payload.map { StoredRecord(generation: row?.generation ?? 0, payload: $0) })
             }
+            if let room = terms.room {
+                let count = state.rows.count { $0.value.payload != nil && $0.key.hasPrefix(room.prefix) }
+                guard count < room.limit else { return .full(count: count) }
+            }
             let generation = (row?.generation ?? 0) + 1
-            state.rows[grant] = FakeDatabase.Row(payload: payload, generation: generation, dueAt: dueAt)
+            state.rows[grant] = FakeDatabase.Row(
+                payload: payload, generation: generation, dueAt: terms.dueAt, state: terms.state)
             state.commits += 1
             tell(grant, generation, &state)
             return .committed(generation: generation)
@@ -146,6 +152,19 @@ final class FakeStore: TokenStore {
 
     func count(prefix: String) throws(StoreError) -> Int {
         try locked { state in state.rows.count { $0.value.payload != nil && $0.key.hasPrefix(prefix) } }
+    }
+
+    func states(prefix: String, after: String?, limit: Int) throws(StoreError) -> StatePage {
+        let names = try names(prefix: prefix, after: after, limit: limit)
+        return try locked { state in StatePage(names.map { ($0, state.rows[$0]?.state) }, limit: limit) }
+    }
+
+    func noteStates(_ notes: [StateNote]) throws(StoreError) {
+        try locked(isWrite: true) { state in
+            for note in notes where state.rows[note.grant]?.generation == note.generation {
+                state.rows[note.grant]?.state = note.state
+            }
+        }
     }
 
     func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
@@ -184,10 +203,24 @@ final class FakeStore: TokenStore {
         return isNew ? .stored : .full
     }
 
-    func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+    func takeConsent(
+        id: String, now: Int64, leaving: (@Sendable ([UInt8]) -> KeptConsent?)?
+    ) throws(StoreError) -> [UInt8]? {
         try locked(isWrite: true) { state in
-            guard let found = state.consents.removeValue(forKey: id) else { return nil }
-            return found.expiresAt > now ? found.payload : nil
+            guard let found = state.consents.removeValue(forKey: id), found.expiresAt > now else { return nil }
+            if let kept = leaving?(found.payload) { state.consents[kept.id] = (kept.payload, kept.expiresAt) }
+            return found.payload
+        }
+    }
+
+    func findConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+        try locked { state in state.consents[id].flatMap { $0.expiresAt > now ? $0.payload : nil } }
+    }
+
+    func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> StoredConsentOutcome {
+        try locked(isWrite: true) { state in
+            state.consents[kept.id] = (kept.payload, kept.expiresAt)
+            return .stored
         }
     }
 

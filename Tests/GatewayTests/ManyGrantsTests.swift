@@ -158,7 +158,9 @@ import Testing
         #expect(throws: StoreError.self) { try deferred.read(grant: "zoho:acme") }
         #expect(try deferred.waitForNews(upTo: 1) == StoreNews())
         store.database.comeBack()
-        while (try? deferred.read(grant: "zoho:acme")) == nil { usleep(10_000) }
+        // Calls do not wait for a server: who waits for news opens the store.
+        #expect(throws: StoreError.self) { try deferred.read(grant: "zoho:acme") }
+        while (try? deferred.read(grant: "zoho:acme")) == nil { _ = try deferred.waitForNews(upTo: 10) }
         deferred.stopNews()
         #expect(throws: StoreError.self) { try deferred.waitForNews(upTo: 1) }
         #expect(throws: StoreError.self) {
@@ -216,7 +218,9 @@ import Testing
         #expect(isDone)
         try control.until("gone") { $0.grants["zoho:b"] == nil }
         #expect(try create(control, "d").view != nil)
-        #expect(try create(control, "a").failure == .tooManyGrants)
+        #expect(try create(control, "a").failure == .grantExists)
+        #expect(try create(control, "e").failure == .tooManyGrants)
+        try control.until("not made") { $0.grants["zoho:e"] == nil && $0.readiness().storeReason == nil }
     }
 
     @Test func `a grant that exists is not made anew`() throws {
@@ -248,7 +252,99 @@ import Testing
         #expect(store.database.with { $0.rows["zoho:acme"]?.payload != nil })
     }
 
+    @Test func `a grant that another replica has deleted can be made anew before the news of it come`() throws {
+        let (provider, database) = (try FakeProvider(), FakeDatabase())
+        Self.put("zoho:acme", in: database)
+        let control = try ControlHarness(
+            FakeStore(database, instance: "a", isShared: true), configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:acme").get()
+        database.with { $0.rows["zoho:acme"]?.payload = nil }
+        #expect(try create(control, "acme").view?.state == .notConnected)
+        #expect(database.with { $0.rows["zoho:acme"]?.generation } == 2)
+        #expect(try create(control, "acme").failure == .grantExists)
+    }
+
+    @Test func `replicas that make grants at once stay within max_grants`() throws {
+        let (provider, database) = (try FakeProvider(), FakeDatabase())
+        let configuration = ControlHarness.configuration(provider)
+        let replicas = try ["a", "b"].map {
+            try ControlHarness(FakeStore(database, instance: $0, isShared: true), configuration: configuration)
+        }
+        let outcomes = try (0..<8).map { try create(replicas[$0 % 2], "n\($0)") }
+        #expect(outcomes.count { $0.view != nil } == 3)
+        #expect(outcomes.count { $0.failure == .tooManyGrants } == 5)
+    }
+
+    // MARK: States
+
+    @Test func `states are counted, also those that were written without one`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        for index in 0..<150 { Self.put("zoho:\(index)", in: store.database) }
+        store.database.with { state in
+            for index in 0..<5 {
+                state.rows["zoho:\(index)"]?.payload = [1]
+                state.rows["zoho:\(index)"]?.state = "revoked"
+            }
+        }
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        try control.until("counted") { $0.census.counts["zoho"] != nil }
+        let count = try control.look { $0.census.counts["zoho"] }
+        #expect(count?.total == 150 && count?.states == [.active: 145, .revoked: 5])
+        // Each was opened for it once, and no more.
+        #expect(store.database.with { $0.rows.values.count { $0.state == "active" } } == 145)
+        #expect(store.database.with { $0.reads["zoho:3"] } == nil)
+        #expect(store.database.with { $0.reads["zoho:77"] } == 1)
+    }
+
+    @Test func `what is written says its state`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        _ = try create(control, "a")
+        #expect(store.database.with { $0.rows["zoho:a"]?.state } == "not_connected")
+    }
+
     // MARK: Replicas
+
+    @Test func `readiness tells that the database is away without a call that finds out`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore(isShared: true))
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        try control.until("known") { $0.presence.isKnown }
+        let before = MonotonicClock.milliseconds()
+        store.database.goAway()
+        store.database.with { state in
+            state.presenceIsKnown = false
+            state.news["a", default: StoreNews()].changes = [:]
+        }
+        try control.until("not ready") { $0.readiness().storeReason == "the fake database is away" }
+        #expect(MonotonicClock.milliseconds() - before < 2_000)
+        store.database.comeBack()
+        try control.until("ready") { $0.readiness().storeReason == nil }
+    }
+
+    @Test func `a refused client is remembered when its machines are gone`() throws {
+        let (provider, store) = (try FakeProvider(error: "invalid_client"), FakeStore(isShared: true))
+        for name in ["a", "b"] {
+            Self.put("zoho:\(name)", Self.record(expiresIn: -1_000, age: 3_601_000), in: store.database)
+        }
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:a")
+        try control.until("remembered") { $0.providers["zoho"]?.refusals.count == 1 }
+        #expect(provider.tokenCalls == 1)
+        // Another replica, with other credentials, has mended it.
+        for name in ["a", "b"] {
+            Self.put("zoho:\(name)", Self.record(expiresIn: -1_000, age: 3_601_000), in: store.database)
+        }
+        try control.look { control in
+            for name in Array(control.grants.keys) { control.dismiss(name) }
+        }
+        for name in ["a", "b"] {
+            guard case .failure = try control.ask("zoho:\(name)") else {
+                Issue.record("refreshed")
+                return
+            }
+        }
+        #expect(provider.tokenCalls == 1)
+    }
 
     @Test func `a revocation at one replica stops injection at the other within a second`() throws {
         let (provider, database) = (try FakeProvider(), FakeDatabase())

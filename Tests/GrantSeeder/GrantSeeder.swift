@@ -35,7 +35,8 @@ struct GrantSeeder {
             let expiry = now.wall + Int64(numbers[2] + numbers[3] * index / numbers[1]) * 1000
             let record = try record(name, template: arguments[3], provider: arguments[4], token, expiry: expiry)
             let due = dueAt(record, name, provider: arguments[4], now)
-            let outcome = try store.commit(grant: name, payload: record.encoded(), ifGeneration: 0, dueAt: due)
+            let terms = CommitTerms(dueAt: due, state: "active")
+            let outcome = try store.commit(grant: name, payload: record.encoded(), ifGeneration: 0, terms: terms)
             guard case .committed = outcome else {
                 print("GrantSeeder: \(name) is there already")
                 exit(1)

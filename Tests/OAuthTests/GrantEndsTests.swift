@@ -169,6 +169,31 @@ struct GrantEndsTests {
         #expect(driver.timer == nil)
     }
 
+    @Test func `a revocation after an outage is answered by what became of it, not by what failed before`() {
+        let record = GrantDriver.record(lifetime: 3_600_000, age: 3_700_000)
+        let driver = GrantDriver(stored: record, exclusive: false)
+        driver.storeMode = .fails
+        driver.start()
+        driver.need()
+        driver.pass(10_000)
+        #expect(driver.calls.isEmpty, "no refresh whose result cannot be kept")
+        // Another replica has refreshed it since.
+        driver.storeMode = .works
+        let wall = driver.now.wall
+        driver.writeElsewhere {
+            $0 = GrantDriver.record(wall: wall); $0.revision = 2; $0.generation = 2
+        }
+        driver.run(driver.machine.storeWorksAgain(now: driver.now))
+        driver.storeMode = .holds
+        let ticket = driver.revoke()
+        #expect(driver.revocations.isEmpty, "the store hears of it first")
+        driver.storeMode = .works
+        driver.releaseCommit()
+        driver.replyRevocation(.revoked)
+        driver.replyRevocation(.revoked)
+        #expect(driver.results[ticket] == [.revocation(.revoked)])
+    }
+
     @Test(arguments: [
         (RevocationCallResult.revoked, RevocationResult.revoked), (.alreadyInvalid, .alreadyInvalid),
         (.notSupported, .notSupported),

@@ -73,6 +73,31 @@ struct GrantReplicaTests {
         #expect(bad.calls.count == 1)
     }
 
+    @Test func `what a machine of before knew of refused credentials holds for the next one`() {
+        let bad = GrantDriver(
+            stored: GrantDriver.record(lifetime: 600_000, age: 700_000), instance: "a", exclusive: false)
+        bad.start()
+        #expect(bad.machine.ownRefusal(now: bad.now) == nil)
+        bad.fail(.configuration, "invalid_client")
+        let refusal = bad.machine.ownRefusal(now: bad.now)
+        #expect(refusal?.isOfClient == true)
+        // Another replica has latched it, too.
+        var record = GrantDriver.record(lifetime: 600_000, age: 700_000)
+        record.state = .configurationError
+        record.latchedFingerprint = "of another secret"
+        let next = GrantDriver(stored: record, instance: "a", exclusive: false)
+        if let refusal { next.machine.remember(refusal) }
+        next.start()
+        #expect(next.stored?.state == .configurationError && next.calls.isEmpty)
+        next.writeElsewhere { $0 = GrantDriver.record(lifetime: 600_000, age: 700_000) }
+        next.need()
+        #expect(next.calls.isEmpty)
+        // An operator's command is not held, and a success ends it.
+        _ = next.refresh()
+        next.succeed("a2", refresh: "r2")
+        #expect(next.machine.ownRefusal(now: next.now) == nil)
+    }
+
     @Test func `another replica's death changes nothing`() {
         let (_, second) = pair()
         second.gone("c")

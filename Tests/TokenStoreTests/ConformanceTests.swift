@@ -141,6 +141,32 @@ import Testing
         #expect(try store.takeConsent(id: "a", now: 0) == [1])
     }
 
+    @Test(arguments: Backend.allCases)
+    func `what is left of a consent takes its place, and looking takes nothing`(_ backend: Backend) throws {
+        let store = try backend.open(scratch)
+        _ = try store.putConsent(id: "a", payload: [1], expiresAt: 600, limit: 5, now: 0)
+        let taken = try store.takeConsent(id: "a", now: 0) { payload in
+            KeptConsent(id: "left", payload: payload + [2], expiresAt: 600, limit: 5)
+        }
+        #expect(taken == [1])
+        #expect(try store.findConsent(id: "a", now: 0) == nil)
+        for _ in 0..<2 { #expect(try store.findConsent(id: "left", now: 0) == [1, 2]) }
+        #expect(try store.findConsent(id: "left", now: 600) == nil)
+        let kept = KeptConsent(id: "left", payload: [3], expiresAt: 700, limit: 5)
+        #expect(try store.keepConsent(kept, now: 0) == .stored)
+        #expect(try store.findConsent(id: "left", now: 650) == [3])
+        for index in 0..<4 {
+            _ = try store.putConsent(id: "\(index)", payload: [], expiresAt: 600, limit: 5, now: 0)
+        }
+        #expect(
+            try store.keepConsent(KeptConsent(id: "new", payload: [4], expiresAt: 700, limit: 5), now: 0) == .full)
+        // Nothing is left of one that is unknown.
+        _ = try store.takeConsent(id: "b", now: 0) { _ in
+            KeptConsent(id: "never", payload: [], expiresAt: 600, limit: 50)
+        }
+        #expect(try store.findConsent(id: "never", now: 0) == nil)
+    }
+
     // MARK: Leases
 
     @Test(arguments: Backend.allCases)

@@ -87,6 +87,7 @@ import Testing
             let record = StoredRecord(generation: UInt64(index + 1), payload: [UInt8(index)])
             #expect(try store.read(grant: "g\(index)") == record)
         }
+        #expect(try store.states(prefix: "", after: nil, limit: 90).unnoted.count == 50)
         _ = try store.commit(grant: "g7", payload: [1], ifGeneration: 8, dueAt: 5)
         #expect(try store.nextDue() == 5)
     }

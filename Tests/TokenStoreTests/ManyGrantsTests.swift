@@ -68,6 +68,67 @@ import Testing
     }
 
     @Test(arguments: Backend.allCases)
+    func `grants are counted by the state that was committed with them`(_ backend: Backend) throws {
+        let store = try backend.open(scratch)
+        let made = [("t:a", "active"), ("t:b", "revoked"), ("t:c", "active"), ("t:gone", "active"), ("u", "x")]
+        for (name, state) in made {
+            _ = try store.commit(grant: name, payload: [1], ifGeneration: 0, terms: CommitTerms(state: state))
+        }
+        _ = try store.remove(grant: "t:gone", ifGeneration: nil)
+        var page = try store.states(prefix: "t:", after: nil, limit: 9)
+        #expect(page.states == ["active": 2, "revoked": 1] && page.count == 3 && page.last == nil)
+        page = try store.states(prefix: "t:", after: nil, limit: 2)
+        #expect(page.states == ["active": 1, "revoked": 1] && page.last == "t:b")
+        page = try store.states(prefix: "t:", after: "t:b", limit: 2)
+        #expect(page.states == ["active": 1] && page.count == 1 && page.last == nil)
+        #expect(try store.states(prefix: "t:", after: "t:c", limit: 2) == StatePage())
+        _ = try store.commit(grant: "t:a", payload: [2], ifGeneration: 1, terms: CommitTerms(state: "revoked"))
+        #expect(try store.states(prefix: "t:", after: nil, limit: 9).states == ["active": 1, "revoked": 2])
+        // Under another key they are what they were.
+        try store.useKeys(KeyRing(active: testKey(2), older: [testKey(1)]))
+        _ = try store.rekey()
+        #expect(try store.states(prefix: "t:", after: nil, limit: 9).states == ["active": 1, "revoked": 2])
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `states that are missing are noted unless the record has changed`(_ backend: Backend) throws {
+        let store = try backend.open(scratch)
+        for index in 100..<320 { _ = try store.commit(grant: "t:\(index)", payload: [1], ifGeneration: 0) }
+        _ = try store.commit(grant: "t:000", payload: [1], ifGeneration: 0, terms: CommitTerms(state: "active"))
+        let page = try store.states(prefix: "t:", after: nil, limit: 5000)
+        #expect(page.count == 100 && page.unnoted.count == 99 && page.states == ["active": 1])
+        #expect(page.last == page.unnoted.last)
+        _ = try store.commit(grant: "t:100", payload: [2], ifGeneration: 1)
+        _ = try store.remove(grant: "t:102", ifGeneration: nil)
+        let notes = ["t:100", "t:101", "t:102", "t:000"].map { StateNote(grant: $0, generation: 1, state: "revoked") }
+        try store.noteStates(notes)
+        try store.noteStates([])
+        let after = try store.states(prefix: "t:", after: nil, limit: 3)
+        #expect(after.states == ["active": 1, "revoked": 1] && after.unnoted == ["t:100"] && after.last == "t:101")
+        #expect(try store.read(grant: "t:101") == StoredRecord(generation: 1, payload: [1]))
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a grant is made only where there is room, and one that is there is told first`(_ backend: Backend) throws {
+        let store = try backend.open(scratch)
+        func make(_ name: String, _ generation: UInt64 = 0) throws -> CommitOutcome {
+            try store.commit(
+                grant: name, payload: [1], ifGeneration: generation,
+                terms: CommitTerms(room: GrantRoom(prefix: "t:", limit: 2)))
+        }
+        _ = try store.commit(grant: "u:1", payload: [1], ifGeneration: 0)
+        #expect(try make("t:a") == .committed(generation: 1))
+        #expect(try make("t:b") == .committed(generation: 1))
+        #expect(try make("t:c") == .full(count: 2))
+        #expect(try store.read(grant: "t:c") == nil)
+        #expect(try make("t:a") == .conflict(current: StoredRecord(generation: 1, payload: [1])))
+        // What is there may change.
+        #expect(try make("t:a", 1) == .committed(generation: 2))
+        _ = try store.remove(grant: "t:b", ifGeneration: nil)
+        #expect(try make("t:b") == .committed(generation: 2))
+    }
+
+    @Test(arguments: Backend.allCases)
     func `a full check goes through all records in pages`(_ backend: Backend) throws {
         let store = try backend.open(scratch)
         for index in 10..<35 { _ = try store.commit(grant: "g\(index)", payload: [1], ifGeneration: 0) }

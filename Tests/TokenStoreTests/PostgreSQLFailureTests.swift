@@ -85,6 +85,83 @@ import Testing
         #expect(try store.read(grant: "a") == StoredRecord(generation: 2, payload: [2]))
     }
 
+    @Test func `once a call was in vain the next ones fail at once, until the server has answered somebody`() throws {
+        let database = try SharedDatabase(PostgreSQLServer())
+        let store = try database.open(connectTimeout: 600, statementTimeout: 900)
+        _ = try store.commit(grant: "a", payload: [1], ifGeneration: 0)
+        let listening = Thread { while (try? store.waitForNews(upTo: 200)) != nil {} }
+        listening.start()
+        defer { store.stopNews() }
+        while try !store.waitForNews(upTo: 50).presenceIsKnown {}
+        database.server.freeze()
+        let start = Date()
+        #expect(storeError { _ = try store.read(grant: "a") }?.kind == .unavailable)
+        // The whole of it, with the second try that a reading call has.
+        #expect(Date().timeIntervalSince(start) < 1.3)
+        let after = Date()
+        for _ in 0..<500 {
+            let error = storeError { _ = try store.commit(grant: "a", payload: [2], ifGeneration: 1) }
+            #expect(error?.kind == .unavailable)
+        }
+        #expect(Date().timeIntervalSince(after) < 0.5)
+        // However long it lasts.
+        usleep(2_500_000)
+        let later = Date()
+        #expect(
+            storeError { _ = try store.read(grant: "a") }?.message.contains("Waiting for a sign of life") == true)
+        #expect(Date().timeIntervalSince(later) < 0.2)
+        database.server.resume()
+        let healed = try untilItWorks { _ = try store.commit(grant: "a", payload: [2], ifGeneration: 1) }
+        #expect(healed.longest < 1.3)
+    }
+
+    // MARK: A store that goes
+
+    /// As a drop, and as putting a backup back.
+    private static let (goes, comesBack) = (
+        "ALTER SCHEMA token_gateway RENAME TO elsewhere", "ALTER SCHEMA elsewhere RENAME TO token_gateway"
+    )
+
+    @Test func `tables that are dropped are not made anew, and all heals when they are put back`() throws {
+        let database = try SharedDatabase(PostgreSQLServer())
+        let store = try database.open()
+        _ = try store.commit(grant: "a", payload: [1], ifGeneration: 0)
+        _ = try database.sql(Self.goes)
+        for _ in 0..<2 {
+            let error = storeError { _ = try store.commit(grant: "a", payload: [2], ifGeneration: 1) }
+            #expect(error?.kind == .foreign)
+            #expect(error?.message.contains("Restore the database") == true)
+            #expect(storeError { _ = try store.read(grant: "a") }?.kind == .foreign)
+            #expect(storeError { try store.checkWritable() }?.kind == .foreign)
+        }
+        #expect(try database.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'token_gateway'") == "0")
+        _ = try database.sql(Self.comesBack)
+        #expect(try store.read(grant: "a") == StoredRecord(generation: 1, payload: [1]))
+        #expect(try store.commit(grant: "a", payload: [2], ifGeneration: 1) == .committed(generation: 2))
+    }
+
+    @Test(arguments: [true, false])
+    func `an empty store in the place of ours is not taken for it`(_ hasNoticed: Bool) throws {
+        let database = try SharedDatabase(PostgreSQLServer())
+        let store = try database.open()
+        _ = try store.commit(grant: "a", payload: [1], ifGeneration: 0)
+        _ = try store.waitForNews(upTo: 0)
+        _ = try database.sql(Self.goes)
+        if hasNoticed { #expect(storeError { _ = try store.read(grant: "a") }?.kind == .foreign) }
+        let other = try database.open(instance: "two")
+        // Who listens has lost its row.
+        if !hasNoticed { while try !store.waitForNews(upTo: 50).mayHaveMissedSome {} }
+        for _ in 0..<2 {
+            let error = storeError { _ = try store.read(grant: "a") }
+            #expect(error?.kind == .foreign)
+            #expect(error?.message.contains("another store than the one") == true)
+        }
+        #expect(storeError { _ = try store.commit(grant: "b", payload: [1], ifGeneration: 0) }?.kind == .foreign)
+        #expect(try other.count(prefix: "") == 0)
+        _ = try database.sql("DROP SCHEMA token_gateway CASCADE; " + Self.comesBack)
+        #expect(try store.read(grant: "a") == StoredRecord(generation: 1, payload: [1]))
+    }
+
     @Test func `a row that another session holds is a transient failure in bounded time`() throws {
         let database = try SharedDatabase(PostgreSQLServer())
         let store = try database.open(statementTimeout: 400)

@@ -61,6 +61,41 @@ import Testing
         }
     }
 
+    @Test func `of grants that many make at once no more are there than have room`() throws {
+        let database = try scratch.sharedDatabase()
+        let stores = try (0..<6).map { try database.open(instance: "i\($0)") }
+        let outcomes = Notes<CommitOutcome?>()
+        onThreads(6) { index in
+            for number in 0..<5 {
+                outcomes.add(
+                    try? stores[index].commit(
+                        grant: "t:\(index).\(number)", payload: [1], ifGeneration: 0,
+                        terms: CommitTerms(room: GrantRoom(prefix: "t:", limit: 7))))
+            }
+        }
+        #expect(outcomes.all.count { $0 == .committed(generation: 1) } == 7)
+        #expect(outcomes.all.count { $0 == .full(count: 7) } == 23)
+        #expect(try stores[0].count(prefix: "t:") == 7)
+    }
+
+    @Test func `whoever looks for a consent finds it, or what its taker has left`() throws {
+        let database = try scratch.sharedDatabase()
+        let (taker, other) = (try database.open(instance: "a"), try database.open(instance: "b"))
+        for round in 0..<40 {
+            let id = "state-\(round)"
+            _ = try taker.putConsent(id: id, payload: [1], expiresAt: .max / 2, limit: 1000, now: 0)
+            let found = Notes<[UInt8]?>()
+            onThreads(2) { index in
+                let store = index == 0 ? taker : other
+                let taken = try? store.takeConsent(id: id, now: 0) { _ in
+                    KeptConsent(id: "left \(id)", payload: [2], expiresAt: .max / 2, limit: 1000)
+                }
+                found.add(taken ?? (try? store.findConsent(id: "left \(id)", now: 0)))
+            }
+            #expect(found.all.contains([1]) && found.all.contains([2]), "\(found.all)")
+        }
+    }
+
     @Test func `a flood of consents from many stores stays within the limit, and each is taken once`() throws {
         let database = try scratch.sharedDatabase()
         let stores = try (0..<5).map { try database.open(instance: "i\($0)") }
@@ -127,7 +162,7 @@ import Testing
     private static let addition = PostgreSQLMigration(
         statements: ["ALTER TABLE token_gateway.lease ADD COLUMN note text"], readableBy: 1)
     private static let breaking = PostgreSQLMigration(
-        statements: ["ALTER TABLE token_gateway.lease DROP COLUMN fence"], readableBy: 2)
+        statements: ["ALTER TABLE token_gateway.lease DROP COLUMN fence"], readableBy: 3)
 
     @Test func `an older replica goes on beside a newer one whose schema only adds`() throws {
         let database = try scratch.sharedDatabase()
@@ -137,7 +172,7 @@ import Testing
         #expect(try new.commit(grant: "a", payload: [2], ifGeneration: 1) == .committed(generation: 2))
         #expect(try old.commit(grant: "a", payload: [3], ifGeneration: 2) == .committed(generation: 3))
         #expect(try database.open().acquireLease(name: "l", holder: "a", duration: 9, now: 0) == .acquired(fence: 1))
-        #expect(try database.sql("SELECT version, readable_by FROM token_gateway.store_version") == "2|1")
+        #expect(try database.sql("SELECT version, readable_by FROM token_gateway.store_version") == "3|2")
     }
 
     @Test func `a schema that an older replica cannot use is refused by name, also when it comes while running`() throws
@@ -147,7 +182,7 @@ import Testing
         _ = try database.open(migrations: PostgreSQLSchema.migrations + [Self.breaking])
         let error = storeError { _ = try database.open() }
         #expect(error?.kind == .newerSchema)
-        #expect(error?.message.contains("schema 2") == true)
+        #expect(error?.message.contains("schema 3") == true)
         #expect(error?.message.contains(":\(database.server.port)/\(database.name)") == true)
         try database.server.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(database.name)'")
@@ -166,6 +201,28 @@ import Testing
         #expect(try store.read(grant: "a") != nil)
         _ = try database.open(migrations: PostgreSQLSchema.migrations + [Self.addition])
         #expect(try store.read(grant: "a") != nil)
+    }
+
+    @Test func `a store of the first schema is migrated, and its states are noted later`() throws {
+        let database = try scratch.sharedDatabase()
+        do {
+            let old = try database.open(migrations: Array(PostgreSQLSchema.migrations.prefix(1)))
+            // As a program of then wrote it.
+            let sealed = try Sealer(ring: KeyRing(active: testKey())).seal([1], at: .grant("a:1", 1, live: true))
+            _ = try database.sql(
+                """
+                INSERT INTO token_gateway.grant_record (grant_id, generation, live, key_id, sealed)
+                VALUES ('a:1', 1, true, '\(sealed.keyID.text)', '\\x\(hexText(sealed.bytes))')
+                """)
+            #expect(try old.count(prefix: "a:") == 1)
+        }
+        let store = try database.open()
+        #expect(try store.read(grant: "a:1") == StoredRecord(generation: 1, payload: [1]))
+        #expect(try store.states(prefix: "a:", after: nil, limit: 10).unnoted == ["a:1"])
+        let error = storeError {
+            _ = try database.open(migrations: Array(PostgreSQLSchema.migrations.prefix(1)))
+        }
+        #expect(error?.kind == .newerSchema)
     }
 
     // MARK: What is at rest

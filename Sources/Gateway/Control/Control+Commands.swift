@@ -131,17 +131,20 @@ extension Control {
             done(.failed(ConsoleFailure(.invalidName, detail: problem)))
             return
         }
+        guard store?.isShared == true, grants[grant]?.machine.storedRevision ?? 0 > 0 else {
+            create(grant, order, done)
+            return
+        }
+        // What is in memory may have been deleted at another replica a moment ago.
         withStore(.read) { store throws(StoreError) in
-            try store.count(prefix: prefix)
+            try store.read(grant: grant)
         } then: { [unowned self] result in
             switch result {
-            case .failure(let error):
+            case .failure(let error) where !error.concernsOneRecord:
                 done(.failed(ConsoleFailure(.storeUnavailable, detail: error.message)))
-            case .success(let count) where count >= template.maxGrants:
-                let detail =
-                    "The template \(template.name) has \(count) grants, and max_grants is \(template.maxGrants)."
-                done(.failed(ConsoleFailure(.tooManyGrants, detail: detail)))
-            case .success: create(grant, order, done)
+            case .success, .failure:
+                readElsewhere(grant, result)
+                create(grant, order, done)
             }
         }
     }
@@ -153,6 +156,7 @@ extension Control {
             return
         }
         entry.isBeingCreated = true
+        entry.siblings = nil
         entry.lastUsed = moment.monotonic
         let ticket = ticket(for: grant) { [unowned self] result in
             entry.isBeingCreated = false
@@ -164,7 +168,7 @@ extension Control {
             case nil: done(.failed(missing(grant)))
             case .createFailed, .refreshed, .refreshFailed, .connected, .consentRefused, .consentNotStored,
                 .revocation, .revocationNotStored, .forgotten, .forgetFailed, .imported, .importFailed:
-                done(.failed(ConsoleFailure(.storeUnavailable, detail: storeHealth.reason)))
+                done(.failed(whyNotMade(entry)))
                 loop.schedule(after: 0) { [unowned self] in
                     let isNothing = entry.machine.storedRevision == 0 && !entry.machine.holdsUnfinishedWork
                     if grants[grant] === entry, !entry.isBeingCreated, isNothing { vanish(entry) }
@@ -176,6 +180,14 @@ extension Control {
             entry.machine.created(
                 template: order.template, label: order.label, variables: order.variables ?? [:], ticket: ticket,
                 now: moment))
+    }
+
+    private func whyNotMade(_ entry: GrantEntry) -> ConsoleFailure {
+        guard let count = entry.siblings, let template = entry.template.flatMap({ templates[$0] }) else {
+            return ConsoleFailure(.storeUnavailable, detail: storeHealth.reason)
+        }
+        let detail = "The template \(template.name) has \(count) grants, and max_grants is \(template.maxGrants)."
+        return ConsoleFailure(.tooManyGrants, detail: detail)
     }
 }
 

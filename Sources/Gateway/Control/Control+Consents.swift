@@ -252,16 +252,19 @@ extension Control {
     private func takePending(_ key: String, arrived id: CallbackID?) {
         let now = moment.wall / 1000
         let isShared = store?.isShared ?? false
+        let memoryKey = ConsentMemory.key(forConsent: key)
         withStore(.consent) { store throws(StoreError) in
-            if let payload = try store.takeConsent(id: key, now: now) { return Found.pending(payload) }
-            guard isShared else { return Found.nothing }
-            let memoryKey = ConsentMemory.key(forConsent: key)
-            guard let payload = try store.takeConsent(id: memoryKey, now: now) else { return Found.nothing }
-            // There is no look without taking. Its time begins anew, which harms nobody.
-            _ = try? store.putConsent(
-                id: memoryKey, payload: payload, expiresAt: now + PendingConsent.lifetime / 1000,
-                limit: Self.memoryRows, now: now)
-            return Found.memory(payload)
+            // At no moment does another replica find neither the consent nor the memory of it.
+            let taken = try store.takeConsent(id: key, now: now) { payload in
+                guard isShared, let pending = PendingConsent(payload: payload) else { return nil }
+                let memory = ConsentMemory(bindingHash: pending.bindingHash, kind: pending.kind, outcome: nil)
+                return KeptConsent(
+                    id: memoryKey, payload: memory.encoded(), expiresAt: pending.expiresAt / 1000 + 1,
+                    limit: Self.memoryRows)
+            }
+            if let taken { return Found.pending(taken) }
+            guard isShared, let memory = try store.findConsent(id: memoryKey, now: now) else { return Found.nothing }
+            return Found.memory(memory)
         } then: { [unowned self] result in
             switch result {
             case .failure: perform(consent: authorizations.takeFailed(key: key))
@@ -278,8 +281,19 @@ extension Control {
         }
     }
 
+    /// Nothing comes of a consent that was taken: nobody is to wait for it.
+    private func forgetMemory(of key: String) {
+        guard store?.isShared == true else { return }
+        let (id, now) = (ConsentMemory.key(forConsent: key), moment.wall / 1000)
+        withStore(.consent) { store throws(StoreError) in
+            try store.takeConsent(id: id, now: now)
+        } then: { _ in
+        }
+    }
+
     private func pendingTaken(_ key: String, _ found: PendingConsent?, arrived id: CallbackID?) {
         guard let found else {
+            forgetMemory(of: key)
             perform(consent: authorizations.pendingTaken(key: key, nil, now: moment))
             return
         }
@@ -303,6 +317,7 @@ extension Control {
                 }
                 pending = nil
             }
+            if pending == nil { forgetMemory(of: key) }
             perform(consent: authorizations.pendingTaken(key: key, pending, now: moment))
         }
     }
@@ -310,9 +325,11 @@ extension Control {
     private func restore(_ key: String, _ pending: PendingConsent) {
         let payload = pending.encoded()
         let now = moment.wall / 1000
+        let isShared = store?.isShared ?? false
         withStore(.consent) { store throws(StoreError) in
-            try store.putConsent(
+            _ = try store.putConsent(
                 id: key, payload: payload, expiresAt: pending.expiresAt / 1000 + 1, limit: Self.memoryRows, now: now)
+            if isShared { _ = try store.takeConsent(id: ConsentMemory.key(forConsent: key), now: now) }
         } then: { _ in
         }
     }
@@ -320,13 +337,12 @@ extension Control {
     /// For a second callback that reaches another replica. One process remembers by itself.
     private func remember(_ key: String, _ memory: ConsentMemory, until: Int64) {
         guard store?.isShared == true else { return }
-        let id = ConsentMemory.key(forConsent: key)
-        let payload = memory.encoded()
+        let kept = KeptConsent(
+            id: ConsentMemory.key(forConsent: key), payload: memory.encoded(), expiresAt: until / 1000 + 1,
+            limit: Self.memoryRows)
         let now = moment.wall / 1000
         withStore(.consent) { store throws(StoreError) in
-            _ = try store.takeConsent(id: id, now: now)
-            _ = try store.putConsent(
-                id: id, payload: payload, expiresAt: until / 1000 + 1, limit: Self.memoryRows, now: now)
+            _ = try store.keepConsent(kept, now: now)
         } then: { _ in
         }
     }

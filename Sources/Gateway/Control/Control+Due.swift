@@ -80,37 +80,51 @@ extension Control {
     private func countPage(_ template: String, after: String?, limit: Int) {
         let prefix = TemplatedName.prefix(of: template)
         withStore(.read) { store throws(StoreError) in
-            let names = try store.names(prefix: prefix, after: after, limit: limit)
-            var page = CensusPage(count: names.count, last: names.last)
-            for name in names {
-                // One that cannot be opened is counted by the readiness, when somebody needs it.
-                guard let stored = try? store.read(grant: name),
-                    let record = GrantRecord(payload: stored.payload, revision: stored.generation)
-                else { continue }
-                page.states[GrantStateLabel(record.state), default: 0] += 1
-            }
+            var page = try store.states(prefix: prefix, after: after, limit: limit)
+            let notes = try Self.missingNotes(page.unnoted, store)
+            for note in notes { page.states[note.state, default: 0] += 1 }
+            // Counted all the same where they cannot be noted: on a full disk, say.
+            try? store.noteStates(notes)
             return page
         } then: { [unowned self] result in
             switch result {
             case .success(let page):
+                // A newer program may know other words.
+                let states = page.states.compactMap { word, count in GrantStateLabel(rawValue: word).map { ($0, count) }
+                }
                 perform(
                     census.pageArrived(
-                        template: template, states: page.states, count: page.count, last: page.last, now: moment))
+                        template: template, states: Dictionary(uniqueKeysWithValues: states), count: page.count,
+                        last: page.last, now: moment))
             case .failure: perform(census.failed(now: moment))
             }
         }
+    }
+
+    /// Of records that were written before states were kept beside them.
+    private static func missingNotes(
+        _ grants: [String], _ store: any TokenStore
+    ) throws(StoreError) -> [StateNote] {
+        var notes: [StateNote] = []
+        for grant in grants {
+            do throws(StoreError) {
+                guard let stored = try store.read(grant: grant),
+                    let record = GrantRecord(payload: stored.payload, revision: stored.generation)
+                else { continue }
+                let state = GrantStateLabel(record.state).rawValue
+                notes.append(StateNote(grant: grant, generation: stored.generation, state: state))
+            } catch {
+                // One that cannot be opened is told by the readiness, when somebody needs it.
+                guard error.concernsOneRecord else { throw error }
+            }
+        }
+        return notes
     }
 }
 
 private struct DueGrant: Sendable {
     var grant: String
     var dueAt: Int64
-}
-
-private struct CensusPage: Sendable {
-    var count: Int
-    var last: String?
-    var states: [GrantStateLabel: Int] = [:]
 }
 
 extension GrantStateLabel {

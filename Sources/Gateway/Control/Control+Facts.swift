@@ -17,6 +17,9 @@ extension Control {
             logger.debug("a refresh starts", metadata: name.adding("reason", reason.rawValue))
         case .refreshSucceeded(let generation, let rotated):
             counters.refreshEnded(grant: metricName(of: grant), outcome: .succeeded)
+            if let entry = grants[grant] {
+                providers[entry.providerName]?.refusals.accepted(grant: grant, variables: entry.variables)
+            }
             logger.info(
                 "the grant was refreshed",
                 metadata: name.adding("generation", "\(generation)").adding("rotated", "\(rotated)"))
@@ -49,6 +52,9 @@ extension Control {
         case .lifetimeUnknown:
             logger.notice(
                 "the provider did not say how long the token lives; only a rejection refreshes it", metadata: name)
+        case .storeFailed where grants[grant]?.siblings != nil:
+            // The store works, and has no room for one more.
+            break
         case .storeFailed:
             counters.refreshEnded(grant: metricName(of: grant), outcome: .storeFailed)
             logger.error("the grant's tokens could not be stored; trying again", metadata: name)

@@ -75,6 +75,10 @@ extension Control {
         while !entry.queue.isEmpty, grants[grant] === entry { perform(grant, entry.queue.removeFirst()) }
         entry.isPerforming = false
         guard grants[grant] === entry else { return }
+        if let refusal = entry.machine.ownRefusal(now: moment) {
+            providers[entry.providerName]?.refusals.note(
+                refusal, grant: grant, variables: entry.variables, now: moment.monotonic)
+        }
         tellWorkers(grant)
         if leaving.contains(grant), !entry.machine.holdsUnfinishedWork { dismiss(grant) }
         settleTemplated(entry)

@@ -144,6 +144,7 @@ extension Control {
         for (name, (settings, tls)) in prepared.providers {
             if let entry = providers[name] {
                 entry.tls = tls
+                if entry.machine.settings != settings { entry.refusals = OwnRefusals() }
                 perform(entry, entry.machine.settingsChanged(settings, now: moment))
             } else {
                 providers[name] = Provider(machine: ProviderMachine(settings: settings), tls: tls)

@@ -35,6 +35,7 @@ extension Control {
             news.hasFailed = false
             logger.notice("news of other replicas comes again")
         }
+        if !arrived.presenceIsKnown { confirmStore() }
         for (grant, revision) in arrived.changes { changedElsewhere(grant, revision) }
         if arrived.mayHaveMissedSome { compareRevisions() }
         let gone = presence.reported(arrived.instances, isKnown: arrived.presenceIsKnown)
@@ -107,7 +108,7 @@ extension Control {
         var records: [(String, Result<StoredRecord?, StoreError>)]
     }
 
-    private func readElsewhere(_ grant: String, _ result: Result<StoredRecord?, StoreError>) {
+    func readElsewhere(_ grant: String, _ result: Result<StoredRecord?, StoreError>) {
         guard let entry = grants[grant], case .success(let stored) = result else { return }
         guard let stored else {
             entry.note(nil)

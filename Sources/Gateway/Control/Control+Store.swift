@@ -1,3 +1,4 @@
+import Console
 import Logging
 import OAuth
 import Reactor
@@ -64,11 +65,20 @@ extension Control {
         }
     }
 
+    /// The database seems to be away: whoever asks about readiness is not to wait for the next call to find out.
+    func confirmStore() {
+        guard storeHealth.isWorking, !isProbingStore else { return }
+        withStore(.lease) { store throws(StoreError) in
+            try store.checkWritable()
+        } then: { _ in
+        }
+    }
+
     /// What had to wait for the store goes on, and what others did meanwhile is looked up.
     private func storeCameBack() {
         for name in Array(grants.keys) {
             guard let entry = grants[name] else { continue }
-            perform(name, entry.machine.storeRecovered(now: moment))
+            perform(name, entry.machine.storeWorksAgain(now: moment))
         }
         perform(due.started(now: moment))
         compareRevisions()
@@ -109,6 +119,11 @@ extension Control {
             }
             storeHealth.recordRead(grant)
             entry.note(record)
+            if let refusal = providers[entry.providerName]?.refusals.refusal(
+                grant: grant, variables: entry.variables, now: moment.monotonic)
+            {
+                entry.machine.remember(refusal)
+            }
             var actions = entry.machine.recordLoaded(record, now: moment)
             if due.active[grant] != nil { actions += entry.machine.readBecauseDue(now: moment) }
             perform(grant, actions)
@@ -137,14 +152,17 @@ extension Control {
     func commit(_ grant: String, _ commit: GrantCommit) {
         let payload = commit.record.encoded()
         let expected = commit.expectedRevision
-        let dueAt = grants[grant]?.template == nil ? nil : commit.dueAt
         let record = commit.record
+        let terms = terms(of: commit, grant)
         withStore(.commit) { store throws(StoreError) in
-            try store.commit(grant: grant, payload: payload, ifGeneration: expected, dueAt: dueAt)
+            try store.commit(grant: grant, payload: payload, ifGeneration: expected, terms: terms)
         } then: { [unowned self] result in
             guard let entry = grants[grant] else { return }
             let outcome: CommitResult
             switch result {
+            case .success(.full(let count)):
+                entry.siblings = count
+                outcome = .failed
             case .success(.committed(let generation)):
                 entry.note(record)
                 due.changed(grant)
@@ -157,6 +175,16 @@ extension Control {
             perform(grant, entry.machine.commitFinished(outcome, now: moment))
             settleTemplated(entry)
         }
+    }
+
+    private func terms(of commit: GrantCommit, _ grant: String) -> CommitTerms {
+        var terms = CommitTerms(state: GrantStateLabel(commit.record.state).rawValue)
+        guard let entry = grants[grant], let name = entry.template else { return terms }
+        terms.dueAt = commit.dueAt
+        if entry.isBeingCreated, let template = templates[name] {
+            terms.room = GrantRoom(prefix: TemplatedName.prefix(of: name), limit: template.maxGrants)
+        }
+        return terms
     }
 
     func record(_ stored: StoredRecord) -> GrantRecord? {

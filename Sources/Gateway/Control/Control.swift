@@ -117,6 +117,7 @@ final class Control {
     final class Provider {
         var machine: ProviderMachine
         var tls: TLSClientConfiguration
+        var refusals = OwnRefusals()
 
         init(machine: ProviderMachine, tls: TLSClientConfiguration) {
             self.machine = machine

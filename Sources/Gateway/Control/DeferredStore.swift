@@ -3,8 +3,8 @@ import Reactor
 import Synchronization
 import TokenStore
 
-/// A shared store that could not be reached at the start: each call tries to open it, until that succeeds. Meanwhile
-/// everything fails with the reason, as it does when a store that was open is away.
+/// A shared store that could not be reached at the start: who waits for news tries to open it, until that succeeds.
+/// Meanwhile calls fail at once with the reason, as they do when a store that was open is away.
 final class DeferredStore: TokenStore {
     private struct State {
         var store: (any TokenStore)?
@@ -41,36 +41,36 @@ final class DeferredStore: TokenStore {
 
     var isShared: Bool { true }
 
-    /// On the store's thread only, so that it is opened once.
     private func opened() throws(StoreError) -> any TokenStore {
-        let (store, failure, mayTry) = state.withLock { state in
-            (state.store, state.failure, !state.isClosed && MonotonicClock.milliseconds() >= state.retryAt)
-        }
-        if let store { return store }
-        guard mayTry else { throw failure }
+        let (store, failure) = state.withLock { ($0.store, $0.failure) }
+        guard let store else { throw failure }
+        return store
+    }
+
+    /// On the thread that waits for news only, so that it is opened once and no call waits for a server that hangs.
+    private func tryToOpen() {
         do throws(StoreError) {
             let store = try open()
-            let isStopped = state.withLock { state in
-                state.store = store
-                return state.isStopped
+            let (isStopped, isClosed) = state.withLock { state in
+                if !state.isClosed { state.store = store }
+                return (state.isStopped, state.isClosed)
             }
             if isStopped { store.stopNews() }
-            return store
+            if isClosed { store.close() }
         } catch {
             state.withLock { state in
                 state.failure = error
                 state.retryAt = MonotonicClock.milliseconds() + Self.retryInterval
             }
-            throw error
         }
     }
 
     func read(grant: String) throws(StoreError) -> StoredRecord? { try opened().read(grant: grant) }
 
     func commit(
-        grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?
+        grant: String, payload: [UInt8], ifGeneration: UInt64, terms: CommitTerms
     ) throws(StoreError) -> CommitOutcome {
-        try opened().commit(grant: grant, payload: payload, ifGeneration: ifGeneration, dueAt: dueAt)
+        try opened().commit(grant: grant, payload: payload, ifGeneration: ifGeneration, terms: terms)
     }
 
     func remove(grant: String, ifGeneration: UInt64?) throws(StoreError) -> RemoveOutcome {
@@ -82,6 +82,12 @@ final class DeferredStore: TokenStore {
     }
 
     func count(prefix: String) throws(StoreError) -> Int { try opened().count(prefix: prefix) }
+
+    func states(prefix: String, after: String?, limit: Int) throws(StoreError) -> StatePage {
+        try opened().states(prefix: prefix, after: after, limit: limit)
+    }
+
+    func noteStates(_ notes: [StateNote]) throws(StoreError) { try opened().noteStates(notes) }
 
     func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
         try opened().due(before: before, limit: limit)
@@ -97,8 +103,18 @@ final class DeferredStore: TokenStore {
         try opened().putConsent(id: id, payload: payload, expiresAt: expiresAt, limit: limit, now: now)
     }
 
-    func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
-        try opened().takeConsent(id: id, now: now)
+    func takeConsent(
+        id: String, now: Int64, leaving: (@Sendable ([UInt8]) -> KeptConsent?)?
+    ) throws(StoreError) -> [UInt8]? {
+        try opened().takeConsent(id: id, now: now, leaving: leaving)
+    }
+
+    func findConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
+        try opened().findConsent(id: id, now: now)
+    }
+
+    func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> StoredConsentOutcome {
+        try opened().keepConsent(kept, now: now)
     }
 
     func acquireLease(name: String, holder: String, duration: Int64, now: Int64) throws(StoreError) -> LeaseOutcome {
@@ -133,9 +149,13 @@ final class DeferredStore: TokenStore {
     func waitForNews(upTo milliseconds: Int) throws(StoreError) -> StoreNews {
         let deadline = MonotonicClock.milliseconds() + UInt64(max(0, milliseconds))
         while true {
-            let (store, isStopped) = state.withLock { ($0.store, $0.isStopped) }
+            let (store, isStopped, retryAt) = state.withLock { ($0.store, $0.isStopped, $0.retryAt) }
             if let store { return try store.waitForNews(upTo: milliseconds) }
             if isStopped { throw StoreError(.closed, "the store is closed") }
+            if MonotonicClock.milliseconds() >= retryAt {
+                tryToOpen()
+                continue
+            }
             if MonotonicClock.milliseconds() >= deadline { return StoreNews() }
             usleep(50_000)
         }

@@ -1,8 +1,8 @@
 import OAuth
 import Telemetry
 
-/// Counts the grants of each template by state, in the background: a page of records at a time, with pauses, so that
-/// neither commits nor memory feel it. A value.
+/// Counts the grants of each template by state, in the background: a page at a time, with pauses, so that commits do not
+/// feel it. The store has the states beside the records; one that it lacks is taken out of its record, once. A value.
 struct GrantCensus: Sendable {
     struct Count: Equatable, Sendable {
         var total = 0
@@ -12,13 +12,13 @@ struct GrantCensus: Sendable {
     }
 
     enum Action: Equatable, Sendable {
-        /// Read a page of records behind `after`; answered by `pageArrived` or `failed`.
+        /// Count a page of grants behind `after`; answered by `pageArrived` or `failed`.
         case readPage(template: String, after: String?, limit: Int)
         case armTimer(at: Int64)
     }
 
     struct Settings: Sendable {
-        var page = 100
+        var page = 5000
         /// Between two pages.
         var pause: Int64 = 20
         /// Between two counts: at least this, and so many times as long as the last one took.
@@ -56,7 +56,7 @@ struct GrantCensus: Sendable {
     }
 
     /// - Parameters:
-    ///   - last: the name of the last grant of the page.
+    ///   - last: where the next page begins; nil: there is none.
     ///   - template: whose page it is: a reload may have changed the order meanwhile.
     mutating func pageArrived(
         template: String, states: [GrantStateLabel: Int], count: Int, last: String?, now: Moment
@@ -65,7 +65,7 @@ struct GrantCensus: Sendable {
         guard templates.indices.contains(index), templates[index] == template else { return rest(now) }
         running.total += count
         running.states.merge(states, uniquingKeysWith: +)
-        if count >= settings.page, let last {
+        if let last {
             after = last
             return [.armTimer(at: now.monotonic.saturatingAdd(settings.pause))]
         }

@@ -40,6 +40,8 @@ final class GrantEntry {
     var isKnownToWorkers: Bool
     /// Its record is being made: that there is none yet does not end it.
     var isBeingCreated = false
+    /// So many grants of its template are there that it was not made; nil: it is not for want of room.
+    var siblings: Int?
     var whenRead: [(ReadResult) -> Void] = []
 
     init(
