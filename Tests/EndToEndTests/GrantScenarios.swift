@@ -15,7 +15,7 @@ extension EndToEnd {
         }
 
         @Test func `three gateways and one database lose nothing while each of them is killed`() async throws {
-            try await script("replicas.py", atLeast: 3)
+            try await script("replicas.py", atLeast: 6)
         }
 
         private func script(_ name: String, atLeast: Int) async throws {

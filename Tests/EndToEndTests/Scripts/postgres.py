@@ -1,5 +1,6 @@
 """A PostgreSQL server of the script's own, on a free port, in a folder that goes with it."""
 
+import contextlib
 import glob
 import pwd
 import shutil
@@ -41,9 +42,9 @@ class Server:
         self.command("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, self.database)
         self.url = f"postgresql://{self.user}@127.0.0.1:{self.port}/{self.database}"
 
-    def command(self, program, *arguments):
+    def command(self, program, *arguments, stdin=None):
         done = subprocess.run(
-            self.owner + [f"{self.programs}/{program}", *arguments], capture_output=True, text=True, timeout=60,
+            self.owner + [f"{self.programs}/{program}", *arguments], input=stdin, capture_output=True, text=True, timeout=60,
             cwd="/", env={**os.environ, "PGPASSWORD": self.password})
         check(done.returncode == 0, f"{program}: {done.stderr}")
         return done.stdout
@@ -65,7 +66,39 @@ class Server:
         """SIGINT ends sessions at once ("fast"), SIGQUIT is a crash with recovery at the next start."""
         self.process.stop(number, within=40)
 
+    def processes(self):
+        """The server's: the postmaster and its children."""
+        with open(f"{self.data}/postmaster.pid") as file:
+            root = int(file.readline())
+        found = [root]
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{int(name)}/stat") as file:
+                    if int(file.read().rpartition(") ")[2].split()[1]) == root:
+                        found.append(int(name))
+            except (OSError, ValueError, IndexError):
+                continue
+        return found
+
+    def freeze(self):
+        """Connections stay, nobody answers, until `resume`."""
+        for process in self.processes():
+            os.kill(process, signal.SIGSTOP)
+
+    def resume(self):
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+    def dump(self):
+        return self.command("pg_dump", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "--inserts", self.database)
+
+    def restore(self, backup):
+        self.command("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", self.database, "-Xq",
+                     "-v", "ON_ERROR_STOP=1", stdin=backup)
+
     def remove(self):
         if self.process.is_running:
+            self.resume()
             self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
