@@ -334,6 +334,10 @@ async def frozen():
         await in_thread(consent, cluster, 1, 1)
         first = cluster.replicas[0]
         check((await call(first.port))[0] == 200, "before")
+        # Until the replicas know of one another: from then on somebody looks at the database all the time.
+        for replica in cluster.replicas:
+            await in_thread(lambda: eventually(
+                lambda: len(replica.ask("GET", "/api/v1/status")[1]["store"].get("instances") or []) == 2, "no presence"))
         await in_thread(database.freeze)
         began = time.monotonic()
         def ask(name):
