@@ -117,7 +117,7 @@ struct CaptureProblem: Error, Sendable, Hashable {
         return ProviderProblem(
             .configuration, code: isRefused ? "capture_refused" : "capture_missing",
             detail: "\(place) (for {\(name)}) \(fault)"
-                + (isRefused ? "; a host must be in allowed_hosts." : "."))
+                + (isRefused ? "; a host must be in allowed_hosts, with its port if that is not 443." : "."))
     }
 }
 

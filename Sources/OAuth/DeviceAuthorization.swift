@@ -74,7 +74,7 @@ extension DeviceAuthorization {
     ) -> Result<DeviceAuthorization, ProviderProblem> {
         let reply: ProviderReply
         switch outcome {
-        case .failure(let failure): return .failure(ProviderProblem(failure))
+        case .failure(let failure): return .failure(ProviderProblem(failure, settings: settings))
         case .success(let received): reply = received
         }
         let fields = ReplyFields(reply)

@@ -52,7 +52,7 @@ extension GrantMachine {
 
     mutating func unlatchIfConfigurationChanged() {
         let view = projected
-        guard let latched = view.latchedFingerprint, latched != provider.fingerprint else { return }
+        guard let latched = view.latchedFingerprint, latched != fingerprint else { return }
         guard view.state == .reauthorizationRequired || view.state == .configurationError else { return }
         unlatch()
     }
@@ -61,7 +61,7 @@ extension GrantMachine {
     /// secret must not stop the rest. Once ours are refused, too, nobody unlatches any more.
     mutating func unlatchIfOnlyOthersWereRefused(_ now: Moment) {
         let view = projected
-        guard view.state == .configurationError, let latched = view.latchedFingerprint, latched != provider.fingerprint,
+        guard view.state == .configurationError, let latched = view.latchedFingerprint, latched != fingerprint,
             ownCredentialsRefusedUntil <= now.monotonic
         else { return }
         unlatch()

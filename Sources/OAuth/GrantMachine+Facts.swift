@@ -45,6 +45,15 @@ extension GrantMachine {
         }
     }
 
+    /// Nobody consents: the grant has tokens as long as the gateway can ask for them.
+    package var isUnattended: Bool { unattended != nil }
+
+    /// Changes when something changes that can turn a permanent failure into success: the provider's settings, and,
+    /// where nobody consents, how tokens are asked for and with which key.
+    var fingerprint: String {
+        acquisitionMark.map { "\(provider.fingerprint).\($0)" } ?? provider.fingerprint
+    }
+
     /// While the store is away a refresh is made all the same: whatever becomes of its result, nothing is lost.
     var usesTokensBeforeStored: Bool {
         unattended != nil || provider.rotation == .reusable

@@ -333,7 +333,7 @@ extension GrantMachine {
             .failed(
                 .init(
                     failure: failure, generation: record.generation, consecutive: record.consecutiveFailures,
-                    nextAttemptAt: nextAttemptAt, fingerprint: provider.fingerprint, outcomeUnknown: outcomeUnknown,
+                    nextAttemptAt: nextAttemptAt, fingerprint: fingerprint, outcomeUnknown: outcomeUnknown,
                     isRejected: rejectedGeneration == currentGeneration, isUnattended: unattended != nil)))
         rebuildCredential()
     }

@@ -256,6 +256,14 @@ extension GrantMachine {
         command(.forget(ticket), now: now)
     }
 
+    /// The grant whose token this one exchanges has a new token: a back-off for want of one is over.
+    package mutating func subjectRenewed(now: Moment) -> [GrantAction] {
+        let wasMissing = record.lastFailure?.code == ProviderProblem.noSubjectToken
+        guard isLoaded, unattended != nil, wasMissing, notBefore > now.monotonic else { return [] }
+        notBefore = .min
+        return finish(now)
+    }
+
     /// A reload changed the settings: a latched failure gets another chance if what it may have come from is different.
     package mutating func settingsChanged(
         _ new: GrantSettings, provider newProvider: ProviderSettings, now: Moment

@@ -70,7 +70,9 @@ extension ProviderMachine {
                 tokens.tokenType = .dpop
                 tokens.proofKey = Secret(key.encoded())
             }
-            return identify(tokens, flight, now: now)
+            let refused = tokens.refusedCapture.map { ProviderAction.note(.captureRefused(flight.call.id.owner, $0)) }
+            tokens.refusedCapture = nil
+            return (refused.map { [$0] } ?? []) + identify(tokens, flight, now: now)
         case .failure(let problem):
             if let again = repetition(flight, problem, newNonce: newNonce, now: now) { return again }
             return finish(flight.call, .failure(problem), sentAt: flight.sentAt)

@@ -13,10 +13,12 @@ extension ProviderMachine {
             return UnattendedMaterial(assertion: try assertion(claims, scopes: scopes, place.endpoints, now: now))
         case .unattended(.tokenExchange(let exchange), _):
             guard let subject = call.subjectToken, exchange.actor == nil || call.actorToken != nil else {
-                let missing = call.subjectToken == nil ? "subject" : "actor"
+                let isSubject = call.subjectToken == nil
+                let source = isSubject ? exchange.subject : exchange.actor
                 throw ProviderProblem(
-                    .transient, code: "no_subject_token",
-                    detail: "The \(missing) token for the exchange could not be had.")
+                    .transient, code: ProviderProblem.noSubjectToken,
+                    detail: "The \(isSubject ? "subject" : "actor") token for the exchange could not be had"
+                        + (source.map { " from \($0.words)." } ?? "."))
             }
             return UnattendedMaterial(subjectToken: subject, actorToken: call.actorToken)
         }
@@ -39,6 +41,16 @@ extension ProviderMachine {
         } catch {
             throw ProviderProblem(
                 .configuration, code: "no_assertion", detail: "The assertion could not be signed: \(error).")
+        }
+    }
+}
+
+extension TokenExchange.Source {
+    /// For an operator, who must find it.
+    fileprivate var words: String {
+        switch self {
+        case .file(let path): "the file \(path): it must be there, be closed to other users and hold one token"
+        case .grant(let name): "the grant \(name), which has none that is valid now"
         }
     }
 }
@@ -100,6 +112,9 @@ extension ProviderEndpoints {
 }
 
 extension ProviderProblem {
+    /// Nothing was sent.
+    static let noSubjectToken = "no_subject_token"
+
     static func noEndpoint(_ name: String) -> ProviderProblem {
         ProviderProblem(
             .configuration, code: "no_endpoints",

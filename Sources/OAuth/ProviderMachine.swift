@@ -27,6 +27,8 @@ package enum ProviderFact: Sendable, Equatable {
     /// The client secret (or the client key, where keys are used) at this place in the configuration was refused and the
     /// next is tried.
     case secretRefused(index: Int)
+    /// A refresh of this grant brought a value that is not allowed; the one from before stays.
+    case captureRefused(CallID.Owner, ProviderProblem)
     /// New tokens are not used, because of their id_token; they are revoked where that is possible.
     case identityRefused(ProviderProblem)
 }

@@ -21,6 +21,17 @@ extension ProviderProblem {
         self.init(.transient, code: code, detail: detail, outcomeUnknown: failure.outcomeUnknown)
     }
 
+    init(_ failure: ProviderFailure, settings: ProviderSettings) {
+        self.init(failure)
+        // With TLS 1.3 a server refuses a certificate when the handshake is over for us: the request is sent already, and
+        // the alert may be lost behind a reset.
+        switch failure {
+        case .tls, .notSent(.reset), .notSent(.closed), .replyLost(.reset), .replyLost(.closed):
+            detail += Self.hint(settings)
+        case .notSent, .replyLost, .tooLarge, .malformed: break
+        }
+    }
+
     /// A reply that is not a success. Only a parsed OAuth error, or what the provider's aliases say, is anything but
     /// transient (pains 6).
     init(
@@ -40,8 +51,11 @@ extension ProviderProblem {
         // 429 and 5xx say "not now" whatever code comes with them.
         let errorClass = reply.status == 429 || reply.status >= 500 ? .transient : Self.errorClass(ofCode: meaning)
         let description = fields?.errorDescription(settings, hiding: secrets).map { ": \($0)" } ?? ""
+        let end = description.hasSuffix(".") ? "" : "."
+        let hint = meaning == "invalid_client" ? Self.hint(settings) : ""
         self.init(
-            errorClass, code: code, detail: "The provider answered \(code)\(description).", status: reply.status,
+            errorClass, code: code, detail: "The provider answered \(code)\(description)\(end)\(hint)",
+            status: reply.status,
             retryAfter: retryAfter, outcomeUnknown: reply.status >= 500)
     }
 
@@ -57,13 +71,14 @@ extension ProviderProblem {
         let isPage =
             reply.header("content-type")?.lowercased().contains("html") == true
             || reply.body.first { $0 > 0x20 } == UInt8(ascii: "<")
+        let hint = 400...403 ~= status ? Self.hint(settings) : ""
         let (code, detail): (String, String) =
             switch status {
             case 300..<400: ("redirect", "The provider answered with a redirect (\(status)), which is not followed.")
             case _ where isPage:
-                ("blocked_by_intermediary", "A web page came instead of a token reply (\(reply.summary)).")
+                ("blocked_by_intermediary", "A web page came instead of a token reply (\(reply.summary)).\(hint)")
             case 200: ("invalid_reply", "The reply is neither a JSON object nor a form (\(reply.summary)).")
-            default: ("http_\(status)", "The provider answered without an OAuth error (\(reply.summary)).")
+            default: ("http_\(status)", "The provider answered without an OAuth error (\(reply.summary)).\(hint)")
             }
         self.init(
             .transient, code: code, detail: detail, status: status, retryAfter: retryAfter,
@@ -82,9 +97,16 @@ extension ProviderProblem {
         self.init(
             isAboutClient ? .configuration : .permanent, code: "http_\(reply.status)",
             detail: isAboutClient
-                ? "The provider answered 401 with a challenge to the client: it does not accept our client secret."
-                : "The provider refused the refresh token: it answered \(reply.status) without a word.",
+                ? "The provider answered 401 with a challenge to the client: it does not accept our client secret, key "
+                    + "or certificate."
+                : "The provider answered \(reply.status) without a word: it refused the refresh token, or else our client "
+                    + "secret, key or certificate.",
             status: reply.status)
+    }
+
+    /// A certificate may be refused by the provider, by TLS or by a proxy before the provider, each in its own words.
+    private static func hint(_ settings: ProviderSettings) -> String {
+        settings.presentsCertificate ? " Our certificate may be the reason: see client_certificate_file." : ""
     }
 
     static func errorClass(ofCode code: String) -> ErrorClass {

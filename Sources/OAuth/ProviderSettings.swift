@@ -126,6 +126,8 @@ package struct ProviderSettings: Sendable, Equatable {
     package var assertionAudience: String?
     /// The driver presents a certificate to this provider: mtls_endpoint_aliases are used (RFC 8705 section 5).
     package var presentsCertificate = false
+    /// Which one: changes when the certificate does.
+    package var certificateMark: String?
     package var pushedRequests = PushedRequests.automatic
     package var pushedRequestEndpoint: ProviderURL?
     package var dpop = DPoPUse.off
@@ -224,6 +226,7 @@ package struct ProviderSettings: Sendable, Equatable {
     }
 
     /// Changes when something changes that can turn a permanent failure into success: a latched grant is tried again.
+    /// How the tokens of unattended grants are asked for is in `GrantMachine.fingerprint`.
     package var fingerprint: String {
         let parts: [String] =
             [issuer, authorizationEndpoint?.description, tokenEndpoint?.description, refreshEndpoint?.description]
@@ -233,7 +236,7 @@ package struct ProviderSettings: Sendable, Equatable {
             + clientKeys.flatMap {
                 [$0.algorithm.rawValue, $0.keyID ?? "", $0.certificateThumbprint ?? "", $0.key.publicKey.thumbprint]
             }
-            + [assertionAudience ?? "", "\(presentsCertificate)", dpop.rawValue] + resources
+            + [assertionAudience ?? "", "\(presentsCertificate)", certificateMark ?? "", dpop.rawValue] + resources
             + (tokenParameters + refreshParameters).flatMap { [$0.name, $0.value] }
             + tokenHeaders.flatMap { [$0.name, $0.value] }
             + errorAliases.sorted { $0.key < $1.key }.flatMap { [$0.key, $0.value] } + quirksFingerprint

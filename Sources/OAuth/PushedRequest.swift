@@ -31,7 +31,7 @@ enum PushedRequestReply {
     ) -> Result<PushedRequest, ProviderProblem> {
         let reply: ProviderReply
         switch outcome {
-        case .failure(let failure): return .failure(ProviderProblem(failure))
+        case .failure(let failure): return .failure(ProviderProblem(failure, settings: settings))
         case .success(let received): reply = received
         }
         let fields = ReplyFields(reply)

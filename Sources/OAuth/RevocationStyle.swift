@@ -91,7 +91,7 @@ enum RevocationReply {
     ) -> RevocationCallResult {
         let reply: ProviderReply
         switch outcome {
-        case .failure(let failure): return .failed(ProviderProblem(failure))
+        case .failure(let failure): return .failed(ProviderProblem(failure, settings: settings))
         case .success(let received): reply = received
         }
         let style = settings.revocation

@@ -12,7 +12,11 @@ extension TokenSet {
         let found = settings.replyCaptures.values(given: given, allowing: settings.allowedHosts) { source in
             fields.text(source).flatMap { text in tokens.contains(Secret(text)) ? nil : text }
         }
-        if let problem = found.problem, let call, !call.isRefresh { throw problem.problem }
+        if let problem = found.problem, let call {
+            guard call.isRefresh else { throw problem.problem }
+            // That a refresh does not repeat a value is usual.
+            if problem.isRefused { refusedCapture = problem.problem }
+        }
         captured.merge(found.values) { _, new in new }
         switch settings.refreshWith {
         case .refreshToken: break

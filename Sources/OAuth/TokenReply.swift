@@ -16,7 +16,7 @@ package enum TokenReply {
         hiding secrets: [Secret] = [], call: TokenCall? = nil
     ) -> Result<TokenSet, ProviderProblem> {
         switch outcome {
-        case .failure(let failure): .failure(ProviderProblem(failure))
+        case .failure(let failure): .failure(ProviderProblem(failure, settings: settings))
         case .success(let reply): read(reply, settings: settings, now: now, type: type, hiding: secrets, call: call)
         }
     }

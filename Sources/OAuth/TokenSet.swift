@@ -12,6 +12,9 @@ package struct TokenSet: Sendable, Equatable {
     package var account: String?
     /// What the reply, the callback and the look-ups gave by the provider's captures; all values are checked.
     package var captured: [String: String] = [:]
+    /// What a refresh's reply had for a capture and was not allowed, so that the value from before stays; taken out by
+    /// the ProviderMachine.
+    var refusedCapture: ProviderProblem?
     /// The refresh token's end was fixed at the consent: a new refresh token does not move it (NetSuite).
     package var keepsRefreshTokenEnd = false
     package var tokenType = TokenType.bearer

@@ -119,6 +119,18 @@ final class GrantDriver {
         return ticket
     }
 
+    /// A reload.
+    func reconfigure(_ configure: (inout GrantSettings, inout ProviderSettings) -> Void) {
+        var settings = machine.grantSettings
+        var provider = GrantDriver.provider
+        configure(&settings, &provider)
+        run(machine.settingsChanged(settings, provider: provider, now: now))
+    }
+
+    func renewSubject() {
+        run(machine.subjectRenewed(now: now))
+    }
+
     func gone(_ instance: String) {
         run(machine.instanceGone(instance, now: now))
     }

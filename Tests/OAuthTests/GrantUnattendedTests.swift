@@ -38,6 +38,60 @@ struct GrantUnattendedTests {
         #expect(driver.results[ticket] == [.refreshed(generation: 1)])
     }
 
+    /// What is asked for is the grant's own, and not the provider's: a subject, an audience, scopes, a key.
+    @Test(arguments: [true, false])
+    func `a refused request that was mended is made again, by a reload or at the start`(byReload: Bool) {
+        func exchange(_ audience: String) -> UnattendedGrant {
+            .tokenExchange(TokenExchange(subject: .file("/t"), audiences: [audience]))
+        }
+        let driver = GrantDriver { settings, _ in settings.acquisition = .unattended(exchange("wrong")) }
+        driver.start()
+        driver.fail(.configuration, "invalid_target")
+        driver.reconfigure { settings, _ in settings.name = "crm" }
+        #expect(driver.calls.isEmpty && driver.state == .configurationError)
+        let mended: GrantDriver
+        if byReload {
+            mended = driver
+            driver.reconfigure { settings, _ in settings.acquisition = .unattended(exchange("right")) }
+        } else {
+            mended = GrantDriver(stored: driver.stored) { settings, _ in
+                settings.acquisition = .unattended(exchange("right"))
+            }
+            mended.start()
+        }
+        #expect(mended.calls.count == 1)
+        mended.succeed("c1")
+        #expect(mended.publishedToken == "Bearer c1" && mended.state == .active)
+    }
+
+    @Test func `an exchange that lacked the other grant's token is made as soon as that has one`() {
+        func driver() -> GrantDriver {
+            GrantDriver { settings, _ in
+                settings.acquisition = .unattended(.tokenExchange(TokenExchange(subject: .grant("person"))))
+            }
+        }
+        let lacking = driver()
+        lacking.start()
+        for _ in 0..<6 {
+            lacking.fail(.transient, "no_subject_token")
+            lacking.pass(40_000)
+        }
+        lacking.fail(.transient, "no_subject_token")
+        #expect(lacking.refusal(lacking.need()) == .refreshFailed)
+        lacking.renewSubject()
+        #expect(lacking.calls.count == 1)
+        lacking.succeed("c1")
+        #expect(lacking.publishedToken == "Bearer c1")
+        lacking.renewSubject()
+        #expect(lacking.calls.isEmpty)
+        // Another trouble is not over because of it.
+        let failing = driver()
+        failing.start()
+        failing.fail(.transient, "http_503", status: 503)
+        failing.renewSubject()
+        #expect(failing.calls.isEmpty)
+    }
+
     @Test func `a transient failure before the first token backs off, over a restart`() {
         let driver = unattended()
         driver.start()

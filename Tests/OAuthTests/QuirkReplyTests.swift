@@ -120,6 +120,27 @@ struct QuirkReplyTests {
         #expect(refreshed.refreshToken == Secret("r2") && refreshed.captured["instance_url"] == captured)
     }
 
+    /// Else nobody would learn why calls still go to the old place.
+    @Test func `a refresh whose capture is refused is noted, one that lacks it is not`() throws {
+        var settings = GrantDriver.provider
+        salesforce(&settings)
+        for (value, isNoted) in [("https://evil.example", true), ("https://b.my.salesforce.com", false), ("", false)] {
+            var provider = ScriptedProvider(
+                settings, ScriptedProvider.reply(#"{"access_token":"a","instance_url":"\#(value)"}"#))
+            let tokens = try ended(provider.tokens(ScriptedProvider.refresh())).get()
+            #expect(tokens.refusedCapture == nil)
+            guard isNoted else {
+                #expect(provider.facts.isEmpty)
+                continue
+            }
+            guard case .captureRefused(.grant("g"), let problem)? = provider.facts.first else {
+                Issue.record("\(provider.facts)")
+                continue
+            }
+            #expect(problem.detail.contains("instance_url") && !problem.detail.contains("evil"))
+        }
+    }
+
     @Test func `what the grant has set is not captured at its consent`() throws {
         let body = #"{"access_token":"a","instance_url":"https://other.my.salesforce.com"}"#
         let call = ScriptedProvider.code(variables: ["instance_url": "acme.my.salesforce.com"])
@@ -180,6 +201,34 @@ struct QuirkReplyTests {
             #expect(problem(try read(body, status: status))?.errorClass == .transient)
         }
         #expect(problem(try read("", status: status, call: ScriptedProvider.code()))?.errorClass == .transient)
+    }
+
+    @Test func `where we present a certificate, refusals that may be about it say so`() throws {
+        let page = [HeaderField("Content-Type", "text/html")]
+        let refusals = [
+            (#"{"error":"invalid_client"}"#, 401, [], true), ("<html>", 400, page, true), ("<html>", 403, page, true),
+            ("no", 401, [], true),
+            ("<html>", 502, page, false), (#"{"error":"invalid_grant"}"#, 400, [], false),
+        ]
+        for (body, status, headers, isHinted) in refusals {
+            let told = try #require(
+                problem(try read(body, status: status, headers: headers) { $0.presentsCertificate = true }))
+            #expect(told.detail.contains("client_certificate_file") == isHinted)
+            let plain = try #require(problem(try read(body, status: status, headers: headers)))
+            #expect(!plain.detail.contains("certificate"))
+        }
+        let failures: [(ProviderFailure, Bool)] = [
+            (.tls("alert"), true), (.replyLost(.reset), true), (.replyLost(.closed), true),
+            (.replyLost(.timeout), false),
+            (.notSent(.refused), false), (.notSent(.reset), true),
+        ]
+        for (failure, isHinted) in failures {
+            var settings = GrantDriver.provider
+            settings.presentsCertificate = true
+            #expect(
+                ProviderProblem(failure, settings: settings).detail.contains("client_certificate_file") == isHinted)
+            #expect(!ProviderProblem(failure, settings: GrantDriver.provider).detail.contains("certificate"))
+        }
     }
 
     @Test func `a challenge to the client is not about the grant, and other statuses are transient`() throws {

@@ -168,7 +168,8 @@ struct QuirkRequestTests {
             { $0.tokenEndpointTemplate = URLTemplate("https://{h}/t") },
             { $0.allowedHosts = [HostPattern("a.example")!] },
             { $0.variables = ["a": "b"] }, { $0.renamedParameters = ["a": "b"] }, { $0.refreshGrantType = "x" },
-            { $0.refreshWith = .accessToken }, { $0.replyCaptures = [Capture(name: "a", source: "b")] },
+            { $0.refreshWith = .accessToken }, { $0.certificateMark = "another" },
+            { $0.replyCaptures = [Capture(name: "a", source: "b")] },
         ]
         for change in changes { #expect(settings(change).fingerprint != plain) }
     }

@@ -9,6 +9,7 @@ struct ScriptedProvider {
     var machine: ProviderMachine
     var replies: [ProviderOutcome]
     var requests: [ProviderRequest] = []
+    var facts: [ProviderFact] = []
 
     init(_ settings: ProviderSettings, _ replies: [ProviderOutcome]) {
         machine = ProviderMachine(settings: settings)
@@ -26,6 +27,7 @@ struct ScriptedProvider {
         while !queue.isEmpty {
             let action = queue.removeFirst()
             guard case .send(let id, let request, _) = action else {
+                if case .note(let fact) = action { facts.append(fact) }
                 rest.append(action)
                 continue
             }

@@ -119,8 +119,13 @@ struct UnattendedRequestTests {
         var provider = Provider()
         provider.ask(.tokenExchange(TokenExchange(subject: .file("/t"))))
         #expect(provider.problem?.code == "no_subject_token" && provider.problem?.errorClass == .transient)
-        provider.ask(.tokenExchange(TokenExchange(subject: .file("/t"), actor: .file("/a"))), subject: "t")
-        #expect(provider.problem?.detail.contains("actor") == true)
+        #expect(
+            provider.problem?.detail.contains("subject token") == true
+                && provider.problem?.detail.contains("/t") == true)
+        provider.ask(.tokenExchange(TokenExchange(subject: .file("/t"), actor: .grant("machine"))), subject: "t")
+        #expect(
+            provider.problem?.detail.contains("actor") == true
+                && provider.problem?.detail.contains("the grant machine") == true)
         #expect(provider.sent.isEmpty)
     }
 
@@ -438,6 +443,13 @@ struct UnattendedReplyTests {
         #expect(provider.problem?.code == code)
         #expect(provider.problem?.detail.contains("because") == true)
         #expect(words.isEmpty || provider.problem?.detail.contains(words) == true)
+    }
+
+    @Test func `a description that is a sentence ends once`() {
+        let provider = answered(
+            Self.all[2], #"{"error":"invalid_target","error_description":"Not here."}"#, status: 400)
+        #expect(
+            provider.problem?.detail == "The provider answered invalid_target: Not here. See audience and resources.")
     }
 
     @Test(arguments: [429, 500, 503])

@@ -40,7 +40,9 @@ extension Control {
             let ticket = ticket(for: grant) { [unowned self] result in
                 switch result {
                 case .refreshed: done(view(named: grant).map { .refreshed($0) } ?? .failed(missing(grant)))
-                case .refreshFailed(let code, let detail): done(.failed(Self.failure(code: code, detail: detail)))
+                case .refreshFailed(let code, let detail):
+                    let state = entry.machine.status(now: moment).state
+                    done(.failed(Self.failure(code: code, detail: detail, state)))
                 case nil: done(.failed(missing(grant)))
                 case .connected, .consentRefused, .consentNotStored, .revocation, .revocationNotStored, .forgotten,
                     .forgetFailed, .imported, .importFailed, .created, .alreadyExists, .createFailed:
@@ -51,18 +53,19 @@ extension Control {
         }
     }
 
-    static func failure(code: String, detail: String) -> ConsoleFailure {
+    /// - Parameter state: the grant's since then: a provider has many words for its end.
+    static func failure(code: String, detail: String, _ state: GrantState) -> ConsoleFailure {
         switch UnavailableReason(rawValue: code) {
         case .notConnected, .revoked: ConsoleFailure(.notConnected, detail: detail)
         case .reauthorizationRequired, .noRefreshToken: ConsoleFailure(.reauthorizationRequired, detail: detail)
         case .configurationError: ConsoleFailure(.configurationError, detail: detail)
         case .storeUnavailable: ConsoleFailure(.storeUnavailable, detail: detail)
         case .refreshFailed, .coolingDown, .refreshTooSoon, .tooManyWaiters, nil:
-            code == "invalid_grant"
-                ? ConsoleFailure(.reauthorizationRequired, detail: detail)
-                : code == "invalid_client" || code == "unauthorized_client"
-                    ? ConsoleFailure(.configurationError, detail: detail)
-                    : ConsoleFailure(.providerUnavailable, detail: detail)
+            switch state {
+            case .reauthorizationRequired: ConsoleFailure(.reauthorizationRequired, detail: detail)
+            case .configurationError: ConsoleFailure(.configurationError, detail: detail)
+            case .notConnected, .revoked, .active, .refreshing: ConsoleFailure(.providerUnavailable, detail: detail)
+            }
         }
     }
 

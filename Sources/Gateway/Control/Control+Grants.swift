@@ -77,7 +77,7 @@ extension Control {
         guard grants[grant] === entry else { return }
         tellWorkers(grant)
         if leaving.contains(grant), !entry.machine.holdsUnfinishedWork { dismiss(grant) }
-        settleTemplated(entry)
+        if hasVanished(entry) { vanish(entry) } else { settleTemplated(entry) }
     }
 
     /// Ends a grant that the configuration does not name any more, or whose record is gone. What is in the store stays.
@@ -129,6 +129,7 @@ extension Control {
         case .publish(let credential):
             entry.credential = credential.map { Proxy.Credential($0) }
             tellWorkers(grant)
+            if credential != nil { wakeExchanges(of: grant) }
         case .answer(let id, let answer):
             self.answer(id, answer, entry)
         case .finish(let ticket, let result):
@@ -188,6 +189,8 @@ extension Control {
     private func standingRefusal(_ entry: GrantEntry) -> CredentialRefusal? {
         guard entry.machine.hasLoaded else { return nil }
         switch entry.machine.status(now: moment).state {
+        // Tokens that nobody consents to are on their way, or tried for again.
+        case .notConnected where entry.machine.isUnattended: return nil
         case .notConnected, .revoked: return .notConnected
         case .reauthorizationRequired: return .reauthorizationRequired
         case .configurationError: return .configurationError

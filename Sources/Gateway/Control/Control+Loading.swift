@@ -109,6 +109,12 @@ extension Control {
         for done in waiting { done(.absent) }
     }
 
+    /// Another replica deleted the templated grant while this one was at work on it, and the work is over.
+    func hasVanished(_ entry: GrantEntry) -> Bool {
+        entry.template != nil && entry.isRead && entry.machine.hasLoaded && entry.machine.storedRevision == 0
+            && !entry.isBeingCreated && !entry.machine.holdsUnfinishedWork && !entry.machine.holdsUnstoredChanges
+    }
+
     // MARK: Unloading
 
     /// After each event: a grant that was loaded only because it was due goes as soon as it rests.

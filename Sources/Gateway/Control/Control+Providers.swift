@@ -53,6 +53,11 @@ extension Control {
             logger.warning(
                 "new tokens are not used because of their id_token",
                 metadata: metadata.adding("code", problem.code).adding("detail", problem.detail))
+        case .captureRefused(let owner, let problem):
+            var metadata = metadata.adding("code", problem.code).adding("detail", problem.detail)
+            if case .grant(let grant) = owner { metadata = metadata.adding("grant", grant) }
+            logger.warning(
+                "a refresh brought a value that is not allowed; the one from before stays", metadata: metadata)
         case .secretRefused(let index):
             logger.warning(
                 "the provider refused a client secret; the next one is tried",

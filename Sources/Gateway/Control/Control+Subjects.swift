@@ -13,6 +13,14 @@ extension Control {
         return call
     }
 
+    /// What could not be exchanged for want of this grant's token is asked for again now.
+    func wakeExchanges(of subject: String) {
+        for name in index.exchanges[subject] ?? [] {
+            guard let entry = grants[name] else { continue }
+            perform(name, entry.machine.subjectRenewed(now: moment))
+        }
+    }
+
     private func subject(_ source: TokenExchange.Source) -> Secret? {
         switch source {
         case .file(let path):

@@ -88,10 +88,19 @@ struct SnapshotIndex {
     /// The routes whose grants come from a template.
     var templateRoutes: [String: [String]] = [:]
 
+    /// The grants of the file that exchange this one's token for theirs.
+    var exchanges: [String: [String]] = [:]
+
     init() {}
 
     init(_ snapshot: Snapshot) {
-        for grant in snapshot.grants { grants[grant.name] = grant }
+        for grant in snapshot.grants {
+            grants[grant.name] = grant
+            guard case .tokenExchange(let exchange) = grant.acquisition else { continue }
+            for case .grant(let subject)? in [exchange.subject, exchange.actor] {
+                exchanges[subject, default: []].append(grant.name)
+            }
+        }
         for route in snapshot.routes {
             switch route.grantSelection {
             case .none: break

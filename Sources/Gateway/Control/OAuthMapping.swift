@@ -49,6 +49,7 @@ extension ProviderSettings {
         clientAuthentication = ClientAuthentication(provider.clientAuthentication)
         revocationAuthentication = provider.revocationAuthentication.map { ClientAuthentication($0) }
         presentsCertificate = material.identity != nil
+        certificateMark = material.identity.map { Base64.encode(Digest.sha256(Array($0.chainPEM.utf8))) }
         assertionAudience = provider.assertionAudience
         pushedRequests =
             switch provider.pushedRequests {
