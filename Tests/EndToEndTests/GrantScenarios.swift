@@ -14,6 +14,22 @@ extension EndToEnd {
             try await script("methods.py", atLeast: 11)
         }
 
+        @Test func `a certificate is a client's proof, and a wrong one is told and mended`() async throws {
+            try await script("certificates.py", atLeast: 6)
+        }
+
+        @Test func `service accounts and exchanged tokens live through outages and mistakes`() async throws {
+            try await script("assertions.py", atLeast: 9)
+        }
+
+        @Test func `tenants behind one route have tokens of their own, whatever happens at once`() async throws {
+            try await script("tenants.py", atLeast: 5)
+        }
+
+        @Test func `a token goes to the host that came with it, and nowhere else`() async throws {
+            try await script("hosts.py", atLeast: 4)
+        }
+
         @Test func `three gateways and one database lose nothing while each of them is killed`() async throws {
             try await script("replicas.py", atLeast: 3)
         }

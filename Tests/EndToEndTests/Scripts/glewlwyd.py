@@ -12,6 +12,7 @@ class Server:
     # have to go by client_secret_post.
     client_secret = "glewlwyd-client-secret"
     configuration = ""
+    trusted = None
     scopes = ["openid", "crm"]
 
     def __init__(self, folder, plugin=None):
@@ -31,8 +32,11 @@ class Server:
         self.ask("POST", "mod/plugin/", {
             "module": "oidc", "name": "oidc", "display_name": "OIDC", "parameters": {**self.plugin(), **(plugin or {})}})
         self.ask("POST", "scope/", {"name": "crm", "display_name": "CRM", "description": "The CRM"})
+        self.add_person("alice")
+
+    def add_person(self, name):
         self.ask("POST", "user/", {
-            "username": "alice", "password": "wonderland", "name": "Alice", "email": "alice@example.com",
+            "username": name, "password": "wonderland", "name": name, "email": f"{name}@example.com",
             "scope": ["openid", "crm", "g_profile"], "enabled": True})
 
     def settings(self):
@@ -110,16 +114,16 @@ database = {{ type="sqlite3" path="{self.database}" }}
             "token_endpoint_auth_method": ["client_secret_basic", "client_secret_post"], **more}
         self.ask("PUT" if known else "POST", f"client/{self.client_id}" if known else "client/", client)
 
-    def person(self):
-        """Alice, signed in, who has allowed the client what it asks: what glewlwyd's own page does by script."""
-        browser = Browser()
-        self.ask("POST", "auth/", {"username": "alice", "password": "wonderland"}, browser)
+    def person(self, name="alice"):
+        """Somebody, signed in, who has allowed the client what it asks: what glewlwyd's own page does by script."""
+        browser = Browser(trusted=self.trusted)
+        self.ask("POST", "auth/", {"username": name, "password": "wonderland"}, browser)
         self.ask("PUT", f"auth/grant/{self.client_id}", {"scope": " ".join(self.scopes)}, browser)
         return browser
 
-    def consent(self, link):
+    def consent(self, link, name="alice"):
         """Opens the link; after signing in and allowing, the page sends the browser on with `g_continue`."""
-        browser = self.person()
+        browser = self.person(name)
         page = browser.open(link)
         if "login.html" in page.url:
             query = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)

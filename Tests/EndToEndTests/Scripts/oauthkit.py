@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -44,7 +45,8 @@ def eventually(fact, what, within=None):
         found = fact()
         if found:
             return found
-        check(time.monotonic() < end, what() if callable(what) else what)
+        if time.monotonic() >= end:
+            raise Failure(what() if callable(what) else what)
         time.sleep(0.02)
 
 
@@ -74,6 +76,7 @@ class Cases:
 
     def __init__(self):
         self.count = 0
+        self.lock = threading.Lock()
         self.wanted = sys.argv[2:]
 
     def run(self, sentence, body, *arguments):
@@ -87,9 +90,18 @@ class Cases:
             ok, detail = False, str(failure)
         except Exception:
             ok, detail = False, traceback.format_exc()
-        self.count += 1
         line = {"case": sentence, "ok": ok, "detail": detail[:4000], "ms": int((time.monotonic() - began) * 1000)}
-        print(json.dumps(line), flush=True)
+        with self.lock:
+            self.count += 1
+            print(json.dumps(line), flush=True)
+
+    def together(self, *cases):
+        """Cases that mostly wait, at the same time."""
+        threads = [threading.Thread(target=self.run, args=case) for case in cases]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def end(self):
         print(json.dumps({"done": self.count}), flush=True)
@@ -261,9 +273,10 @@ class Page(html.parser.HTMLParser):
 
 
 class Browser:
-    """Follows redirects, keeps cookies, submits forms. Stops before an address that begins with `border`."""
+    """Follows redirects, keeps cookies, submits forms. Stops before an address that begins with `border`. Trusts the
+    authorities in the file `trusted`."""
 
-    def __init__(self, border=None):
+    def __init__(self, border=None, trusted=None):
         self.border = border
 
         class Redirects(urllib.request.HTTPRedirectHandler):
@@ -273,7 +286,8 @@ class Browser:
                 return super().redirect_request(request, file, code, message, headers, url)
 
         self.opener = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()), Redirects, urllib.request.ProxyHandler({}))
+            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()), Redirects, urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=trusted)))
 
     def send(self, method, url, body=None, kind="application/json"):
         request = urllib.request.Request(url, method=method, data=body, headers={"Content-Type": kind} if body else {})
