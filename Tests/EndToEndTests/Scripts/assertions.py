@@ -356,16 +356,17 @@ type = "client_credentials"
 
 
 def main():
-    cases.run("a service account's key has tokens ahead of their end, anew after a 401, and over a restart", account_life)
-    cases.run("a service account's token flows while the provider is away, then 503, and all heals", account_outage)
-    cases.run("a wrong key is told, asks once, and the right file wakes the grant", account_key)
-    cases.run("a subject that the provider does not know is told, and a reload with another one heals", account_subject)
-    cases.run("a token of a file is exchanged ahead of the end, after a 401, and anew when the file changes",
-              exchange_life)
-    cases.run("an exchanged token flows while the provider is away, then 503, and all heals", exchange_outage)
-    cases.run("a subject token that is missing or over is told, and a good one heals", exchange_subject)
-    cases.run("an audience that the provider does not know is told, and a reload with another one heals", exchange_target)
-    cases.run("tokens of other grants are exchanged, while all of them are refreshed", exchange_grants)
+    cases.together(
+        ("a service account's key has tokens ahead of their end, anew after a 401, and over a restart", account_life),
+        ("a service account's token flows while the provider is away, then 503, and all heals", account_outage),
+        ("a token of a file is exchanged ahead of the end, after a 401, and anew when the file changes", exchange_life),
+        ("an exchanged token flows while the provider is away, then 503, and all heals", exchange_outage),
+        ("tokens of other grants are exchanged, while all of them are refreshed", exchange_grants))
+    cases.together(
+        ("a wrong key is told, asks once, and the right file wakes the grant", account_key),
+        ("a subject that the provider does not know is told, and a reload with another one heals", account_subject),
+        ("a subject token that is missing or over is told, and a good one heals", exchange_subject),
+        ("an audience that the provider does not know is told, and a reload with another one heals", exchange_target))
     cases.end()
 
 

@@ -57,8 +57,12 @@ class Glewlwyd(glewlwyd.Server):
             "client-cert-use-endpoint-aliases": True, "client-cert-self-signed-allowed": True})
         certificate = self.authority.issue("server", "/CN=127.0.0.1", "IP:127.0.0.1")
         inner = place.folder_for(f"nginx-{next(numbers)}")
-        self.nginx = Nginx(inner, front(self.outside, self.authority, certificate, verify, self.base), SCRIPT).wait(
-            "127.0.0.1", self.outside)
+        try:
+            self.nginx = Nginx(inner, front(self.outside, self.authority, certificate, verify, self.base), SCRIPT).wait(
+                "127.0.0.1", self.outside)
+        except Failure:
+            super().stop()
+            raise
 
     def address(self):
         return f"https://127.0.0.1:{self.outside}/api/oidc"

@@ -76,6 +76,7 @@ class Cases:
 
     def __init__(self):
         self.count = 0
+        self.lock = threading.Lock()
         self.wanted = sys.argv[2:]
 
     def run(self, sentence, body, *arguments):
@@ -89,9 +90,18 @@ class Cases:
             ok, detail = False, str(failure)
         except Exception:
             ok, detail = False, traceback.format_exc()
-        self.count += 1
         line = {"case": sentence, "ok": ok, "detail": detail[:4000], "ms": int((time.monotonic() - began) * 1000)}
-        print(json.dumps(line), flush=True)
+        with self.lock:
+            self.count += 1
+            print(json.dumps(line), flush=True)
+
+    def together(self, *cases):
+        """Cases that mostly wait, at the same time."""
+        threads = [threading.Thread(target=self.run, args=case) for case in cases]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def end(self):
         print(json.dumps({"done": self.count}), flush=True)
