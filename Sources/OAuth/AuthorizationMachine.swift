@@ -151,7 +151,12 @@ package struct AuthorizationMachine: Sendable {
 
 extension AuthorizationMachine {
     /// What the store had under the key, now taken out of it; nil: nothing.
-    package mutating func pendingTaken(key: String, _ pending: PendingConsent?, now: Moment) -> [ConsentAction] {
+    ///
+    /// - Parameter isOverruled: the grant's provider is not what it was when the consent began. Who began it is told so,
+    ///   and no code goes anywhere.
+    package mutating func pendingTaken(
+        key: String, _ pending: PendingConsent?, isOverruled: Bool = false, now: Moment
+    ) -> [ConsentAction] {
         guard let number = waitingRun(key), let run = runs[number] else { return [] }
         guard let pending, now.wall < pending.expiresAt else {
             return end(number, .rejected(.unknownState))
@@ -172,6 +177,9 @@ extension AuthorizationMachine {
         }
         runs[number]?.arrivals = rightful
         runs[number]?.pending = pending
+        guard !isOverruled else {
+            return actions + end(number, .exchangeFailed(grant: pending.grant, .configurationChanged), now: now)
+        }
         return actions + proceed(number, first, pending, now: now)
     }
 
@@ -227,6 +235,11 @@ extension AuthorizationMachine {
                     Ticket(ticketBase + number))
             ]
         }
+    }
+
+    /// The consent that brought the tokens of `grantTokens`.
+    package func consent(_ ticket: Ticket) -> PendingConsent? {
+        owns(ticket) ? runs[ticket.number - ticketBase]?.pending : nil
     }
 
     /// True for the tickets that `grantTokens` carries.

@@ -38,6 +38,8 @@ package struct PendingConsent: Sendable, Equatable {
 
     package var grant: String
     package var provider: String
+    /// The client that asked; nil in what an older version of the program has stored.
+    package var clientID: String?
     package var kind: ConsentRequest.Kind
     package var issuer: String?
     package var requiresIssuer: Bool
@@ -89,6 +91,7 @@ extension PendingConsent {
             "code_parameter": .string(codeParameter), "binding_hash": .string(bindingHash),
             "expires_at": .number(String(expiresAt)),
         ]
+        members["client_id"] = clientID.map { .string($0) }
         members["issuer"] = issuer.map { .string($0) }
         members["verifier"] = verifier.map { .string($0.reveal()) }
         members["nonce"] = nonce.map { .string($0.reveal()) }
@@ -110,7 +113,8 @@ extension PendingConsent {
         guard capture != nil || json["capture"] == nil else { return nil }
         guard let expiresAt = json["expires_at"]?.integer, let code = json["code_parameter"]?.text else { return nil }
         self.init(
-            grant: grant, provider: provider, kind: kind, issuer: json["issuer"]?.text,
+            grant: grant, provider: provider, clientID: json["client_id"]?.text, kind: kind,
+            issuer: json["issuer"]?.text,
             requiresIssuer: json["requires_issuer"]?.flag ?? true, tokenEndpoint: tokenEndpoint,
             redirectURI: redirectURI, codeParameter: code, verifier: json["verifier"]?.text.map { Secret($0) },
             nonce: json["nonce"]?.text.map { Secret($0) }, proofKey: json["proof_key"]?.text.map { Secret($0) },

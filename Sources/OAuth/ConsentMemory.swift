@@ -158,9 +158,7 @@ extension AuthorizationMachine {
     /// nobody's.
     package mutating func consentOverruled(_ ticket: Ticket, now: Moment) -> [ConsentAction] {
         guard owns(ticket), let pending = runs[ticket.number - ticketBase]?.pending else { return [] }
-        let problem = ProviderProblem(
-            .configuration, code: "configuration_changed",
-            detail: "The grant's configuration changed while the consent was under way. Start again.")
-        return end(ticket.number - ticketBase, .exchangeFailed(grant: pending.grant, problem), now: now)
+        return end(
+            ticket.number - ticketBase, .exchangeFailed(grant: pending.grant, .configurationChanged), now: now)
     }
 }

@@ -59,7 +59,8 @@ extension ConsentStart {
         let verifier = usesPKCE ? Secret(Crypto.base64URL(Array(randomness[32..<64]))) : nil
         let nonce = request.grant.scopes.contains("openid") ? Crypto.base64URL(Array(randomness[64..<96])) : nil
         let pending = PendingConsent(
-            grant: request.grant.name, provider: request.provider.name, kind: request.kind,
+            grant: request.grant.name, provider: request.provider.name, clientID: request.provider.clientID,
+            kind: request.kind,
             issuer: endpoints.issuer, requiresIssuer: endpoints.requiresIssuerParameter,
             tokenEndpoint: endpoints.token, redirectURI: request.redirectURI,
             codeParameter: request.provider.codeParameter, verifier: verifier, nonce: nonce.map { Secret($0) },

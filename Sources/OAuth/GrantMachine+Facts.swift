@@ -8,6 +8,19 @@ extension GrantMachine {
         isRefreshing || call != nil || isCommitting || changes.contains(where: \.bringsTokens)
     }
 
+    /// A call may have used up a single-use token, and its reply, or that of its repetition, is still to come: who stops
+    /// the process now may lose the grant.
+    package var awaitsTokens: Bool {
+        guard !usesTokensBeforeStored else { return false }
+        switch call?.kind {
+        case .refresh, .importing: return true
+        case .revocation, nil: return isRepeatingCall
+        }
+    }
+
+    /// What is sent next, or was sent last, asks again for a reply that was lost.
+    package var isRepeatingCall: Bool { replay != nil || imports.first?.replay != nil }
+
     /// Tokens that the provider has given and the store has not taken yet.
     package var holdsUnstoredTokens: Bool { changes.contains(where: \.bringsTokens) }
 

@@ -47,7 +47,8 @@ extension ProviderMachine {
             let proofKey = try proofKey(for: call, endpoints: place.endpoints)
             if let proofKey { request.headers.append(try proof(for: request, key: proofKey, now: now)) }
             let flight = TokenFlight(
-                call: call, sentAt: now, attempt: attempt, proofKey: proofKey, url: request.url)
+                call: call, clientID: settings.clientID, issuer: settings.issuer, sentAt: now, attempt: attempt,
+                proofKey: proofKey, url: request.url)
             return [send(request, .token(flight))]
         } catch {
             return [.tokenCallFinished(call.id, TokenCallReport(result: .failure(error), sentAt: now))]
@@ -82,7 +83,7 @@ extension ProviderMachine {
     private mutating func repetition(
         _ flight: TokenFlight, _ problem: ProviderProblem, newNonce: String?, now: Moment
     ) -> [ProviderAction]? {
-        guard let place = try? place(of: .token(flight.call)) else { return nil }
+        guard let place = try? place(of: .token(flight.call)), isSameServer(place, flight) else { return nil }
         // The key stays the same, also where it was made for this call.
         var call = flight.call
         call.proofKey = flight.proofKey.map { Secret($0.encoded()) } ?? call.proofKey
@@ -96,6 +97,19 @@ extension ProviderMachine {
                 + sendToken(call, place, next, now: now)
         }
         return nil
+    }
+
+    /// A reload may have put another client or another server under the provider's name: what was one's is not sent on to
+    /// the other.
+    private func isSameServer(_ place: Place, _ flight: TokenFlight) -> Bool {
+        guard flight.clientID == settings.clientID, flight.issuer == settings.issuer else { return false }
+        switch flight.call.kind {
+        // Its endpoint came with the consent.
+        case .code: return true
+        case .refresh:
+            return (place.settings.refreshEndpoint ?? place.endpoints.token).host == flight.url.host
+        case .unattended, .deviceCode: return place.endpoints.token.host == flight.url.host
+        }
     }
 
     /// The end of every token call.

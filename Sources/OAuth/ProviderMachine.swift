@@ -74,6 +74,9 @@ package struct ProviderMachine: Sendable {
 
     struct TokenFlight: Sendable {
         var call: TokenCall
+        /// As they were when it was sent.
+        var clientID: String
+        var issuer: String?
         var sentAt: Moment
         var attempt: Attempt
         var proofKey: ProofKey?
@@ -170,7 +173,8 @@ package struct ProviderMachine: Sendable {
             && old.metadataLifetime == new.metadataLifetime && old.jwksEndpoint == new.jwksEndpoint
             && old.presentsCertificate == new.presentsCertificate && old.pushedRequests == new.pushedRequests
             && old.pushedRequestEndpoint == new.pushedRequestEndpoint
-        guard !samePlace else { return [] }
+        let overruled = old.clientID == new.clientID && old.issuer == new.issuer ? [] : overruleWaitingCodes(now: now)
+        guard !samePlace else { return overruled }
         flights = flights.filter {
             switch $0.value {
             case .metadata, .keySet: false
@@ -182,7 +186,34 @@ package struct ProviderMachine: Sendable {
         let work = waiting + unchecked.map { .identity($0) }
         waiting = []
         unchecked = []
-        return work.flatMap { begin($0, now: now) }
+        return overruled + work.flatMap { begin($0, now: now) }
+    }
+
+    /// Codes of another client, or of another server, that still wait for metadata.
+    private mutating func overruleWaitingCodes(now: Moment) -> [ProviderAction] {
+        let all = waiting
+        waiting = []
+        var actions: [ProviderAction] = []
+        for work in all {
+            if case .token(let call) = work, case .code = call.kind {
+                actions += fail(work, .configurationChanged, now: now)
+            } else {
+                waiting.append(work)
+            }
+        }
+        return actions
+    }
+
+    /// Whether a consent that was begun earlier is this provider's as it is now: the same client at the same server. The
+    /// code goes to the endpoint of then with the secret of now, and these two must be one server's.
+    package func isOrigin(of pending: PendingConsent) -> Bool {
+        guard pending.provider == settings.name, pending.issuer == settings.issuer else { return false }
+        if let clientID = pending.clientID, clientID != settings.clientID { return false }
+        // Endpoints that are discovered are the issuer's affair.
+        guard settings.knowsTokenEndpoint else { return true }
+        if let template = pending.capture?.tokenEndpoint { return template == settings.tokenEndpointTemplate }
+        let variables = pending.capture?.variables.grant ?? [:]
+        return (try? settings.resolved(variables, for: .consent))?.tokenEndpoint == pending.tokenEndpoint
     }
 
     /// Answers for unknown requests are dropped.

@@ -3,6 +3,19 @@ extension ProviderProblem {
         ProviderProblem(.transient, code: "invalid_reply", detail: detail, status: 200, outcomeUnknown: true)
     }
 
+    /// The grant's provider, or that provider's client, is another one than when a consent began.
+    package static let configurationChanged = ProviderProblem(
+        .configuration, code: "configuration_changed",
+        detail: "The grant's configuration changed while the consent was under way. Start again.")
+
+    /// Nothing was sent, so nothing is used up: there is no provider to send it to.
+    package static let providerGone = ProviderProblem(
+        .transient, code: "provider_gone", detail: "The configuration does not name the provider any more.")
+
+    /// Nothing was sent, so nothing is used up: the process is about to end.
+    package static let stopping = ProviderProblem(
+        .transient, code: "stopping", detail: "The gateway stops; nothing was sent.")
+
     /// A call without a reply.
     package init(_ failure: ProviderFailure) {
         let (code, detail): (String, String) =

@@ -247,6 +247,13 @@ package struct ProviderSettings: Sendable, Equatable {
         return Crypto.base64URL(Crypto.sha256(Array(("token-gateway provider\n" + joined).utf8)))
     }
 
+    /// Which server it is, as far as the settings tell: the issuer's host, else that of the token endpoint, which may be
+    /// a template. Paths may change, and what is discovered is the issuer's affair.
+    package var serverHost: String? {
+        if let issuer { return ProviderURL(issuer)?.host ?? issuer }
+        return tokenEndpointTemplate?.hostText ?? tokenEndpoint?.host
+    }
+
     var acceptsAnyTokenType: Bool { !presentsBearerTokens }
 
     /// As RFC 6750 has it, so that a token that is bound to a key is presented as RFC 9449 has it.

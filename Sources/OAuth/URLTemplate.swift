@@ -119,6 +119,8 @@ package struct URLTemplate: Sendable, Hashable, CustomStringConvertible {
     /// With its "?", or nothing.
     private let query: TextTemplate
     package let description: String
+    /// The host as it is written, with its variables.
+    var hostText: String { host.description }
 
     /// nil for what cannot become a URL, whatever the values: a scheme that is not literal, user information, a fragment.
     package init?(_ text: String) {

@@ -38,6 +38,12 @@ extension EndToEnd {
             try await script("replicas.py", atLeast: 6)
         }
 
+        @Test func `the process ends without losing a reply, says that it ends, and writes nowhere but to its store`()
+            async throws
+        {
+            try await script("lifetime.py", atLeast: 4)
+        }
+
         private func script(_ name: String, atLeast: Int) async throws {
             let folder = try Workspace.newFolder(name)
             try await Script.run(

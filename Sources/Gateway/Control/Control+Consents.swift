@@ -207,9 +207,12 @@ extension Control {
             case .takePending(let key): takePending(key, arrived: id)
             case .restorePending(let key, let pending): restore(key, pending)
             case .exchangeCode(let provider, let call):
-                if let entry = providers[provider] {
-                    perform(entry, entry.machine.tokensNeeded(call, now: moment))
+                guard let entry = providers[provider] else {
+                    let report = TokenCallReport(result: .failure(.configurationChanged), sentAt: moment)
+                    perform(consent: authorizations.codeExchanged(call.id, report, now: moment))
+                    continue
                 }
+                perform(entry, entry.machine.tokensNeeded(call, now: moment))
             case .grantTokens(let grant, let provider, let tokens, let sentAt, let ticket):
                 grantTokens(grant, provider, tokens, sentAt, ticket)
             case .remember(let key, let memory, let until): remember(key, memory, until: until)
@@ -225,12 +228,18 @@ extension Control {
         }
     }
 
+    /// Whether a consent that began earlier is of the grant's provider as it is now.
+    private func isOrigin(_ entry: GrantEntry, of pending: PendingConsent?) -> Bool {
+        guard let pending, entry.providerName == pending.provider else { return false }
+        return providers[pending.provider]?.machine.isOrigin(of: pending) ?? false
+    }
+
     /// The tokens of a code that was exchanged at `provider`. A reload may have taken the grant away meanwhile, or given
-    /// it to another provider: then they are nobody's.
+    /// it to another provider, or the provider's name to another server: then they are nobody's.
     private func grantTokens(
         _ grant: String, _ provider: String, _ tokens: TokenSet, _ sentAt: Moment, _ ticket: Ticket
     ) {
-        guard let entry = entry(loading: grant), entry.providerName == provider else {
+        guard let entry = entry(loading: grant), isOrigin(entry, of: authorizations.consent(ticket)) else {
             logger.warning(
                 "tokens of a consent came for a grant that is not of their provider any more",
                 metadata: ["grant": "\(grant)", "provider": "\(provider)"])
@@ -306,20 +315,19 @@ extension Control {
             return
         }
         withGrant(found.grant) { [unowned self] result in
-            // A reload took the grant away or gave it to another provider: the consent is of no use to either.
-            var pending: PendingConsent? = found
+            // A reload took the grant away, or its provider is another now: the consent is of no use to either.
             switch result {
-            case .success(let entry): if entry.providerName != found.provider { pending = nil }
-            case .failure(let failure):
-                if failure.code == .storeUnavailable {
-                    restore(key, found)
-                    perform(consent: authorizations.takeFailed(key: key))
-                    return
-                }
-                pending = nil
+            case .success(let entry):
+                let isOverruled = !isOrigin(entry, of: found)
+                perform(
+                    consent: authorizations.pendingTaken(key: key, found, isOverruled: isOverruled, now: moment))
+            case .failure(let failure) where failure.code == .storeUnavailable:
+                restore(key, found)
+                perform(consent: authorizations.takeFailed(key: key))
+            case .failure:
+                forgetMemory(of: key)
+                perform(consent: authorizations.pendingTaken(key: key, nil, now: moment))
             }
-            if pending == nil { forgetMemory(of: key) }
-            perform(consent: authorizations.pendingTaken(key: key, pending, now: moment))
         }
     }
 

@@ -21,6 +21,10 @@ extension Control {
     }
 
     private func perform(_ command: ConsoleCommand, _ done: @escaping (ConsoleOutcome) -> Void) {
+        guard settling == nil || !command.bringsTokens else {
+            done(.failed(ConsoleFailure(.draining)))
+            return
+        }
         switch command {
         case .startAuthorization(let grant, let binding, let link):
             startConsent(grant, binding: binding, link: link) { result in
@@ -69,5 +73,17 @@ extension Control {
 
     func missing(_ grant: String) -> ConsoleFailure {
         ConsoleFailure(index.grants[grant] == nil ? .unknownGrant : .notAuthorizable)
+    }
+}
+
+extension ConsoleCommand {
+    /// Its end would be tokens. While the last replies of providers are waited for nothing more of that kind begins.
+    fileprivate var bringsTokens: Bool {
+        switch self {
+        case .startAuthorization, .callback, .refresh, .startDevice, .importToken: true
+        case .authorizationLink, .revoke, .forget, .listGrants, .grantDetail, .createGrant, .deleteGrant, .keys, .rekey,
+            .deviceStatus, .status, .metrics, .readiness:
+            false
+        }
     }
 }

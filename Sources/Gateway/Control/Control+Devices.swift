@@ -91,6 +91,8 @@ extension Control {
         if let timer = run.timer { loop.cancel(timer) }
         run.timer = loop.schedule(after: UInt64(max(0, time - moment.monotonic))) { [unowned self] in
             run.timer = nil
+            // While the gateway stops no poll begins: it might bring tokens that nobody can take any more.
+            guard settling == nil else { return }
             perform(device: run, run.machine.timerFired(now: moment))
         }
     }

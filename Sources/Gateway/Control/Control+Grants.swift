@@ -124,12 +124,8 @@ extension Control {
         case .load: load(grant)
         case .commit(let commit): self.commit(grant, commit)
         case .delete(let revision): delete(grant, revision)
-        case .requestTokens(let call):
-            guard let provider = providers[entry.providerName] else { return }
-            perform(provider, provider.machine.tokensNeeded(withSubjects(call), now: moment))
-        case .revokeToken(let call):
-            guard let provider = providers[entry.providerName] else { return }
-            perform(provider, provider.machine.revocationNeeded(call, now: moment))
+        case .requestTokens(let call): requestTokens(entry, call)
+        case .revokeToken(let call): revokeToken(entry, call)
         case .publish(let credential):
             entry.credential = credential.map { Proxy.Credential($0) }
             tellWorkers(grant)
@@ -143,6 +139,30 @@ extension Control {
         case .note(let fact):
             note(grant, fact)
         }
+    }
+
+    /// A machine waits for the end of each of its calls: one that cannot be made must end, too. While the gateway stops no
+    /// refresh begins; only a reply that was lost is asked for again.
+    private func requestTokens(_ entry: GrantEntry, _ call: TokenCall) {
+        let isStopping = settling != nil && !entry.machine.isRepeatingCall
+        guard !isStopping, let provider = providers[entry.providerName] else {
+            var problem = isStopping ? ProviderProblem.stopping : .providerGone
+            // What was lost before is still unknown: the intent stays for when the provider is back.
+            problem.outcomeUnknown = entry.machine.isRepeatingCall
+            let report = TokenCallReport(result: .failure(problem), sentAt: moment)
+            perform(entry.name, entry.machine.tokenCallFinished(call.id, report, now: moment))
+            return
+        }
+        perform(provider, provider.machine.tokensNeeded(withSubjects(call), now: moment))
+    }
+
+    private func revokeToken(_ entry: GrantEntry, _ call: RevocationCall) {
+        guard let provider = providers[entry.providerName] else {
+            perform(
+                entry.name, entry.machine.revocationCallFinished(call.id, .failed(.providerGone), now: moment))
+            return
+        }
+        perform(provider, provider.machine.revocationNeeded(call, now: moment))
     }
 
     private func answer(_ id: WaiterID, _ answer: CredentialAnswer, _ entry: GrantEntry) {
@@ -166,6 +186,10 @@ extension Control {
         entry.timer = loop.schedule(after: UInt64(wait)) { [unowned self] in
             guard grants[grant] === entry else { return }
             entry.timer = nil
+            // While the gateway stops, what is under way goes on and nothing else begins.
+            guard settling == nil || entry.machine.holdsUnfinishedWork || entry.machine.holdsUnstoredChanges else {
+                return
+            }
             perform(grant, entry.machine.timerFired(now: moment))
         }
     }

@@ -7,7 +7,7 @@ import Proxy
 import Reactor
 import Telemetry
 
-/// Start, reload, drain.
+/// Start and reload.
 extension Control {
     /// Everything about grants and the console that a snapshot says, read and checked; made before anything changes.
     struct Prepared {
@@ -143,6 +143,7 @@ extension Control {
         for name in providers.keys where prepared.providers[name] == nil { providers[name] = nil }
         for (name, (settings, tls)) in prepared.providers {
             if let entry = providers[name] {
+                warn(of: name, entry.machine.settings, settings)
                 entry.tls = tls
                 if entry.machine.settings != settings { entry.refusals = OwnRefusals() }
                 perform(entry, entry.machine.settingsChanged(settings, now: moment))
@@ -150,6 +151,19 @@ extension Control {
                 providers[name] = Provider(machine: ProviderMachine(settings: settings), tls: tls)
             }
         }
+    }
+
+    /// Tokens are a provider's by its name: what stands under a name that now means another server goes there. An operator
+    /// who moves the same server's endpoints does nothing wrong, so that this is said and not prevented.
+    private func warn(of name: String, _ old: ProviderSettings, _ new: ProviderSettings) {
+        let isOtherClient = old.clientID != new.clientID
+        guard isOtherClient || old.serverHost != new.serverHost else { return }
+        logger.warning(
+            "a provider's section means another client or server than before, and the refresh tokens that its grants have go there; another server needs a section with another name",
+            metadata: [
+                "provider": "\(name)", "changed": "\(isOtherClient ? "client_id" : "server")",
+                "from": "\(old.serverHost ?? "")", "to": "\(new.serverHost ?? "")",
+            ])
     }
 
     private func takeGrants(_ prepared: Prepared) {
@@ -289,45 +303,6 @@ extension Control {
         }
         if old.log != new.log { list.append("log") }
         return list
-    }
-
-    // MARK: Draining
-
-    /// Stops accepting and lets running exchanges end; a second call ends the patience.
-    func drain(within milliseconds: UInt64) {
-        if isDraining {
-            logger.notice("told twice to stop: the rest is cut")
-            broadcast(.drain(milliseconds: 0))
-            return
-        }
-        isDraining = true
-        ServiceManager.notify("STOPPING=1")
-        logger.notice("stopping", metadata: ["patience_ms": "\(milliseconds)"])
-        broadcast(.drain(milliseconds: milliseconds))
-    }
-
-    /// Calls to providers that are under way are given time to end and to be stored: a reply that is thrown away can
-    /// cost the grant.
-    func allWorkersStopped() {
-        settle(until: MonotonicClock.milliseconds() + 5_000)
-    }
-
-    private func settle(until deadline: UInt64) {
-        let isBusy =
-            client.callCount > 0 || !storeAnswers.isEmpty
-            || grants.values.contains { $0.machine.holdsUnstoredChanges }
-        if isBusy, MonotonicClock.milliseconds() >= deadline {
-            for (name, entry) in grants where entry.machine.holdsUnstoredChanges {
-                logger.error("the grant's last change could not be stored and is lost", metadata: ["grant": "\(name)"])
-            }
-        }
-        if !isBusy || MonotonicClock.milliseconds() >= deadline {
-            consoleServer?.stop()
-            client.cancelAll()
-            loop.stop()
-        } else {
-            loop.schedule(after: 20) { [unowned self] in settle(until: deadline) }
-        }
     }
 }
 

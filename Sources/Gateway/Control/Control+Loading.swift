@@ -39,9 +39,8 @@ extension Control {
     /// - Returns: nil for a name that is neither in the file nor of a template.
     func entry(loading grant: String) -> GrantEntry? {
         if let entry = grants[grant] { return entry }
-        guard let name = TemplatedName(grant), let template = templates[name.template], isDraining == false else {
-            return nil
-        }
+        // While the gateway stops, too: requests that were accepted before are served.
+        guard let name = TemplatedName(grant), let template = templates[name.template] else { return nil }
         makeRoom()
         let machine = GrantMachine(
             settings: template.settings(for: grant), provider: template.provider, environment: machineEnvironment)

@@ -112,7 +112,7 @@ extension Control {
             ended(entry, reading: .read)
         case .success(let stored?):
             guard let record = GrantRecord(payload: stored.payload, revision: stored.generation) else {
-                unreadable(grant, "its content is not a grant's record")
+                unreadable(grant, Self.unreadableContent)
                 perform(grant, entry.machine.loadFailed(now: moment))
                 ended(entry, reading: .failed)
                 return
@@ -167,8 +167,7 @@ extension Control {
                 entry.note(record)
                 due.changed(grant)
                 outcome = .committedAs(revision: generation)
-            case .success(.conflict(let current)):
-                outcome = .conflict(current.flatMap { self.record($0) })
+            case .success(.conflict(let current)): outcome = conflict(grant, current)
             case .failure:
                 outcome = .failed
             }
@@ -187,6 +186,19 @@ extension Control {
         return terms
     }
 
+    /// Another has written first. What this version of the program cannot read is not gone: a newer replica may have
+    /// written it, and the change waits until it can be made.
+    private func conflict(_ grant: String, _ current: StoredRecord?) -> CommitResult {
+        guard let current else { return .conflict(nil) }
+        guard let record = record(current) else {
+            unreadable(grant, Self.unreadableContent)
+            return .failed
+        }
+        return .conflict(record)
+    }
+
+    private static let unreadableContent = "its content is not a grant's record"
+
     func record(_ stored: StoredRecord) -> GrantRecord? {
         GrantRecord(payload: stored.payload, revision: stored.generation)
     }
@@ -199,7 +211,7 @@ extension Control {
             let outcome: CommitResult =
                 switch result {
                 case .success(.removed), .success(.absent): .committed
-                case .success(.conflict(let current)): .conflict(record(current))
+                case .success(.conflict(let current)): conflict(grant, current)
                 case .failure: .failed
                 }
             perform(grant, entry.machine.commitFinished(outcome, now: moment))

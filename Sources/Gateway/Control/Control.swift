@@ -88,6 +88,12 @@ final class Control {
 
     // Lifecycle.
     var isDraining = false
+    /// Not nil: the workers have stopped, and what they left is waited for.
+    var settling: Settling?
+    /// The operator has told twice to stop.
+    var isHurried = false
+    /// Milliseconds that the store, and what is no token call, have at the end.
+    var storePatience: UInt64 = 5_000
     var configurationPath: String
     var tokenFileTimer: ControlLoop.Token?
     /// Certificates and keys in use; nil before the first snapshot is taken.

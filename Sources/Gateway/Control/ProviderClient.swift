@@ -68,6 +68,14 @@ final class ProviderClient {
     /// Calls under way or waiting.
     var callCount: Int { calls.count }
 
+    /// Calls that are part of a code's exchange or a refresh: a reply that is lost may cost the grant.
+    var tokenCallCount: Int { calls.values.count { $0.request.purpose.leadsToTokens } }
+
+    /// When the last of these calls ends at the latest, in monotonic milliseconds; nil: there is none.
+    var lastTokenDeadline: UInt64? {
+        calls.values.filter { $0.request.purpose.leadsToTokens }.map(\.deadline).max()
+    }
+
     /// Sends a request and hands its outcome to `completion`: once, on the loop's thread, never before this returns.
     ///
     /// - Parameters:
@@ -324,5 +332,15 @@ final class ProviderClient {
         engine.close(output: tlsOutput)
         if !tlsOutput.isEmpty { _ = Socket.write(descriptor, tlsOutput.bytes) }
         tlsOutput.removeAll()
+    }
+}
+
+extension ProviderRequest.Purpose {
+    /// Keys and look-ups are asked for when the tokens have come already. An unattended grant can ask again at any time.
+    fileprivate var leadsToTokens: Bool {
+        switch self {
+        case .codeExchange, .refresh, .devicePoll, .lookup, .keySet: true
+        case .metadata, .revocation, .pushedRequest, .unattended, .deviceAuthorization: false
+        }
     }
 }
