@@ -117,8 +117,9 @@ let package = Package(
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "CAllocationCounter", "Configuration", "Console", "Gateway", "HTTP", "OAuth", "OpenSSLKit", "Proxy",
-                "Reactor", "Telemetry", "TokenStore", .product(name: "Logging", package: "swift-log"),
+                "CAllocationCounter", "Configuration", "Console", "Gateway", "HTTP", "OAuth", "OpenSSLKit",
+                "PostgreSQLTesting", "Proxy", "Reactor", "Telemetry", "TokenStore",
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: common),
         .testTarget(

@@ -1,212 +1,277 @@
+import Configuration
 import Console
+import Dispatch
 import Foundation
-import OAuth
+import Proxy
 import Reactor
-import Synchronization
+import Telemetry
 import Testing
 
 @testable import Gateway
+@testable import OAuth
 @testable import TokenStore
 
-/// What the control thread itself checks of consents, beyond the machine that they go through.
+/// Consents from the link to the tokens, at one control and at several that share a store.
 @Suite struct ControlConsentTests {
-    static let binding = "binding-of-this-browser-0123456789"
+    private func record(_ store: FakeStore, _ grant: String = "crm") throws -> GrantRecord? {
+        try store.read(grant: grant).flatMap { GrantRecord(payload: $0.payload, revision: $0.generation) }
+    }
 
-    /// In one word or two.
-    static func word(_ outcome: OAuth.ConsentOutcome) -> String {
-        switch outcome {
-        case .connected(let grant, _): "connected \(grant)"
-        case .notStored: "not stored"
-        case .refused: "refused"
-        case .deniedByProvider: "denied"
-        case .exchangeFailed(_, let problem): problem.code
-        case .rejected(let rejection): rejection.rawValue
+    /// Gives the tokens of the account that the code names.
+    private static func provider() throws -> ControlProvider {
+        try ControlProvider { request in
+            guard request.kind != "revoke" else { return .reply(200, "") }
+            let account = request.form["code"] ?? "nobody"
+            return .tokens("of-\(account)", "refresh-of-\(account)", more: #","account":"\#(account)""#)
         }
     }
 
-    private func control(_ scene: LifeScene, _ store: FakeStore = FakeStore()) throws -> ControlHarness {
-        let control = try ControlHarness(store, configuration: scene.text)
-        try control.until("all are read") { $0.unreadFileGrants == 0 }
-        return control
-    }
+    // MARK: Whose consent it is
 
-    /// The state parameter of the URL for the browser, or why there is none.
-    private func start(
-        _ control: ControlHarness, _ grant: String = "crm", link: String? = nil, binding: String = binding
-    ) throws -> Result<String, StartFailure> {
-        let url: Result<String, StartFailure> = try control.call { control, done in
-            control.startConsent(grant, binding: binding, link: link) { result in
-                done(result.mapError { StartFailure(code: $0.code.rawValue) })
-            }
+    @Test func `the first account is the grant's, and another one is refused, told and revoked`() throws {
+        let site = try ControlSite(Self.provider())
+        let store = FakeStore()
+        let control = try site.start(store)
+        guard case .connected = try control.callback(control.consent(), code: "alice") else {
+            Issue.record("not connected")
+            return
         }
-        return url.map { text in
-            let items = URLComponents(string: text)?.queryItems ?? []
-            return items.first { $0.name == "state" }?.value ?? ""
+        #expect(try ControlSite.token(control) == "Bearer of-alice")
+        let before = try record(store)
+        #expect(before?.account == "alice")
+
+        let outcome = try control.callback(control.consent(), code: "eve")
+        #expect(outcome == .refused(grant: "crm", .wrongAccount(received: "eve", expected: "alice")))
+        let provider = site.provider
+        try control.until("the wrong tokens are revoked") { _ in !provider.requests("revoke").isEmpty }
+        #expect(provider.requests("revoke").map { $0.form["token"] } == ["refresh-of-eve"])
+        #expect(try ControlSite.token(control) == "Bearer of-alice")
+        let after = try record(store)
+        #expect(after?.tokens == before?.tokens && after?.account == "alice")
+        // Who looks at the grant sees which account it was.
+        let last = try control.view()?.lastConsent
+        #expect(last?.reason?.contains("eve") == true && last?.reason?.contains("alice") == true)
+        #expect(site.log.count("a consent was refused") == 1)
+
+        // The right one again.
+        guard case .connected = try control.callback(control.consent(), code: "alice") else {
+            Issue.record("not connected")
+            return
         }
+        #expect(try control.view()?.lastConsent?.outcome == "connected")
     }
 
-    struct StartFailure: Error, Equatable {
-        var code: String
-    }
-
-    private func keep(_ link: String, for grant: String, _ control: ControlHarness) throws {
-        let isKept: Bool = try control.call { control, done in
-            control.keepLink(link, for: grant) { outcome in
-                if case .linkAllowed = outcome { done(true) } else { done(false) }
-            }
+    @Test func `an account that is expected is the only one from the first consent on`() throws {
+        let site = try ControlSite(Self.provider())
+        try site.configure(grant: #"expected_account = "alice""#)
+        let store = FakeStore()
+        let control = try site.start(store)
+        let refused = try control.callback(control.consent(), code: "eve")
+        #expect(refused == .refused(grant: "crm", .wrongAccount(received: "eve", expected: "alice")))
+        #expect(try ControlSite.token(control) == "notConnected")
+        #expect(try record(store)?.tokens == nil)
+        guard case .connected = try control.callback(control.consent(), code: "alice") else {
+            Issue.record("not connected")
+            return
         }
-        #expect(isKept)
+        #expect(try ControlSite.token(control) == "Bearer of-alice")
     }
 
-    private func callback(
-        _ control: ControlHarness, _ state: String, expected: String? = nil, binding: String = binding
-    ) throws -> (word: String, isForOtherGrant: Bool) {
-        let result: Ended = try control.call { control, done in
-            control.callbackArrived(query: "code=abc&state=\(state)", binding: binding, expectedGrant: expected) {
-                done(Ended(word: Self.word($0), isForOtherGrant: $1))
-            }
+    @Test func `a refusal of the provider's at a second consent leaves the grant and the next consent good`() throws {
+        let site = try ControlSite(Self.provider())
+        let control = try site.start(FakeStore())
+        _ = try control.callback(control.consent(), code: "alice")
+        let started = try control.consent()
+        site.provider.answer { _ in .error("invalid_grant") }
+        guard case .exchangeFailed = try control.callback(started, code: "alice") else {
+            Issue.record("exchanged")
+            return
         }
-        return (result.word, result.isForOtherGrant)
+        #expect(try ControlSite.token(control) == "Bearer of-alice")
+        #expect(try control.view()?.lastConsent?.outcome == "exchange_failed")
+        #expect(site.provider.requests("revoke").isEmpty)
     }
 
-    private struct Ended: Sendable {
-        var word: String
-        var isForOtherGrant: Bool
-    }
+    // MARK: The store in between
 
-    // MARK: Links
-
-    @Test func `a link that is opened twice starts one consent`() throws {
-        let provider = try FakeProvider()
-        let control = try control(LifeScene(port: provider.port))
-        try keep("l1", for: "crm", control)
-        let state = try start(control, link: "l1").get()
-        #expect(try start(control, link: "l1") == .failure(StartFailure(code: "link_used")))
-        #expect(try callback(control, state).word == "connected crm")
-    }
-
-    @Test func `a link starts no consent for another grant, and is used up by the attempt`() throws {
-        let provider = try FakeProvider()
-        let control = try control(LifeScene(port: provider.port, grants: ["crm", "erp"]))
-        try keep("l1", for: "crm", control)
-        #expect(try start(control, "erp", link: "l1") == .failure(StartFailure(code: "link_used")))
-        #expect(try start(control, "crm", link: "l1") == .failure(StartFailure(code: "link_used")))
-        #expect(try start(control, "crm", link: "never-made") == .failure(StartFailure(code: "link_used")))
-    }
-
-    @Test func `a link that another replica has taken is used up here, too`() throws {
-        let (provider, database) = (try FakeProvider(), FakeDatabase())
-        let scene = LifeScene(port: provider.port)
-        let one = try control(scene, FakeStore(database, instance: "a", isShared: true))
-        let other = try control(scene, FakeStore(database, instance: "b", isShared: true))
-        try keep("l1", for: "crm", one)
-        let state = try start(other, link: "l1").get()
-        #expect(try start(one, link: "l1") == .failure(StartFailure(code: "link_used")))
-        // The callback may come to either.
-        #expect(try callback(one, state).word == "connected crm")
-    }
-
-    // MARK: Places
-
-    @Test func `an answer that is pasted under another grant's name is refused and stays good for its own`() throws {
-        let (provider, store) = (try FakeProvider(), FakeStore())
-        let control = try control(LifeScene(port: provider.port, grants: ["crm", "erp"]), store)
-        let state = try start(control).get()
-        let pasted = try callback(control, state, expected: "erp")
-        #expect(pasted.isForOtherGrant && provider.tokenCalls == 0)
-        #expect(store.database.record("erp") == nil)
-        let again = try callback(control, state, expected: "crm")
-        #expect(again.word == "connected crm" && !again.isForOtherGrant && provider.tokenCalls == 1)
-    }
-
-    @Test func `a consent that another browser has got hold of is turned away there and stays good here`() throws {
-        let provider = try FakeProvider()
-        let control = try control(LifeScene(port: provider.port))
-        let state = try start(control).get()
-        #expect(try callback(control, state, binding: "binding-of-a-stranger-0123456789").word == "wrong_browser")
-        #expect(provider.tokenCalls == 0)
-        #expect(try callback(control, state).word == "connected crm")
-    }
-
-    // MARK: Reloads in between
-
-    /// What stands under the grant's provider after a reload.
-    enum Change: String, CaseIterable {
-        case otherProvider, otherClient, otherEndpoint, grantGone
-
-        func applied(to scene: LifeScene) -> LifeScene {
-            scene.with { scene in
-                switch self {
-                case .otherProvider: scene.provider = "box"
-                case .otherClient: scene.clientID = "another"
-                case .otherEndpoint: scene.tokenPath = "/another-token"
-                case .grantGone: scene.grants = []
-                }
-            }
+    @Test func `a consent that was started before a restart ends after it`() throws {
+        let site = try ControlSite(Self.provider())
+        var control: ControlHarness? = try site.start()
+        let started = try #require(try control?.consent())
+        control = nil
+        let again = try site.start()
+        guard case .connected = try again.callback(started, code: "alice") else {
+            Issue.record("not connected")
+            return
         }
+        #expect(try ControlSite.token(again) == "Bearer of-alice")
+        #expect(site.provider.requests("authorization_code").count == 1)
     }
 
-    @Test(arguments: Change.allCases)
-    func `a consent that a reload overtakes sends its code nowhere`(change: Change) throws {
-        let (provider, store) = (try FakeProvider(), FakeStore())
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene, store)
-        let state = try start(control).get()
-        try control.reload(change.applied(to: scene))
-        let word = try callback(control, state).word
-        #expect(word == (change == .grantGone ? "unknown_state" : "configuration_changed"))
-        #expect(provider.tokenCalls == 0)
-        #expect(store.database.record("crm") == nil)
-        // The way back does not bring the consent back.
-        try control.reload(scene)
-        #expect(try callback(control, state).word != "connected crm")
-        #expect(provider.tokenCalls == 0)
+    @Test func `a store that is away at the callback is told, and the consent is still good after it`() throws {
+        let site = try ControlSite(Self.provider())
+        let store = FakeStore()
+        let control = try site.start(store)
+        let started = try control.consent()
+        store.database.goAway()
+        #expect(try control.callback(started, code: "alice") == .rejected(.storeUnavailable))
+        store.database.comeBack()
+        try control.until("the store works again") { $0.storeHealth.isWorking }
+        guard case .connected = try control.callback(started, code: "alice") else {
+            Issue.record("not connected")
+            return
+        }
+        #expect(site.provider.requests("authorization_code").count == 1)
     }
 
-    @Test func `a reload of other things does not disturb a consent`() throws {
-        let provider = try FakeProvider()
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene)
-        let state = try start(control).get()
-        try control.reload(
-            scene.with {
-                $0.directives = "refresh_skew = \"7s\""
-                $0.grants = ["crm", "erp"]
-            })
-        #expect(try callback(control, state).word == "connected crm")
-    }
-
-    @Test(arguments: Change.allCases)
-    func `tokens of a code whose grant is another provider's by now are nobody's`(change: Change) throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene, store)
-        let state = try start(control).get()
-        let ended = ResultBox<String>()
-        let done = DispatchSemaphore(value: 0)
+    /// - Parameter isSlow: the tokens come before the store has deleted the record.
+    @Test(arguments: [false, true])
+    func `a grant that is deleted while its code is exchanged gets nothing, and the browser an answer`(
+        _ isSlow: Bool
+    ) throws {
+        let site = try ControlSite(ControlProvider { $0.kind == "revoke" ? .reply(200, "") : .hold })
+        let store = FakeStore()
+        try ControlSite.put("t:acme", ControlSite.record(template: "t"), in: store)
+        let control = try site.start(store)
+        let started = try control.consent("t:acme")
+        let answer = ResultBox<OAuth.ConsentOutcome>()
         try control.look { control in
-            control.callbackArrived(query: "code=abc&state=\(state)", binding: Self.binding, expectedGrant: nil) {
-                outcome, _ in
-                ended.fill(Self.word(outcome))
-                done.signal()
-            }
+            control.callbackArrived(
+                query: "code=alice&state=\(started["state"] ?? "")", binding: ControlSite.binding, expectedGrant: nil
+            ) { outcome, _ in answer.fill(outcome) }
         }
-        #expect(try provider.nextCall().contains("code=abc"))
-        try control.reload(change.applied(to: scene))
-        provider.answer(pair: "of-another")
-        try #require(done.wait(timeout: .now() + .seconds(10)) == .success, "the browser was not answered")
-        #expect(ended.take() == "configuration_changed")
-        #expect(store.database.record("crm")?.tokens == nil)
-        #expect(try control.look { $0.grants["crm"]?.credential == nil })
+        let provider = site.provider
+        try control.until("the code is exchanged") { _ in provider.requests("authorization_code").count == 1 }
+        let gate = DispatchSemaphore(value: 0)
+        if !isSlow { gate.signal() }
+        try control.look { control in
+            control.store?.perform { _ in gate.wait() }
+            return
+        }
+        let deleted = try control.begin { $0.delete("t:acme", $1) }
+        if !isSlow { _ = try control.result(of: deleted, "it is deleted") }
+        provider.release(.tokens("late", "late-refresh"))
+        if isSlow {
+            try control.until("the grant has the tokens") { !$0.arriving.isEmpty }
+            gate.signal()
+        }
+        guard case .forgotten = try control.result(of: deleted, "it is deleted") else {
+            Issue.record("not deleted")
+            return
+        }
+        try control.until("the browser is answered") { _ in answer.take() != nil }
+        guard case .exchangeFailed(grant: "t:acme", _)? = answer.take() else {
+            Issue.record("\(String(describing: answer.take()))")
+            return
+        }
+        try control.until("the tokens are revoked") { _ in provider.requests("revoke").count == 1 }
+        #expect(provider.requests("revoke").first?.form["token"] == "late-refresh")
+        #expect(store.database.with { $0.rows["t:acme"]?.payload == nil })
     }
 
-    @Test func `a consent whose provider's section went is answered, not left waiting`() throws {
-        let provider = try FakeProvider()
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene)
-        let state = try start(control).get()
-        try control.reload(scene.with { $0.hasProvider = false })
-        #expect(try callback(control, state).word == "unknown_state")
-        #expect(provider.tokenCalls == 0)
+    @Test func `a grant that a reload takes away while its code is exchanged leaves no tokens behind`() throws {
+        let site = try ControlSite(ControlProvider { $0.kind == "revoke" ? .reply(200, "") : .hold })
+        let control = try site.start(FakeStore())
+        let started = try control.consent()
+        let answer = ResultBox<OAuth.ConsentOutcome>()
+        try control.look { control in
+            control.callbackArrived(
+                query: "code=alice&state=\(started["state"] ?? "")", binding: ControlSite.binding, expectedGrant: nil
+            ) { outcome, _ in answer.fill(outcome) }
+        }
+        let provider = site.provider
+        try control.until("the code is exchanged") { _ in provider.requests("authorization_code").count == 1 }
+        let text = try String(contentsOfFile: site.path("gateway.conf"), encoding: .utf8)
+        try site.write("gateway.conf", text.replacingOccurrences(of: "crm", with: "other"))
+        try control.look { $0.reload() }
+        provider.release(.tokens("late", "late-refresh"))
+        try control.until("the browser is answered") { _ in answer.take() != nil }
+        guard case .exchangeFailed(grant: "crm", let problem)? = answer.take() else {
+            Issue.record("\(String(describing: answer.take()))")
+            return
+        }
+        #expect(problem.code == "configuration_changed")
+        try control.until("the tokens are revoked") { _ in provider.requests("revoke").count == 1 }
+    }
+
+    // MARK: Replicas
+
+    private struct Pair {
+        let site: ControlSite
+        let database = FakeDatabase()
+
+        func start(_ instance: String) throws -> ControlHarness {
+            try site.start(FakeStore(database, instance: instance, isShared: true), instance: instance)
+        }
+    }
+
+    @Test func `a consent that was started at a replica that died ends at another one`() throws {
+        let pair = Pair(site: try ControlSite(Self.provider()))
+        var one: ControlHarness? = try pair.start("a")
+        let other = try pair.start("b")
+        let started = try #require(try one?.consent())
+        #expect(started["redirect_uri"] == "http://127.0.0.1:9090/oauth/callback")
+        _ = pair.database.with { $0.present.remove("a") }
+        one = nil
+        guard case .connected = try other.callback(started, code: "alice") else {
+            Issue.record("not connected")
+            return
+        }
+        #expect(try ControlSite.token(other) == "Bearer of-alice")
+        let call = try #require(pair.site.provider.requests("authorization_code").first)
+        #expect(call.form["redirect_uri"] == started["redirect_uri"])
+        let verifier = try #require(call.form["code_verifier"])
+        #expect(Crypto.base64URL(Crypto.sha256(Array(verifier.utf8))) == started["code_challenge"])
+        #expect(pair.site.provider.requests("authorization_code").count == 1)
+    }
+
+    @Test func `a consent that ends at another replica is soon known where it was started`() throws {
+        let pair = Pair(site: try ControlSite(Self.provider()))
+        let (one, other) = (try pair.start("a"), try pair.start("b"))
+        #expect(try ControlSite.token(one) == "notConnected")
+        _ = try other.callback(one.consent(), code: "alice")
+        try one.until("it has the token") { ManyGrantsTests.value($0.grants["crm"]?.credential) == "Bearer of-alice" }
+        #expect(try ControlSite.token(one) == "Bearer of-alice")
+        let refused = try one.callback(other.consent(), code: "eve")
+        #expect(refused == .refused(grant: "crm", .wrongAccount(received: "eve", expected: "alice")))
+        #expect(try ControlSite.token(other) == "Bearer of-alice")
+    }
+
+    @Test(arguments: [nil, "the-cookie-of-quite-another-browser"])
+    func `another browser is turned away at another replica, too, and uses nothing up`(_ binding: String?) throws {
+        let pair = Pair(site: try ControlSite(Self.provider()))
+        let (one, other) = (try pair.start("a"), try pair.start("b"))
+        let started = try one.consent()
+        #expect(try other.callback(started, code: "eve", binding: binding) == .rejected(.wrongBrowser))
+        #expect(pair.site.provider.requests.isEmpty)
+        guard case .connected = try other.callback(started, code: "alice") else {
+            Issue.record("not connected")
+            return
+        }
+    }
+
+    @Test func `a replica that dies while it exchanges a code leaves the old grant as it was`() throws {
+        let pair = Pair(site: try ControlSite(ControlProvider { _ in .hold }))
+        try ControlSite.put("crm", ControlSite.record(account: "alice"), in: FakeStore(pair.database, instance: "x"))
+        _ = pair.database.with { $0.present.remove("x") }
+        var one: ControlHarness? = try pair.start("a")
+        let other = try pair.start("b")
+        let started = try #require(try one?.consent())
+        try one?.look { control in
+            control.callbackArrived(
+                query: "code=alice&state=\(started["state"] ?? "")", binding: ControlSite.binding, expectedGrant: nil
+            ) { _, _ in }
+        }
+        let provider = pair.site.provider
+        try one?.until("the code is exchanged") { _ in provider.requests("authorization_code").count == 1 }
+        _ = pair.database.with { $0.present.remove("a") }
+        one = nil
+        #expect(try ControlSite.token(other) == "Bearer old")
+        provider.answer { _ in .tokens("second", "second-refresh", more: #","account":"alice""#) }
+        guard case .connected = try other.callback(other.consent(), code: "alice") else {
+            Issue.record("not connected")
+            return
+        }
+        #expect(try ControlSite.token(other) == "Bearer second")
     }
 }

@@ -14,7 +14,6 @@ import Testing
 
 /// A control thread with a store, one worker that is the test, and a provider on loopback.
 final class ControlHarness: Sendable {
-    let store: FakeStore
     let worker: Mailbox<WorkerMessage>
     private let mailbox: Mailbox<ControlMessage>
     private let commands: Mailbox<@Sendable (Control) -> Void>
@@ -63,14 +62,30 @@ final class ControlHarness: Sendable {
             return .success(FileContents(bytes: Array(text.utf8), mode: 0o600, owner: getuid()))
         }, isDirectory: { _ in true }, processorCount: 1)
 
-    static func prepared(_ text: String) throws -> Control.Prepared {
+    static func prepared(
+        _ text: String, environment: ConfigurationEnvironment = environment
+    ) throws -> Control.Prepared {
         let outcome = GatewayConfiguration.parse(Array(text.utf8), file: "gateway.conf", environment: environment)
         let snapshot = try #require(outcome.snapshot, "\(outcome.diagnostics)")
         return try Control.prepare(snapshot, environment: environment, version: "test").get()
     }
 
-    init(_ store: FakeStore, configuration: String, log: LogNotes? = nil) throws {
-        self.store = store
+    /// What surrounds control beside its store and its configuration.
+    struct Surroundings: Sendable {
+        var path = "gateway.conf"
+        var environment = ControlHarness.environment
+        var instance = "a"
+        var signingKeys: [[UInt8]] = [[1]]
+        var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    }
+
+    convenience init(_ store: FakeStore, configuration: String, log: LogNotes? = nil) throws {
+        var surroundings = Surroundings(instance: store.instance)
+        if let log { surroundings.logger = Logger(label: "test") { _ in NotingLogHandler(notes: log) } }
+        try self.init(store, configuration, surroundings)
+    }
+
+    init(_ store: any TokenStore, _ configuration: String, _ surroundings: Surroundings) throws {
         let executor = try StoreExecutor(store: store)
         let mailbox = try Mailbox<ControlMessage>()
         let worker = try Mailbox<WorkerMessage>()
@@ -81,7 +96,7 @@ final class ControlHarness: Sendable {
         var threads = [
             try WorkerThread.start(name: "control") {
                 do {
-                    try Self.run(executor, mailbox, worker, commands, configuration, instance: store.instance, log: log)
+                    try Self.run(executor, mailbox, worker, commands, configuration, surroundings)
                 } catch {
                     Issue.record(error)
                 }
@@ -101,22 +116,19 @@ final class ControlHarness: Sendable {
 
     private static func run(
         _ executor: StoreExecutor, _ mailbox: Mailbox<ControlMessage>, _ worker: Mailbox<WorkerMessage>,
-        _ commands: Mailbox<@Sendable (Control) -> Void>, _ configuration: String, instance: String,
-        log: LogNotes?
+        _ commands: Mailbox<@Sendable (Control) -> Void>, _ configuration: String,
+        _ surroundings: Surroundings
     ) throws {
-        let prepared = try Self.prepared(configuration)
+        let prepared = try Self.prepared(configuration, environment: surroundings.environment)
         let loop = try ControlLoop()
         let resolver = try Resolver()
         let control = try Control(
-            loop: loop, mailbox: mailbox, snapshot: prepared.snapshot, configurationPath: "gateway.conf",
-            environment: Self.environment, store: executor, resolver: resolver,
+            loop: loop, mailbox: mailbox, snapshot: prepared.snapshot, configurationPath: surroundings.path,
+            environment: surroundings.environment, store: executor, resolver: resolver,
             client: try ProviderClient(loop: loop, resolver: resolver),
             names: MetricNames(routes: [], upstreams: [], errorCodes: [], sessionFailures: []),
-            logger: Logger(label: "test") { _ in
-                log.map { NotingLogHandler(notes: $0) as any LogHandler } ?? SwiftLogNoOpLogHandler()
-            },
-            version: "test", instance: instance,
-            signingKeys: [[1]])
+            logger: surroundings.logger, version: "test", instance: surroundings.instance,
+            signingKeys: surroundings.signingKeys)
         control.workers = [worker]
         control.take(prepared)
         var list: [@Sendable (Control) -> Void] = []

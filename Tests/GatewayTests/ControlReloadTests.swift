@@ -1,183 +1,138 @@
+import Configuration
 import Console
+import Foundation
+import Proxy
 import Reactor
+import Telemetry
 import Testing
 
 @testable import Gateway
 @testable import OAuth
 @testable import TokenStore
 
-/// Reloads in the middle of calls, and records that this version of the program cannot read.
+/// Reloads that fail, what they leave, and what is said once.
 @Suite struct ControlReloadTests {
-    private func control(_ scene: LifeScene, _ store: FakeStore) throws -> ControlHarness {
-        for grant in scene.grants { ManyGrantsTests.put(grant, in: store.database) }
-        let control = try ControlHarness(store, configuration: scene.text)
-        try control.until("all are read") { $0.unreadFileGrants == 0 }
-        return control
+    static let mistakes: [(name: String, text: String, replacement: String)] = [
+        ("no TOML", "[route.crm]", "[route.crm"), ("an unknown key", "workers = 1", "workers = 1\nworker = 1"),
+        ("a missing reference", "grant = \"crm\"", "grant = \"crn\""),
+        ("a secret that is not there", "/secret\"", "/no-secret\""),
+        ("an authority that is not there", "client_id = \"client\"", "client_id = \"client\"\nca_file = \"/nowhere\""),
+        ("what needs a restart", "workers = 1", "workers = 2"),
+        ("another store", "/grants.db\"", "/others.db\""), ("an empty file", "", ""),
+    ]
+
+    @Test(arguments: mistakes.indices)
+    func `a reload that fails leaves everything in force, and says so`(_ index: Int) throws {
+        let (name, text, replacement) = Self.mistakes[index]
+        let site = try ControlSite(ControlProvider { _ in .tokens("new", "r-new") })
+        let store = FakeStore()
+        try ControlSite.put(in: store)
+        let control = try site.start(store)
+        #expect(try ControlSite.token(control) == "Bearer old")
+        let routes = try control.look { $0.snapshot.routes.map(\.path) }
+        let since = try control.metric("token_gateway_config_last_reload_success_timestamp_seconds")
+        let good = try String(contentsOfFile: site.path("gateway.conf"), encoding: .utf8)
+        let bad = text.isEmpty ? "" : good.replacingOccurrences(of: text, with: replacement)
+        #expect(bad != good, "\(name)")
+        // With a change that would show.
+        try site.write("gateway.conf", bad.replacingOccurrences(of: "path = \"/*\"", with: "path = \"/v2/*\""))
+        control.forgetMessages()
+        try control.look { $0.reload() }
+        try control.until("it has ended") { !$0.isReloading }
+
+        #expect(try control.metric("token_gateway_config_last_reload_successful") == "0", "\(name)")
+        #expect(try control.metric("token_gateway_config_reloads_total{outcome=\"failed\"}") == "1")
+        #expect(try control.metric("token_gateway_config_last_reload_success_timestamp_seconds") == since)
+        #expect(try control.look { $0.readiness().isReady })
+        #expect(try control.look { $0.snapshot.routes.map(\.path) } == routes)
+        #expect(try ControlSite.token(control) == "Bearer old")
+        guard case .refreshed = try control.outcome({ $0.refresh("crm", $1) }) else {
+            Issue.record("the old configuration does not serve")
+            return
+        }
+        #expect(site.log.lines.contains { $0.hasPrefix("error") })
+
+        try site.write("gateway.conf", good)
+        try control.look { $0.reload() }
+        try control.until("it has ended") { !$0.isReloading }
+        #expect(try control.metric("token_gateway_config_last_reload_successful") == "1")
+        #expect(site.provider.requests.count == 1, "a reload asks the provider nothing")
     }
 
-    // MARK: A provider that goes and comes
-
-    @Test func `a provider that goes while a lost reply is asked for again does not hang its grant`() throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene, store)
-        try control.look { $0.refresh("crm") { _ in } }
-        try provider.nextCall()
-        try control.reload(scene.with { $0.hasProvider = false })
-        // The repetition has nobody to go to.
-        provider.drop()
-        try control.until("the grant is gone") { $0.grants["crm"] == nil && $0.leaving.isEmpty }
-        #expect(store.database.record("crm")?.intent != nil, "that a reply was lost is not forgotten")
-        try control.reload(scene)
-        // The token is good for an hour: this is for the reply that was lost.
-        #expect(try provider.nextCall().contains("refresh_token=refresh"))
-        provider.answer(pair: "back")
-        try control.until("it is refreshed") { [store] _ in
-            store.database.record("crm")?.tokens?.accessToken.reveal() == "access-back"
-        }
-        #expect(try control.state(of: "crm") == "active")
-    }
-
-    @Test func `a provider that is back in time takes the repetition of a lost reply`() throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene, store)
-        try control.look { $0.refresh("crm") { _ in } }
-        try provider.nextCall()
-        try control.reload(scene.with { $0.hasProvider = false })
-        provider.drop()
-        try control.until("a repetition has failed") { ($0.grants["crm"]?.machine.replay?.count ?? 0) == 2 }
-        try control.reload(scene)
-        #expect(try provider.nextCall().contains("refresh_token=refresh"))
-        provider.answer(pair: "back")
-        try control.until("it is refreshed") { [store] _ in
-            store.database.record("crm")?.tokens?.accessToken.reveal() == "access-back"
-        }
-        #expect(provider.calls == 2)
-    }
-
-    @Test func `a section that goes while an intent is stored and comes back finds its grant alive`() throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene, store)
-        let gone = scene.with { $0.hasProvider = false }
-        // The reload comes before the store's answer to the intent.
-        let text = gone.text
-        try control.look { control in
-            control.refresh("crm") { _ in }
-            if let prepared = try? ControlHarness.prepared(text) { control.take(prepared) }
-        }
-        try control.until("the grant is gone") { $0.grants["crm"] == nil && $0.leaving.isEmpty }
-        #expect(store.database.record("crm")?.tokens?.refreshToken?.reveal() == "refresh")
-        try control.reload(scene)
-        try control.look { $0.refresh("crm") { _ in } }
-        try provider.nextCall()
-        provider.answer(pair: "new")
-        try control.until("it is refreshed") { [store] _ in
-            store.database.record("crm")?.tokens?.accessToken.reveal() == "access-new"
-        }
-        #expect(provider.calls == 1)
-    }
-
-    @Test(arguments: [true, false])
-    func `a grant that a reload takes away keeps the pair that was on its way`(withItsProvider: Bool) throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene, store)
-        try control.look { $0.refresh("crm") { _ in } }
-        try provider.nextCall()
-        try control.reload(
-            scene.with {
-                $0.grants = []
-                $0.hasProvider = !withItsProvider
+    @Test func `gateway.conf is never written, whatever happens to the grants`() throws {
+        let site = try ControlSite(
+            ControlProvider { request in
+                request.kind == "revoke" ? .reply(200, "") : .tokens("new", "r-new", more: #","account":"alice""#)
             })
-        #expect(try control.look { $0.leaving.contains("crm") })
-        provider.answer(pair: "new")
-        try control.until("the grant is gone") { $0.grants["crm"] == nil }
-        #expect(store.database.record("crm")?.tokens?.refreshToken?.reveal() == "refresh-new")
-        try control.reload(scene)
-        #expect(try ManyGrantsTests.value(control.ask("crm").get()) == "Bearer access-new")
+        try site.configure(keys: ["two", "one"])
+        let stamp = site.configurationStamp
+        let bytes = site.bytes("gateway.conf")
+        let control = try site.start()
+        _ = try control.callback(control.consent(), code: "alice")
+        #expect(try ControlSite.token(control) == "Bearer new")
+        _ = try control.outcome { $0.refresh("crm", $1) }
+        _ = try control.outcome { $0.importToken("crm", Secret("brought"), $1) }
+        _ = try control.outcome { $0.create(CreateGrantOrder(name: "acme", template: "t"), $1) }
+        _ = try control.outcome { $0.rekey(retire: nil, $1) }
+        try control.until("the rekey has ended") { !$0.rekeyState.isRunning }
+        try control.look { $0.reload() }
+        try control.until("it has ended") { !$0.isReloading }
+        _ = try control.outcome { $0.revoke("crm", $1) }
+        _ = try control.outcome { $0.forget("crm", $1) }
+        #expect(site.configurationStamp == stamp && site.bytes("gateway.conf") == bytes)
+        let files = try FileManager.default.contentsOfDirectory(atPath: site.folder).sorted()
+        #expect(
+            files.filter { !$0.hasPrefix("grants.db") } == [
+                "gateway.conf", "one.key", "secret", "three.key", "two.key",
+            ])
     }
 
-    @Test func `a revocation that is owed is made when the provider is back`() throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let scene = LifeScene(port: provider.port)
-        let control = try control(scene, store)
-        let text = scene.with { $0.hasProvider = false }.text
-        // The provider goes before the store has taken the revocation.
-        try control.look { control in
-            control.revoke("crm") { _ in }
-            if let prepared = try? ControlHarness.prepared(text) { control.take(prepared) }
+    @Test func `an unknown lifetime is told once, not for each request or refresh`() throws {
+        let site = try ControlSite(
+            ControlProvider { _ in
+                .reply(200, #"{"access_token":"endless","token_type":"Bearer","refresh_token":"r-new"}"#)
+            })
+        let store = FakeStore()
+        try ControlSite.put(in: store)
+        let control = try site.start(store)
+        for _ in 0..<3 {
+            _ = try control.outcome { $0.refresh("crm", $1) }
+            for _ in 0..<5 { #expect(try ControlSite.token(control) == "Bearer endless") }
         }
-        try control.until("the grant is gone") { $0.grants["crm"] == nil && $0.leaving.isEmpty }
-        let owed = try #require(store.database.record("crm"))
-        #expect(owed.state == .revoked && owed.revocation?.tokens.count == 2 && provider.calls == 0)
-        try control.reload(scene)
-        for hint in ["refresh_token", "access_token"] {
-            let request = try provider.nextCall()
-            #expect(request.hasPrefix("POST /revoke ") && request.contains("token_type_hint=\(hint)"))
-            provider.answer("{}")
-        }
-        try control.until("nothing is owed any more") { [store] _ in
-            store.database.record("crm")?.revocation == nil
-        }
+        #expect(site.log.count("did not say how long the token lives") == 1)
     }
 
-    // MARK: Records of another version
-
-    /// As a newer version of the program might write it.
-    private static let newer = Array(#"{"format":"99","state":"shiny"}"#.utf8)
-
-    private func becomeNewer(_ database: FakeDatabase) {
-        database.with { $0.rows["crm"] = FakeDatabase.Row(payload: Self.newer, generation: 5, dueAt: nil) }
+    @Test func `a token file that cannot be used is told once, however many requests want it`() throws {
+        let site = try ControlSite(ControlProvider())
+        let file = site.path("token")
+        try site.write("token", "file-token\n")
+        try site.configure(
+            more: """
+                [grant.file]
+                token_file = "\(file)"
+                """)
+        let control = try site.start(FakeStore())
+        #expect(try ControlSite.token(control, "file") == "Bearer file-token")
+        site.remove("token")
+        for _ in 0..<5 { #expect(try ControlSite.token(control, "file") == "Bearer file-token") }
+        #expect(site.log.count("a token file cannot be used") == 1)
+        try site.write("token", "newer-token\n")
+        #expect(try ControlSite.token(control, "file") == "Bearer newer-token")
     }
 
-    @Test func `a record that a newer version has written is not taken for a deleted one by a commit`() throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let control = try control(LifeScene(port: provider.port), store)
-        _ = try control.ask("crm").get()
-        becomeNewer(store.database)
-        let outcome: String = try control.call { control, done in
-            control.refresh("crm") { outcome in
-                if case .failed(let failure) = outcome { done(failure.code.rawValue) } else { done("\(outcome)") }
-            }
-        }
-        #expect(outcome == "store_unavailable")
-        #expect(try control.state(of: "crm") == "active")
-        #expect(try ManyGrantsTests.value(control.ask("crm").get()) == "Bearer old")
-        #expect(store.database.with { $0.rows["crm"]?.payload } == Self.newer)
-        #expect(provider.calls == 0, "no refresh whose result could not be stored")
-    }
-
-    @Test func `a record that a newer version has written is not taken for a deleted one by a deletion`() throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let control = try control(LifeScene(port: provider.port), store)
-        becomeNewer(store.database)
-        let outcome: String = try control.call { control, done in
-            control.forget("crm") { outcome in
-                if case .failed(let failure) = outcome { done(failure.code.rawValue) } else { done("\(outcome)") }
-            }
-        }
-        #expect(outcome == "store_unavailable")
-        #expect(store.database.with { $0.rows["crm"]?.payload } == Self.newer)
-    }
-
-    @Test func `a revocation waits until the record can be read again`() throws {
-        let (provider, store) = (try GatedProvider(), FakeStore())
-        let control = try control(LifeScene(port: provider.port), store)
-        becomeNewer(store.database)
-        try control.look { $0.revoke("crm") { _ in } }
-        // The provider is told all the same.
-        for _ in 0..<2 {
-            try provider.nextCall()
-            provider.answer("{}")
-        }
-        #expect(try control.state(of: "crm") == "revoked")
-        #expect(store.database.with { $0.rows["crm"]?.payload } == Self.newer)
-        var record = ManyGrantsTests.record(token: "other")
-        record.generation = 2
-        let payload = record.encoded()
-        store.database.with { $0.rows["crm"] = FakeDatabase.Row(payload: payload, generation: 6, dueAt: nil) }
-        try control.until("it is stored") { [store] _ in store.database.record("crm")?.state == .revoked }
+    @Test func `a store that fails is told once, and once more when it works`() throws {
+        let site = try ControlSite(ControlProvider())
+        let store = FakeStore()
+        try ControlSite.put(in: store)
+        let control = try site.start(store)
+        #expect(try ControlSite.token(control) == "Bearer old")
+        store.database.goAway()
+        for _ in 0..<5 { _ = try ControlSite.token(control, "t:nobody") }
+        #expect(site.log.count("the store failed") == 1)
+        #expect(try control.metric("token_gateway_store_up") == "0")
+        store.database.comeBack()
+        try control.until("it works again") { $0.readiness().isReady }
+        #expect(site.log.count("the store works again") == 1)
+        #expect(try control.metric("token_gateway_store_up") == "1")
     }
 }

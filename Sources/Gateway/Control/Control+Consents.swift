@@ -235,20 +235,29 @@ extension Control {
     }
 
     /// The tokens of a code that was exchanged at `provider`. A reload may have taken the grant away meanwhile, or given
-    /// it to another provider, or the provider's name to another server: then they are nobody's.
+    /// it to another provider, or the provider's name to another server; an operator may have deleted it: then they are
+    /// nobody's.
     private func grantTokens(
         _ grant: String, _ provider: String, _ tokens: TokenSet, _ sentAt: Moment, _ ticket: Ticket
     ) {
-        guard let entry = entry(loading: grant), isOrigin(entry, of: authorizations.consent(ticket)) else {
-            logger.warning(
-                "tokens of a consent came for a grant that is not of their provider any more",
-                metadata: ["grant": "\(grant)", "provider": "\(provider)"])
-            perform(consent: authorizations.consentOverruled(ticket, now: moment))
-            return
+        let consent = authorizations.consent(ticket)
+        withGrant(grant) { [unowned self] result in
+            // A record that cannot be read now is no reason to lose them: the machine keeps them until it can be.
+            let isThere = result.failure.map { $0.code == .storeUnavailable } ?? true
+            guard isThere, let entry = entry(loading: grant), isOrigin(entry, of: consent) else {
+                logger.warning(
+                    "tokens of a consent came for a grant that is not of their provider any more",
+                    metadata: ["grant": "\(grant)", "provider": "\(provider)"])
+                if let consent, let giver = providers[provider], giver.machine.isOrigin(of: consent) {
+                    revokeUnwanted(tokens, of: grant, at: giver)
+                }
+                perform(consent: authorizations.consentOverruled(ticket, now: moment))
+                return
+            }
+            entry.lastUsed = moment.monotonic
+            perform(grant, entry.machine.authorizationGranted(tokens, sentAt: sentAt, ticket: ticket, now: moment))
+            hurry(entry)
         }
-        entry.lastUsed = moment.monotonic
-        perform(grant, entry.machine.authorizationGranted(tokens, sentAt: sentAt, ticket: ticket, now: moment))
-        hurry(entry)
     }
 
     /// What the store has under a consent's key.

@@ -51,6 +51,12 @@ extension Control {
 
     func deviceTokenCallFinished(_ id: CallID, _ report: TokenCallReport) {
         guard case .device(let number) = id.owner, let run = devices.run(number) else { return }
+        run.isPolling = false
+        guard !run.machine.hasEnded else {
+            if case .success(let tokens) = report.result { revokeUnwanted(tokens, of: run) }
+            if devices[run.grant] !== run { devices.remove(run) }
+            return
+        }
         perform(device: run, run.machine.tokenCallFinished(id, report, now: moment))
     }
 
@@ -84,6 +90,8 @@ extension Control {
         var call = call
         call.variables = entry.machine.templateVariables
         if entry.machine.grantSettings.scopes.contains("openid") { call.identity = IdentityExpectation() }
+        run.poll = DeviceRun.Poll(provider: provider, variables: call.variables)
+        run.isPolling = true
         perform(provider, provider.machine.tokensNeeded(call, now: moment))
     }
 
@@ -139,9 +147,15 @@ extension Control {
 
     /// The tokens go the way of every consent's: stored first, then used.
     private func granted(_ run: DeviceRun, _ tokens: TokenSet, _ sentAt: Moment) {
-        guard let entry = entry(loading: run.grant), entry.providerName == run.providerName else { return gone(run) }
+        guard let entry = entry(loading: run.grant), entry.providerName == run.providerName else {
+            revokeUnwanted(tokens, of: run)
+            return gone(run)
+        }
         let ticket = ticket(for: run.grant) { [unowned self] result in
-            guard let result else { return gone(run) }
+            guard let result else {
+                revokeUnwanted(tokens, of: run)
+                return gone(run)
+            }
             let ended = consentOutcome(of: run.grant, result)
             consentEnded(ended)
             switch outcome(ended) {
@@ -170,7 +184,13 @@ extension Control {
         }
     }
 
-    /// A reload took the grant or its provider away.
+    /// The run or its grant ended while the provider was asked.
+    private func revokeUnwanted(_ tokens: TokenSet, of run: DeviceRun) {
+        guard let poll = run.poll else { return }
+        revokeUnwanted(tokens, of: run.grant, at: poll.provider, variables: poll.variables)
+    }
+
+    /// A reload took the grant or its provider away, or it was deleted.
     private func gone(_ run: DeviceRun) {
         _ = run.machine.cancelled()
         if let timer = run.timer { loop.cancel(timer) }

@@ -51,6 +51,8 @@ extension Control {
             logger.warning(
                 "the provider granted fewer scopes", metadata: name.adding("lost", scopes.joined(separator: " ")))
         case .lifetimeUnknown:
+            guard let entry = grants[grant], !entry.hasToldUnknownLifetime else { return }
+            entry.hasToldUnknownLifetime = true
             logger.notice(
                 "the provider did not say how long the token lives; only a rejection refreshes it", metadata: name)
         case .storeFailed where grants[grant]?.siblings != nil:

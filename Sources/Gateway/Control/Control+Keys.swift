@@ -79,35 +79,40 @@ extension Control {
             .keyInUse, detail: "New values are sealed under \(id): put another key in front first, and reload.")
     }
 
-    /// A reload brought other keys: the store uses them from now on, and the console signs under the new first one.
-    ///
-    /// - Returns: false where they cannot be read; what the store says to them is logged when it comes.
-    func takeKeys(of new: Snapshot) -> Bool {
-        guard let store = new.store else { return true }
-        let ring: KeyRing
+    /// The keys that a reload brings; nil where they are those in use. Files are compared by what is in them.
+    func newRing(of new: Snapshot) -> Result<KeyRing?, StoreError> {
+        guard let sources = new.store?.keys else { return .success(nil) }
         do throws(StoreError) {
-            ring = try KeyRing(store.keys, environment: environment)
+            let ring = try KeyRing(sources, environment: environment)
+            return .success(ring.signingKeys == signingKeys ? nil : ring)
         } catch {
-            logger.error("configuration", metadata: ["reason": "store: \(error)"])
-            return false
+            return .failure(error)
         }
-        withStore(.commit) { store throws(StoreError) in
-            try store.useKeys(ring)
+    }
+
+    /// The store uses these keys from now on, and the console signs under the first; or nothing changes.
+    func takeKeys(_ ring: KeyRing, _ done: @escaping (StoreError?) -> Void) {
+        withStore(.commit) { store throws(StoreError) -> StoreError? in
+            do throws(StoreError) {
+                try store.useKeys(ring)
+                return nil
+            } catch {
+                // The store works: it is the keys that are wrong.
+                guard error.kind == .key || error.kind == .unknownKey else { throw error }
+                return error
+            }
         } then: { [unowned self] result in
             switch result {
-            case .success:
+            case .failure(let error), .success(let error?): done(error)
+            case .success(nil):
                 signingKeys = ring.signingKeys
-                if var settings = console?.settings {
-                    settings.signingKeys = signingKeys
-                    console?.settingsChanged(settings)
-                }
                 logger.notice(
                     "the store uses the keys of the new configuration", metadata: ["key": "\(ring.active.id)"])
-            case .failure(let error):
-                reloadEnded(nil, "the store does not take the new keys; it goes on with the old ones: \(error)")
+                done(nil)
+                // What could not be opened may be open now.
+                storeCameBack()
             }
         }
-        return true
     }
 
     /// One page; the next comes behind the calls that were queued meanwhile.

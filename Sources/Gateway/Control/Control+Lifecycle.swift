@@ -17,7 +17,7 @@ extension Control {
         /// Of listeners and upstreams.
         var tls: TLSMaterial
         /// The files of client secrets as they were before they were read.
-        var secretStamps: [String: FileStamp]
+        var secretStamps: [String: FileStamp?]
     }
 
     /// Reads the secrets and checks what only the file system can tell.
@@ -33,11 +33,7 @@ extension Control {
         let loader = SecretLoader(environment: environment)
         var providers: [String: (ProviderSettings, TLSClientConfiguration)] = [:]
         for provider in snapshot.providers {
-            let material = ProviderMaterial(provider, environment: environment, &problems)
-            let tls = TLSClientConfiguration(
-                caFile: provider.caFile, alpn: ["http/1.1"], clientIdentity: material.identity)
-            checkTLS(tls, "provider.\(provider.name)", &problems)
-            providers[provider.name] = (ProviderSettings(provider, material), tls)
+            providers[provider.name] = prepare(provider, environment: environment, &problems)
         }
         for upstream in snapshot.upstreams where !upstream.url.isPlaintext {
             let tls = TLSClientConfiguration(caFile: upstream.caFile, alpn: ["http/1.1"])
@@ -49,6 +45,17 @@ extension Control {
         return .success(
             Prepared(
                 snapshot: snapshot, providers: providers, console: console, tls: material, secretStamps: stamps))
+    }
+
+    /// One provider's part: its secrets, keys and certificates read.
+    static func prepare(
+        _ provider: Snapshot.Provider, environment: ConfigurationEnvironment, _ problems: inout [String]
+    ) -> (ProviderSettings, TLSClientConfiguration) {
+        let material = ProviderMaterial(provider, environment: environment, &problems)
+        let tls = TLSClientConfiguration(
+            caFile: provider.caFile, alpn: ["http/1.1"], clientIdentity: material.identity)
+        checkTLS(tls, "provider.\(provider.name)", &problems)
+        return (ProviderSettings(provider, material), tls)
     }
 
     private static func checkTLS(_ configuration: TLSClientConfiguration, _ place: String, _ problems: inout [String]) {
@@ -102,40 +109,15 @@ extension Control {
         }
         takeCertificates(prepared.tls)
         if tokenFileTimer == nil { watchTokenFiles() }
-        let isWatching = !secretStamps.isEmpty
         secretStamps = prepared.secretStamps
-        if !isWatching && !secretStamps.isEmpty { watchSecrets() }
+        if secretTimer == nil { watchSecrets() }
     }
 
-    // MARK: Client secrets
-
-    private static func secretStamps(of snapshot: Snapshot) -> [String: FileStamp] {
-        var stamps: [String: FileStamp] = [:]
-        for path in snapshot.providers.flatMap({ ProviderMaterial.files(of: $0) }) {
-            stamps[path] = FileStamp.of(path: path)
-        }
-        return stamps
-    }
-
-    /// Reads client secrets again when a file of theirs has changed; one that cannot be read leaves the old in use.
-    private func watchSecrets() {
-        loop.schedule(after: 2000) { [unowned self] in
-            guard !secretStamps.isEmpty else { return }
-            defer { watchSecrets() }
-            let current = Control.secretStamps(of: snapshot)
-            guard current != secretStamps else { return }
-            switch Control.prepare(snapshot, environment: environment, version: version, keeping: tls) {
-            case .success(let prepared):
-                logger.notice("client secrets were read again")
-                take(prepared)
-            case .failure(let problems):
-                secretStamps = current
-                for sentence in problems.sentences {
-                    logger.error(
-                        "a secret cannot be read; the old one stays in use", metadata: ["reason": "\(sentence)"])
-                }
-            }
-        }
+    /// Providers and what follows from them, for a snapshot that is in force already.
+    func takeProvidersAgain(_ prepared: Prepared) {
+        takeProviders(prepared)
+        takeTemplates(prepared)
+        takeGrants(prepared)
     }
 
     private func takeProviders(_ prepared: Prepared) {
@@ -238,58 +220,7 @@ extension Control {
         perform(census.templatesChanged(Array(new.keys), now: moment))
     }
 
-    // MARK: Reload
-
-    /// Reads the file again. A file with a mistake changes nothing and says so.
-    func reload() {
-        ServiceManager.notify("RELOADING=1")
-        defer { ServiceManager.notify("READY=1") }
-        let outcome = GatewayConfiguration.load(path: configurationPath, environment: environment)
-        for diagnostic in outcome.diagnostics { logger.warning("configuration", metadata: ["at": "\(diagnostic)"]) }
-        guard let new = outcome.snapshot else {
-            reloadEnded(nil, "the configuration has mistakes; the old one stays in force")
-            return
-        }
-        switch Control.prepare(new, environment: environment, version: version) {
-        case .failure(let problems):
-            for sentence in problems.sentences { logger.error("configuration", metadata: ["reason": "\(sentence)"]) }
-            reloadEnded(nil, "the configuration cannot be used; the old one stays in force")
-        case .success(let prepared):
-            let obstacles = restartNeeded(from: snapshot, to: new)
-            guard obstacles.isEmpty else {
-                reloadEnded(nil, "these changes need a restart: " + obstacles.joined(separator: ", "))
-                return
-            }
-            if new.store?.keys != snapshot.store?.keys, !takeKeys(of: new) {
-                reloadEnded(nil, "the store's keys cannot be used; the old configuration stays in force")
-                return
-            }
-            let configuration = WorkerConfiguration(
-                new, extending: names, clientIdentities: prepared.tls.clientIdentities)
-            names = configuration.names
-            // A route that goes elsewhere from now on must not take the token of the grant's old provider along.
-            for grant in snapshot.grants where new.grant(named: grant.name).map({ $0.source != grant.source }) ?? true {
-                withdraw(grant.name)
-            }
-            // Workers first: a grant's news name it by what the workers know then.
-            broadcast(.configuration(configuration))
-            take(prepared)
-            reloadEnded(WallClock.seconds(), "the configuration was reloaded")
-        }
-    }
-
-    func reloadEnded(_ time: Int64?, _ message: String) {
-        lastReloadSuccessful = time != nil
-        counters.reloadEnded(succeeded: time != nil)
-        if let time {
-            lastReloadAt = time
-            logger.notice("\(message)")
-        } else {
-            logger.error("\(message)")
-        }
-    }
-
-    private func restartNeeded(from old: Snapshot, to new: Snapshot) -> [String] {
+    func restartNeeded(from old: Snapshot, to new: Snapshot) -> [String] {
         var list: [String] = []
         if old.workers != new.workers { list.append("workers") }
         if !old.listeners.elementsEqual(new.listeners, by: { $0.hasSameSockets(as: $1) }) { list.append("listeners") }

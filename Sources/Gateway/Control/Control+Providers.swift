@@ -33,7 +33,8 @@ extension Control {
             case .device: deviceTokenCallFinished(id, report)
             }
         case .revocationCallFinished(let id, let result):
-            guard case .grant(let grant) = id.owner, let entry = grants[grant] else { return }
+            guard case .grant(let grant) = id.owner else { return unwantedRevoked(id, result) }
+            guard let entry = grants[grant] else { return }
             perform(grant, entry.machine.revocationCallFinished(id, result, now: moment))
         case .pushFinished(let id, let result): pushWaits.removeValue(forKey: id)?(result)
         case .deviceAuthorizationFinished(let id, let result): deviceAuthorizationFinished(id, result)

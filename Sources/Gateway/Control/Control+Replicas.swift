@@ -109,7 +109,16 @@ extension Control {
     }
 
     func readElsewhere(_ grant: String, _ result: Result<StoredRecord?, StoreError>) {
-        guard let entry = grants[grant], case .success(let stored) = result else { return }
+        guard let entry = grants[grant] else { return }
+        let stored: StoredRecord?
+        switch result {
+        case .success(let found): stored = found
+        case .failure(let error):
+            // What we have of it goes on while it is good.
+            unreadable(grant, error.message)
+            return
+        }
+        storeHealth.recordRead(grant)
         guard let stored else {
             entry.note(nil)
             perform(grant, entry.machine.recordChangedElsewhere(nil, now: moment))

@@ -75,7 +75,7 @@ extension Control {
     }
 
     /// What had to wait for the store goes on, and what others did meanwhile is looked up.
-    private func storeCameBack() {
+    func storeCameBack() {
         for name in Array(grants.keys) {
             guard let entry = grants[name] else { continue }
             perform(name, entry.machine.storeWorksAgain(now: moment))
@@ -136,7 +136,7 @@ extension Control {
         }
     }
 
-    private func unreadable(_ grant: String, _ reason: String) {
+    func unreadable(_ grant: String, _ reason: String) {
         guard storeHealth.recordUnreadable(grant, reason) else { return }
         logger.error(
             "the stored record of a grant cannot be read", metadata: ["grant": "\(grant)", "reason": "\(reason)"])

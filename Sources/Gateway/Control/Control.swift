@@ -38,6 +38,8 @@ final class Control {
     var nextTicket: UInt64 = 1
     var tickets: [Ticket: (grant: String, done: (TicketResult?) -> Void)] = [:]
     var pushWaits: [CallID: (Result<PushedRequest, ProviderProblem>) -> Void] = [:]
+    /// Revocations that nobody waits for, with the names of their grants.
+    var unwanted: [CallID: String] = [:]
     var endpointWaits: [CallID: (Result<ProviderEndpoints, ProviderProblem>) -> Void] = [:]
     var nextStart: UInt64 = 1
     var callbacks: [CallbackID: PendingCallback] = [:]
@@ -82,6 +84,9 @@ final class Control {
     let startedAt: Int64
     var names: MetricNames
     var lastReloadSuccessful = true
+    /// A reload waits for what the store says to its keys; others that come meanwhile are made one of.
+    var isReloading = false
+    var mustReloadAgain = false
     var lastReloadAt: Int64
     var scrapes: [UInt64: Scrape] = [:]
     var nextScrape: UInt64 = 1
@@ -101,7 +106,8 @@ final class Control {
     var certificateTimer: ControlLoop.Token?
     var ticketTimer: ControlLoop.Token?
     /// The files that client secrets were read from, as they were then.
-    var secretStamps: [String: FileStamp] = [:]
+    var secretStamps: [String: FileStamp?] = [:]
+    var secretTimer: ControlLoop.Token?
 
     /// What the workers were last told of a grant.
     enum ToldState: Equatable {

@@ -13,6 +13,16 @@ final class DeviceRun {
     var prompt: DeviceReply?
     /// nil: not yet.
     var end: DeviceStatus?
+    /// The last poll; it may bring tokens after the run has ended.
+    var poll: Poll?
+    /// Its answer is still to come.
+    var isPolling = false
+
+    /// Where it went, and what filled the URL: a reload may take both away.
+    struct Poll {
+        var provider: Control.Provider
+        var variables: [String: String]
+    }
 
     init(number: UInt64, grant: String, providerName: String, aliases: [String: String]) {
         self.number = number
@@ -43,7 +53,8 @@ struct DeviceRuns {
             guard let oldest = runs.values.filter({ $0.end != nil }).min(by: { $0.number < $1.number }) else {
                 return nil
             }
-            remove(oldest)
+            runs[oldest.number] = nil
+            if newest[oldest.grant] == oldest.number { newest[oldest.grant] = nil }
         }
         let run = DeviceRun(number: nextNumber, grant: grant, providerName: providerName, aliases: aliases)
         nextNumber += 1
@@ -52,7 +63,9 @@ struct DeviceRuns {
         return run
     }
 
+    /// Takes out what has ended, unless its last poll is to be answered yet.
     mutating func remove(_ run: DeviceRun) {
+        guard !run.isPolling else { return }
         runs[run.number] = nil
         if newest[run.grant] == run.number { newest[run.grant] = nil }
     }

@@ -38,6 +38,8 @@ final class GrantEntry {
     var lastUsed: Int64?
     /// A worker has asked for it, so that workers must hear what is new. Always true for grants of the file.
     var isKnownToWorkers: Bool
+    /// Once is enough: it is so with every token of the provider's.
+    var hasToldUnknownLifetime = false
     /// Its record is being made: that there is none yet does not end it.
     var isBeingCreated = false
     /// So many grants of its template are there that it was not made; nil: it is not for want of room.

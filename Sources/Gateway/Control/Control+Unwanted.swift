@@ -1,0 +1,43 @@
+import Logging
+import OAuth
+
+/// Tokens that a provider gave when nobody could use them any more: the consent was cancelled, or its grant is gone.
+extension Control {
+    /// They are not left alive there, as far as one call can do that.
+    ///
+    /// - Parameters:
+    ///   - provider: whose tokens they are, also where a reload has taken it away.
+    ///   - variables: the grant's, for templated URLs.
+    func revokeUnwanted(
+        _ tokens: TokenSet, of grant: String, at provider: Provider, variables: [String: String] = [:]
+    ) {
+        let style = provider.machine.settings.revocation
+        let owned: [(token: Secret?, hint: RevocationCall.Hint)] = [
+            (tokens.refreshToken, .refreshToken), (tokens.accessToken, .accessToken),
+        ]
+        // The refresh token ends the access tokens, too (RFC 7009 section 2.1).
+        guard let (token, hint) = owned.first(where: { $0.token != nil && style.wants($0.hint) }), let token else {
+            return
+        }
+        let id = CallID(owner: .consent(0), number: nextStart)
+        nextStart += 1
+        unwanted[id] = grant
+        let call = RevocationCall(
+            id: id, token: token, hint: hint, variables: variables.merging(tokens.captured) { own, _ in own })
+        perform(provider, provider.machine.revocationNeeded(call, now: moment))
+    }
+
+    func unwantedRevoked(_ id: CallID, _ result: RevocationCallResult) {
+        guard let grant = unwanted.removeValue(forKey: id) else { return }
+        let (word, detail): (String, String) =
+            switch result {
+            case .revoked: ("revoked", "")
+            case .alreadyInvalid: ("already_invalid", "")
+            case .notSupported, .notNeeded: ("not_supported", "")
+            case .failed(let problem): ("failed", problem.code)
+            }
+        logger.notice(
+            "tokens came that nobody can use any more",
+            metadata: ["grant": "\(grant)", "revocation": "\(word)", "detail": "\(detail)"])
+    }
+}
