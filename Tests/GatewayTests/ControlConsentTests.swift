@@ -124,6 +124,51 @@ import Testing
         #expect(site.provider.requests("authorization_code").count == 1)
     }
 
+    /// - Parameter isSlow: the tokens come before the store has deleted the record.
+    @Test(arguments: [false, true])
+    func `a grant that is deleted while its code is exchanged gets nothing, and the browser an answer`(
+        _ isSlow: Bool
+    ) throws {
+        let site = try ControlSite(ControlProvider { $0.kind == "revoke" ? .reply(200, "") : .hold })
+        let store = FakeStore()
+        try ControlSite.put("t:acme", ControlSite.record(template: "t"), in: store)
+        let control = try site.start(store)
+        let started = try control.consent("t:acme")
+        let answer = ResultBox<OAuth.ConsentOutcome>()
+        try control.look { control in
+            control.callbackArrived(
+                query: "code=alice&state=\(started["state"] ?? "")", binding: ControlSite.binding, expectedGrant: nil
+            ) { outcome, _ in answer.fill(outcome) }
+        }
+        let provider = site.provider
+        try control.until("the code is exchanged") { _ in provider.requests("authorization_code").count == 1 }
+        let gate = DispatchSemaphore(value: 0)
+        if !isSlow { gate.signal() }
+        try control.look { control in
+            control.store?.perform { _ in gate.wait() }
+            return
+        }
+        let deleted = try control.begin { $0.delete("t:acme", $1) }
+        if !isSlow { _ = try control.result(of: deleted, "it is deleted") }
+        provider.release(.tokens("late", "late-refresh"))
+        if isSlow {
+            try control.until("the grant has the tokens") { !$0.arriving.isEmpty }
+            gate.signal()
+        }
+        guard case .forgotten = try control.result(of: deleted, "it is deleted") else {
+            Issue.record("not deleted")
+            return
+        }
+        try control.until("the browser is answered") { _ in answer.take() != nil }
+        guard case .exchangeFailed(grant: "t:acme", _)? = answer.take() else {
+            Issue.record("\(String(describing: answer.take()))")
+            return
+        }
+        try control.until("the tokens are revoked") { _ in provider.requests("revoke").count == 1 }
+        #expect(provider.requests("revoke").first?.form["token"] == "late-refresh")
+        #expect(store.database.with { $0.rows["t:acme"]?.payload == nil })
+    }
+
     @Test func `a grant that a reload takes away while its code is exchanged leaves no tokens behind`() throws {
         let site = try ControlSite(ControlProvider { $0.kind == "revoke" ? .reply(200, "") : .hold })
         let control = try site.start(FakeStore())
