@@ -113,12 +113,8 @@ extension Control {
                     return
                 }
                 done(.forgotten)
-                // With its record a templated grant is gone.
-                if entry.template != nil, grants[grant] === entry {
-                    loop.schedule(after: 0) { [unowned self] in
-                        if grants[grant] === entry, entry.machine.storedRevision == 0 { vanish(entry) }
-                    }
-                }
+                // With its record a templated grant is gone, and what was to be done for it is not done any more.
+                if entry.template != nil, grants[grant] === entry, entry.machine.storedRevision == 0 { vanish(entry) }
             }
             perform(grant, entry.machine.forgetRequested(ticket, now: moment))
         }

@@ -255,6 +255,9 @@ extension Control {
                 return
             }
             entry.lastUsed = moment.monotonic
+            if let giver = providers[provider] {
+                arriving[ticket] = ArrivingTokens(grant: grant, provider: giver, tokens: tokens)
+            }
             perform(grant, entry.machine.authorizationGranted(tokens, sentAt: sentAt, ticket: ticket, now: moment))
             hurry(entry)
         }
@@ -377,6 +380,7 @@ extension Control {
 
     func finished(_ ticket: Ticket, _ result: TicketResult) {
         if authorizations.owns(ticket) {
+            arriving[ticket] = nil
             perform(consent: authorizations.consentFinished(ticket, result, now: moment))
         } else {
             tickets.removeValue(forKey: ticket)?.done(result)

@@ -107,6 +107,7 @@ extension Control {
             tickets[ticket] = nil
             waiting.done(nil)
         }
+        overruleConsents(of: grant)
         if due.active[grant] != nil { perform(due.ended(grant, nextDue: nil, now: moment)) }
         // A grant of the same name may come again, and then not with this token.
         if entry.isKnownToWorkers { withdraw(grant) }

@@ -1,6 +1,13 @@
 import Logging
 import OAuth
 
+/// The tokens of a consent on their way into its grant.
+struct ArrivingTokens {
+    var grant: String
+    var provider: Control.Provider
+    var tokens: TokenSet
+}
+
 /// Tokens that a provider gave when nobody could use them any more: the consent was cancelled, or its grant is gone.
 extension Control {
     /// They are not left alive there, as far as one call can do that.
@@ -25,6 +32,15 @@ extension Control {
         let call = RevocationCall(
             id: id, token: token, hint: hint, variables: variables.merging(tokens.captured) { own, _ in own })
         perform(provider, provider.machine.revocationNeeded(call, now: moment))
+    }
+
+    /// The grant is gone before it has taken what a consent brought: the browser is answered.
+    func overruleConsents(of grant: String) {
+        for (ticket, arrived) in arriving where arrived.grant == grant {
+            arriving[ticket] = nil
+            revokeUnwanted(arrived.tokens, of: grant, at: arrived.provider)
+            perform(consent: authorizations.consentOverruled(ticket, now: moment))
+        }
     }
 
     func unwantedRevoked(_ id: CallID, _ result: RevocationCallResult) {

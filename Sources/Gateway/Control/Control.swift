@@ -38,6 +38,8 @@ final class Control {
     var nextTicket: UInt64 = 1
     var tickets: [Ticket: (grant: String, done: (TicketResult?) -> Void)] = [:]
     var pushWaits: [CallID: (Result<PushedRequest, ProviderProblem>) -> Void] = [:]
+    /// Tokens of consents that their grants have not taken or refused yet.
+    var arriving: [Ticket: ArrivingTokens] = [:]
     /// Revocations that nobody waits for, with the names of their grants.
     var unwanted: [CallID: String] = [:]
     var endpointWaits: [CallID: (Result<ProviderEndpoints, ProviderProblem>) -> Void] = [:]
