@@ -118,14 +118,19 @@ extension Checker {
             diagnostics.error(
                 section.position(of: given[1]), "\"\(given[1])\" and \"\(given[0])\" exclude each other")
         }
-        let position = section.position(of: given.first ?? name)
         let loader = SecretLoader(environment: environment)
-        for source in sources {
-            guard case .failure(let error) = isKey ? loader.loadKey(source) : loader.load(source) else { continue }
-            switch error.problem {
-            // Whoever runs `check` by hand has no credentials; the start itself will fail without them.
-            case .noCredentialsDirectory: diagnostics.warning(position, error.description)
-            case .notFound, .other: diagnostics.error(position, error.description)
+        for (index, source) in sources.enumerated() {
+            let position = section.position(of: given.first ?? name, element: index)
+            switch isKey ? loader.loadKey(source) : loader.load(source) {
+            case .success(let secret):
+                guard isKey, let problem = environment.storeKeyProblem(secret.bytes, "\(source)") else { continue }
+                diagnostics.error(position, problem)
+            case .failure(let error):
+                switch error.problem {
+                // Whoever runs `check` by hand has no credentials; the start itself will fail without them.
+                case .noCredentialsDirectory: diagnostics.warning(position, error.description)
+                case .notFound, .other: diagnostics.error(position, error.description)
+                }
             }
         }
     }

@@ -13,11 +13,41 @@ extension Checker {
         if !section.mentions("scheme"), !isAuthorization(section.value.credentialHeader.name) {
             draft.providers[index].value.credentialHeader.scheme = ""
         }
+        checkHeaders(section)
+        checkRenames(section)
         checkCertificates(section.value.caFile, at: section.position(of: "ca_file"))
         if case .list(let scopes) = section.value.refreshScope {
             checkScopes(scopes, separator: section.value.scopeSeparator, at: section.position(of: "refresh_scope"))
         }
     }
+
+    /// What goes upstream beside the token, and before it.
+    private mutating func checkHeaders(_ section: Section<Snapshot.Provider>) {
+        let provider = section.value
+        let own = grantSections(of: provider.name).compactMap { $0.has("header") ? $0.value.header : nil }
+        let names = Set(([provider.credentialHeader.name] + own).map { $0.lowercased() })
+        for field in provider.extraHeaders where names.contains(field.name.lowercased()) {
+            diagnostics.error(
+                section.keyPosition(of: "extra_headers", member: field.name),
+                "\"extra_headers\" must not set \(quoted(field.name)), which carries the token")
+        }
+        guard provider.dpop else { return }
+        if section.mentions("scheme"), provider.credentialHeader.scheme.lowercased() != "dpop" {
+            diagnostics.warning(section.position(of: "scheme"), Self.schemeIsFixed)
+        }
+        for grant in grantSections(of: provider.name) {
+            guard grant.has("scheme"), grant.value.scheme?.lowercased() != "dpop" else { continue }
+            diagnostics.warning(grant.position(of: "scheme"), Self.schemeIsFixed)
+        }
+        if section.has("token_types"), let type = provider.tokenTypes.first(where: { $0.lowercased() != "dpop" }) {
+            diagnostics.warning(
+                section.position(of: "token_types"),
+                "with dpop = \"on\" only tokens of the type DPoP are taken: \(quoted(type)) will be refused")
+        }
+    }
+
+    private static let schemeIsFixed =
+        "\"scheme\" has no effect on tokens that are bound by dpop = \"on\": they are sent as DPoP"
 
     private mutating func checkEndpoints(_ section: Section<Snapshot.Provider>) {
         checkEndpointsAreKnown(section)

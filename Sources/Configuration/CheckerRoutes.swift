@@ -85,6 +85,14 @@ extension Checker {
                 section.position(of: "grant_from"), "\"grant_from\" has no meaning without \"grant_template\"")
         }
         guard let source = section.value.grantFrom else { return }
+        if section.value.stripGrantSegment {
+            if case .path = source {
+            } else {
+                diagnostics.error(
+                    section.position(of: "strip_grant_segment"),
+                    "\"strip_grant_segment\" has no meaning unless \"grant_from\" is \"path:N\"")
+            }
+        }
         switch source {
         case .header, .name: break
         case .path(let segment): checkSegment(segment, of: section)

@@ -10,6 +10,9 @@ package struct ConfigurationEnvironment: Sendable {
     package var processorCount: Int
     /// Seconds since 1970, to see what has expired.
     package var now: @Sendable () -> Int64
+    /// What is wrong with the content of a store's key, as a sentence that names its source and shows nothing of it; nil
+    /// if it is one. Whoever opens the store knows what keys look like.
+    package var storeKeyProblem: @Sendable (_ content: [UInt8], _ source: String) -> String? = { _, _ in nil }
 
     package init(
         variable: @escaping @Sendable (String) -> String?,

@@ -20,6 +20,7 @@ enum DatabaseURL {
         case noDatabase
         case parameter(String)
         case tlsMode
+        case repeated(String)
 
         func text(example: String) -> String {
             switch self {
@@ -32,6 +33,7 @@ enum DatabaseURL {
             case .tlsMode:
                 "has an \"sslmode\" other than "
                     + Snapshot.PostgreSQL.TLSMode.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
+            case .repeated(let name): "has the parameter \(quoted(name)) twice"
             }
         }
     }
@@ -83,20 +85,23 @@ enum DatabaseURL {
     }
 
     private static func take(query: Substring, into database: inout Snapshot.PostgreSQL) throws(Problem) {
+        var seen: Set<Substring> = []
         for pair in query.split(separator: "&") {
             let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let value = parts.count == 2 ? try decoded(parts[1]) : ""
+            let isFirst = seen.insert(parts[0]).inserted
             switch String(parts[0]) {
             case "sslmode":
                 guard let mode = Snapshot.PostgreSQL.TLSMode(rawValue: value) else { throw .tlsMode }
                 database.tls = mode
             case "host":
-                guard value.hasPrefix("/"), database.host.isEmpty else { throw .malformed }
+                guard value.hasPrefix("/"), !isFirst || database.host.isEmpty else { throw .malformed }
                 database.host = value
                 database.tls = .disable
             case "password", "passfile": throw .password
             case let name: throw .parameter(name)
             }
+            guard isFirst else { throw .repeated(String(parts[0])) }
         }
     }
 

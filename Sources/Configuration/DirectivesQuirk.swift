@@ -58,7 +58,10 @@ let quirkDirectives: [Directive<Snapshot.Provider>] = [
         "allowed_hosts", .list(of: .hostPattern), \.allowedHosts,
         "The hosts that captured values may choose: `api.example.com`, or `*.example.com` for all below."),
     Directive(
-        "extra_headers", .fields(reserved: reservedFields), \.extraHeaders,
+        "allow_private", .boolean, \.allowPrivate, default: false,
+        "Let a host that only a pattern like `*.example.com` or `{shop}.example.com` allows be on a private address."),
+    Directive(
+        "extra_headers", .fields(reserved: upstreamFields), \.extraHeaders,
         "Header fields sent upstream beside the token; `{name}` stands for a value of the grant."),
     Directive(
         "token_types", .list(of: .string()), \.tokenTypes,

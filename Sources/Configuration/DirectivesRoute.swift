@@ -13,6 +13,9 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
         Directive(
             "allowed_hosts", .list(of: .hostPattern, mayBeEmpty: false), \.allowedHosts,
             "The hosts that `{name}` in url may choose: `api.example.com`, or `*.example.com` for all below."),
+        Directive(
+            "allow_private", .boolean, \.allowPrivate, default: false,
+            "Let a host that only a pattern of allowed_hosts allows be on a private or loopback address."),
         Directive("host", .authority, \.host, "The Host field to send instead of the URL's."),
         Directive("ca_file", .path, \.caFile, "Certificates (PEM) to trust instead of the system's."),
         Directive(
@@ -108,6 +111,9 @@ private let treatmentDirectives: [Directive<Snapshot.Route>] = [
     Directive(
         "remove_grant_header", .boolean, \.removeGrantHeader, default: true,
         "Keep the field of `header:NAME` from the upstream."),
+    Directive(
+        "strip_grant_segment", .boolean, \.stripGrantSegment, default: false,
+        "Take the segment of `path:N` out of the path, too."),
     Directive("strip_prefix", .stripPrefix, \.stripPrefix, "Taken off the front of the path."),
     Directive(
         "forward_authorization", .boolean, \.forwardAuthorization, default: false,

@@ -22,6 +22,21 @@ struct Section<Subject: Sendable>: Sendable {
         return found.value.position
     }
 
+    /// Where element `index` of a list is, or the directive: a list of one may stand without brackets.
+    func position(of name: String, element index: Int) -> Position {
+        guard case .array(let nodes)? = nodes[name]?.kind, nodes.indices.contains(index) else {
+            return position(of: name)
+        }
+        return nodes[index].position
+    }
+
+    /// Where the name of `member` is in a directive that is a table, or the directive.
+    func keyPosition(of name: String, member: String) -> Position {
+        guard case .table(let members)? = nodes[name]?.kind, let found = members.first(where: { $0.key == member })
+        else { return position(of: name) }
+        return found.keyPosition
+    }
+
     func has(_ name: String) -> Bool { given[name] != nil }
 
     /// Whether the directive was written, well or badly.

@@ -108,6 +108,8 @@ extension Snapshot {
         package internal(set) var requiredVariables: [RequiredVariable] = []
         /// Hosts that captured values may choose: exact, or `*.` and what is below.
         package internal(set) var allowedHosts: [String] = []
+        /// Hosts that only a pattern allows may be on loopback and private addresses.
+        package internal(set) var allowPrivate = false
         /// Name → what gives its value, as in the file: `SOURCE [KIND] [required]`. Here of the callback.
         package internal(set) var callbackCaptures: [NamedValue] = []
         /// Here of the token reply, SOURCE being a dotted path.

@@ -17,6 +17,8 @@ extension Snapshot {
         package internal(set) var urlTemplate: URLTemplate?
         /// The hosts that they may choose; never empty where a name stands in the host.
         package internal(set) var allowedHosts: [String] = []
+        /// Hosts that only a pattern allows may be on loopback and private addresses.
+        package internal(set) var allowPrivate = false
         /// The `Host` field to send instead of the URL's authority.
         package internal(set) var host: String?
         package internal(set) var caFile: String?
@@ -89,6 +91,8 @@ extension Snapshot {
         package internal(set) var grantFrom: GrantKeySource?
         /// Whether the field that names the grant is kept from the upstream.
         package internal(set) var removeGrantHeader = true
+        /// Whether the segment that names the grant is taken out of the path.
+        package internal(set) var stripGrantSegment = false
         package internal(set) var forwardAuthorization = false
         package internal(set) var forwardCookies = false
         package internal(set) var forwarded = Forwarded.off

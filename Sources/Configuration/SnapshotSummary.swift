@@ -23,6 +23,7 @@ extension Snapshot {
         text += (route.host ?? "") + route.path.description
         text += " -> " + (upstream(named: route.upstream)?.shownURL ?? route.upstream)
         if let prefix = route.stripPrefix { text += " without \(prefix)" }
+        if route.stripGrantSegment { text += route.stripPrefix == nil ? " without its grant" : " and its grant" }
         switch route.grantSelection {
         case .none: return text + ", no grant"
         case .fixed(let name): return text + ", grant \(name)"

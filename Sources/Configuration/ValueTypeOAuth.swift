@@ -4,6 +4,13 @@ let reservedFields: Set<String> = [
     "upgrade", "expect",
 ]
 
+/// Fields of a request to an upstream that are the gateway's own besides: credential, proof and where it came from. A
+/// provider's `extra_headers` could only be ignored, or stand twice.
+let upstreamFields = reservedFields.union([
+    "authorization", "proxy-authorization", "dpop", "via", "forwarded", "x-forwarded-for", "x-forwarded-host",
+    "x-forwarded-proto",
+])
+
 extension ValueType where Value == String {
     /// A field that may carry a token: not one that the message itself needs.
     static var credentialHeaderName: Self {

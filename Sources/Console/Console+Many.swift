@@ -1,18 +1,38 @@
 /// Requests about grants that are made from templates, and about the store's keys.
 extension Console {
-    /// `?template=&after=&limit=`
+    /// `?template=&after=&limit=`, each once; what is empty counts as not given.
     func listFetched(_ request: ConsoleRequest, _ context: ConsoleContext) -> ConsoleAction {
-        let text = request.query ?? ""
+        guard let parameters = Encodings.parameters(in: request.query ?? "") else {
+            return .respond(malformed("The query is not well-formed.", context))
+        }
         var query = GrantsQuery()
-        query.template = Encodings.parameter("template", in: text).flatMap { $0.isEmpty ? nil : $0 }
-        query.after = Encodings.parameter("after", in: text).flatMap { $0.isEmpty ? nil : $0 }
-        if let limit = Encodings.parameter("limit", in: text) {
-            guard let number = Int(limit), (1...ConsoleLimits.largestPage).contains(number) else {
-                return .respond(failure(.malformedRequest, context))
+        var seen: Set<String> = []
+        for (name, value) in parameters {
+            guard seen.insert(name).inserted else {
+                return .respond(malformed("The parameter \(Encodings.shown(name)) stands twice.", context))
             }
-            query.limit = number
+            switch name {
+            case "template": query.template = value.isEmpty ? nil : value
+            case "after": query.after = value.isEmpty ? nil : value
+            case "limit":
+                guard let number = Int(value), (1...ConsoleLimits.largestPage).contains(number) else {
+                    let range = "1 to \(ConsoleLimits.largestPage)"
+                    return .respond(malformed("The parameter limit is a number from \(range).", context))
+                }
+                query.limit = number
+            default:
+                let known = "there are template, after and limit"
+                return .respond(
+                    malformed("There is no parameter \(Encodings.shown(name)) here: \(known).", context))
+            }
         }
         return .perform(.listGrants(query), context)
+    }
+
+    private func malformed(_ detail: String, _ context: ConsoleContext) -> ConsoleResponse {
+        let refusal = Refusal.malformedRequest
+        return problem(
+            status: refusal.status, code: refusal.rawValue, title: refusal.title, detail: detail, context)
     }
 
     /// `POST /api/v1/grants` and `POST /api/v1/rekey`.
@@ -30,9 +50,7 @@ extension Console {
         guard let order = try? ConsoleJSON.decode(CreateGrantOrder.self, from: request.body) else {
             return .respond(failure(.malformedRequest, context))
         }
-        if let problem = order.problem {
-            return .respond(commandFailed(ConsoleFailure(.invalidName, detail: problem), context))
-        }
+        if let refusal = order.refusal { return .respond(commandFailed(refusal, context)) }
         return .perform(.createGrant(order), context)
     }
 

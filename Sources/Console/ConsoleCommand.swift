@@ -124,6 +124,9 @@ package struct ConsoleFailure: Error, Sendable, Equatable {
         case unknownTemplate = "unknown_template"
         /// The text is no name that a grant can have.
         case invalidName = "invalid_name"
+        /// What the order gives a variable of the grant, or does not give it.
+        case invalidVariable = "invalid_variable"
+        case invalidLabel = "invalid_label"
         case grantExists = "grant_exists"
         /// The template's `max_grants` is reached.
         case tooManyGrants = "too_many_grants"
@@ -141,6 +144,8 @@ package struct ConsoleFailure: Error, Sendable, Equatable {
         case unusableToken = "unusable_token"
         /// The provider refused the refresh token, or what it gave for it is not what the grant needs.
         case importRefused = "import_refused"
+        /// The provider answered, and said by an OAuth error that it does not do this: another try would end the same way.
+        case providerRefused = "provider_refused"
         /// The provider answered with something that is not a refusal, or not at all.
         case providerUnavailable = "provider_unavailable"
         case storeUnavailable = "store_unavailable"

@@ -61,6 +61,10 @@ package struct GrantView: Codable, Sendable, Equatable {
     package var label: String?
     /// What fills the templated URLs: given when the grant was made, or captured from the provider's answers.
     package var variables: [String: String]?
+    /// Of a grant that was revoked here: what it came to at the provider. Not yet confirmed: `failedKeptForRetry`.
+    package var revocation: RevocationResult?
+    /// What is left to do there, where something is.
+    package var revocationAdvice: String?
 
     package init(
         name: String, provider: String?, state: GrantStateLabel, scopes: [String], generation: UInt64,
@@ -106,6 +110,8 @@ package struct GrantView: Codable, Sendable, Equatable {
         case template
         case label
         case variables
+        case revocation
+        case revocationAdvice = "revocation_advice"
     }
 }
 
@@ -210,8 +216,23 @@ package enum RevocationResult: String, Codable, Sendable, CaseIterable {
     case alreadyInvalid = "already_invalid"
     /// The provider has no revocation endpoint.
     case notSupported = "not_supported"
+    /// The provider did not know the access token, by which alone it ends a grant: the refresh token may still live.
+    case notConfirmed = "not_confirmed"
     /// The provider did not confirm; the attempt is remembered and repeated.
     case failedKeptForRetry = "failed_kept_for_retry"
+}
+
+extension RevocationResult {
+    /// For people, where a grant is shown.
+    package var words: String {
+        switch self {
+        case .revoked: "confirmed by the provider"
+        case .alreadyInvalid: "the provider knew the grant no more"
+        case .notSupported: "the provider cannot be told"
+        case .notConfirmed: "not confirmed: the refresh token may still be good at the provider"
+        case .failedKeptForRetry: "not confirmed yet; the gateway goes on trying"
+        }
+    }
 }
 
 /// `GET /api/v1/grants`.

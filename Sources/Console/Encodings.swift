@@ -76,6 +76,25 @@ enum Encodings {
     }
 
     /// The value of a parameter in a query or an urlencoded body; `nil` where it is absent, malformed or stands twice.
+    /// All of a query in their order; nil where something is not percent-encoded as it must be.
+    static func parameters(in text: String) -> [(name: String, value: String)]? {
+        var found: [(name: String, value: String)] = []
+        for pair in text.split(separator: "&") {
+            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = percentDecoded(parts[0], plusIsSpace: true),
+                let value = percentDecoded(parts.count > 1 ? parts[1] : "", plusIsSpace: true)
+            else { return nil }
+            found.append((name, value))
+        }
+        return found
+    }
+
+    /// A peer's text inside a sentence: in quotes, cut, visible ASCII only.
+    static func shown(_ text: String) -> String {
+        let plain = text.unicodeScalars.prefix(40).map { $0.value > 0x20 && $0.value < 0x7F ? Character($0) : "?" }
+        return "\"\(String(plain))\(text.unicodeScalars.count > 40 ? "…" : "")\""
+    }
+
     static func parameter(_ name: String, in text: String) -> String? {
         var found: String?
         for pair in text.split(separator: "&") {

@@ -130,8 +130,12 @@ extension Console {
                     "<div><dt>Last consent</dt><dd>\(words)\(reason(last.reason)) \(time(last.at, now: now, missing: ""))</dd></div>\n"
             } ?? ""
         let account: HTML = grant.account.map { "<div><dt>Account</dt><dd>\($0)</dd></div>\n" } ?? ""
+        let revocation: HTML =
+            grant.revocation.map { result in
+                "<div><dt>Revocation</dt><dd>\(result.words)\(reason(grant.revocationAdvice))</dd></div>\n"
+            } ?? ""
         return """
-            \(account)<div><dt>Last refresh</dt><dd>\(time(grant.lastRefreshAt, now: now, missing: "never"))</dd></div>
+            \(account)\(revocation)<div><dt>Last refresh</dt><dd>\(time(grant.lastRefreshAt, now: now, missing: "never"))</dd></div>
             <div><dt>Next refresh</dt><dd>\(time(grant.nextAttemptAt, now: now, missing: "not planned"))</dd></div>
             <div><dt>Generation</dt><dd>\(grant.generation)</dd></div>
             <div><dt>Used by routes</dt><dd>\(routes)</dd></div>

@@ -31,15 +31,23 @@ package struct CreateGrantOrder: Codable, Sendable, Equatable {
         self.variables = variables
     }
 
-    /// What cannot be taken, in one sentence.
-    package var problem: String? {
-        if let problem = TemplatedName.problem(of: name) { return problem }
-        if let label, label.utf8.count > ConsoleLimits.labelBytes {
+    /// Why it cannot be taken.
+    package var refusal: ConsoleFailure? {
+        if let problem = TemplatedName.problem(of: name) { return ConsoleFailure(.invalidName, detail: problem) }
+        if let problem = labelProblem { return ConsoleFailure(.invalidLabel, detail: problem) }
+        return variableProblem.map { ConsoleFailure(.invalidVariable, detail: $0) }
+    }
+
+    private var labelProblem: String? {
+        guard let label else { return nil }
+        if label.utf8.count > ConsoleLimits.labelBytes {
             return "A label has at most \(ConsoleLimits.labelBytes) bytes."
         }
-        if let label, label.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) {
-            return "A label is one line without control characters."
-        }
+        let isPlain = !label.unicodeScalars.contains { $0.properties.generalCategory == .control }
+        return isPlain ? nil : "A label is one line without control characters."
+    }
+
+    private var variableProblem: String? {
         guard let variables else { return nil }
         guard variables.count <= ConsoleLimits.variables else {
             return "A grant has at most \(ConsoleLimits.variables) variables."

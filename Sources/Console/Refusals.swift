@@ -74,14 +74,14 @@ extension ConsoleFailure.Code {
         switch self {
         case .unknownGrant, .unknownTemplate, .unknownKey: 404
         case .linkUsed: 403
-        case .invalidName, .unusableToken: 400
+        case .invalidName, .invalidVariable, .invalidLabel, .unusableToken: 400
         case .importRefused: 422
         case .unattended, .deviceNotSupported: 409
         case .notAuthorizable, .notConnected, .reauthorizationRequired, .configurationError, .grantExists,
             .tooManyGrants, .configuredGrant, .keyInUse, .rekeyRunning:
             409
         case .tooManyPendingConsents: 429
-        case .providerUnavailable: 502
+        case .providerRefused, .providerUnavailable: 502
         case .storeUnavailable, .draining: 503
         case .internal: 500
         }
@@ -93,6 +93,8 @@ extension ConsoleFailure.Code {
         case .linkUsed: Refusal.linkUsed.title
         case .unknownTemplate: "There is no grant template of that name"
         case .invalidName: "No grant can have that name"
+        case .invalidVariable: "A variable of the grant is missing or cannot have that value"
+        case .invalidLabel: "No grant can have that label"
         case .grantExists: "There is a grant of that name"
         case .tooManyGrants: "The template has as many grants as it may"
         case .configuredGrant: "This grant stands in gateway.conf"
@@ -106,9 +108,10 @@ extension ConsoleFailure.Code {
         case .notAuthorizable: "This grant's token comes from a file"
         case .notConnected: "Nobody has consented yet"
         case .reauthorizationRequired: "A new consent is needed"
-        case .configurationError: "The provider refuses this gateway's registration"
+        case .configurationError: "The provider's settings here, or this gateway's registration there, are not right"
         case .tooManyPendingConsents: "Too many consents are waiting"
-        case .providerUnavailable: "The provider could not be reached"
+        case .providerRefused: "The provider refused the request"
+        case .providerUnavailable: "The provider could not be reached or gave no usable answer"
         case .storeUnavailable: "The store is not available"
         case .draining: "The gateway is shutting down"
         case .internal: "Something went wrong in the gateway"
@@ -122,6 +125,8 @@ extension ConsoleFailure.Code {
         case .linkUsed: Refusal.linkUsed.detail
         case .unknownTemplate: "The templates are the [grant_template.NAME] of gateway.conf."
         case .invalidName: "A name has 1 to 128 of the characters A-Z a-z 0-9 . _ @ - and nothing else."
+        case .invalidVariable: "Variables have plain names, and values without spaces that the template takes."
+        case .invalidLabel: "A label is one short line."
         case .grantExists: "Nothing was changed."
         case .tooManyGrants: "See max_grants of the template, or delete grants that are not needed."
         case .configuredGrant: "Remove it there and reload; forget deletes its tokens."
@@ -137,6 +142,7 @@ extension ConsoleFailure.Code {
         case .reauthorizationRequired: "The provider has ended the old one. Authorize the grant again."
         case .configurationError: "Check the client id and the client secret in gateway.conf."
         case .tooManyPendingConsents: "Finish one of them, or wait ten minutes until they expire."
+        case .providerRefused: "The grant keeps what it has. See the provider's settings in gateway.conf."
         case .providerUnavailable: "The grant keeps what it has. Try again later."
         case .storeUnavailable: "Nothing was changed. Try again later."
         case .draining: "Try again when it is back."

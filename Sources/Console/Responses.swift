@@ -108,7 +108,7 @@ extension Console {
         return redirect("\(link(.signIn))?next=\(Encodings.percentEncoded(endpoint.path))", context)
     }
 
-    private func problem(
+    func problem(
         status: Int, code: String, title: String, detail: String, _ context: ConsoleContext
     ) -> ConsoleResponse {
         let marker = ConsoleField("Token-Gateway-Error", code)

@@ -120,6 +120,11 @@ extension Console {
             words =
                 "The provider has no way to be told. "
                 + (reply.advice ?? "End the access in its own account settings as well.")
+        case .notConfirmed:
+            words =
+                "The provider ends a grant by its access token, and did not know this one: it may have expired, and the "
+                + "refresh token may still be good there. "
+                + (reply.advice ?? "End the access in its own account settings as well.")
         case .failedKeptForRetry:
             words = "The provider could not be told yet. The gateway remembers it and keeps trying."
         }

@@ -35,6 +35,7 @@ package enum GatewayServer {
         ProcessHardening.forbidCoreDumps()
         ProcessHardening.ignoreBrokenPipes()
         _ = ProcessHardening.raiseDescriptorLimit()
+        let environment = environment.checkingStoreKeys
         let outcome = GatewayConfiguration.load(path: configurationPath, environment: environment)
         for diagnostic in outcome.diagnostics { complain("\(diagnostic)") }
         guard let snapshot = outcome.snapshot else { return Exit.configuration }

@@ -124,6 +124,7 @@ extension UpstreamSettings {
         pingTimeout = upstream.http2PingTimeout.milliseconds
         self.metricIndex = metricIndex
         self.template = template
+        allowsPrivate = template == nil || upstream.allowPrivate
     }
 }
 
@@ -176,6 +177,7 @@ extension RouteRule {
         let (selection, grant) = GrantSelection.make(route.grantSelection, in: snapshot)
         self.init(name: route.name, path: path, upstream: upstream, grantSelection: selection)
         removesGrantHeader = route.removeGrantHeader
+        removesGrantSegment = route.stripGrantSegment
         host = route.host.map { Array($0.utf8) }
         methods = route.methods.map { Array($0.utf8) }
         stripPrefix = Array((route.stripPrefix ?? "").utf8)

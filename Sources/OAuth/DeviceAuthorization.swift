@@ -89,7 +89,7 @@ extension DeviceAuthorization {
     }
 
     private static func read(_ fields: ReplyFields) throws(ProviderProblem) -> DeviceAuthorization {
-        guard let code = fields.text("device_code"), !code.isEmpty, code.utf8.count <= TokenReply.tokenLimitBytes,
+        guard let code = try fields.token("device_code"), !code.isEmpty, code.utf8.count <= TokenReply.tokenLimitBytes,
             code.utf8.allSatisfy({ (0x20...0x7E).contains($0) })
         else { throw .invalidReply("The reply has no usable device_code.") }
         let userCode = SafeText.clean((fields.text("user_code") ?? "").trimmed, limit: userCodeLimit)

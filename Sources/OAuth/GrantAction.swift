@@ -163,6 +163,8 @@ package enum RevocationResult: String, Sendable, Hashable, CaseIterable {
     case revoked
     case alreadyInvalid = "already_invalid"
     case notSupported = "not_supported"
+    /// The grant ends with the access token, and the provider did not know that one: the refresh token may still live.
+    case notConfirmed = "not_confirmed"
     case failedKeptForRetry = "failed_kept_for_retry"
     case nothingToRevoke = "nothing_to_revoke"
 }

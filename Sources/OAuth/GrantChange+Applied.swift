@@ -75,7 +75,8 @@ extension GrantRecord {
         captured.merge(new.tokens.captured) { _, last in last }
         generation = max(generation + 1, new.publishedAs)
         succeed(at: new.sentAt)
-        let missing = new.requiredScopes.filter { !(tokens?.scopes ?? []).contains($0) }
+        let missing = GrantedScopes.missing(
+            of: new.requiredScopes, granted: tokens?.scopes ?? [], hasRefreshToken: tokens?.refreshToken != nil)
         if !missing.isEmpty {
             state = .reauthorizationRequired
             lastFailure = Failure(
@@ -147,8 +148,9 @@ extension GrantRecord {
 
     fileprivate mutating func addToRevocation(_ late: [Revocation.Token]) -> Bool {
         guard state == .revoked else { return false }
-        let known = revocation?.tokens ?? []
-        revocation = Revocation(tokens: late + known, attempts: 0, nextAttemptAt: 0)
+        var owed = Revocation(tokens: late + (revocation?.tokens ?? []), attempts: 0, nextAttemptAt: 0)
+        owed.hasSkippedRefreshToken = revocation?.hasSkippedRefreshToken ?? false
+        revocation = owed
         return true
     }
 
@@ -156,6 +158,7 @@ extension GrantRecord {
         guard state != .revoked, state != .notConnected else { return false }
         let owed = tokens?.revocable ?? []
         revocation = owed.isEmpty ? nil : Revocation(tokens: owed, attempts: 0, nextAttemptAt: 0)
+        revocation?.isRefreshTokenDead = state == .reauthorizationRequired
         revocationOutcome = nil
         tokens = nil
         intent = nil
@@ -181,7 +184,8 @@ extension GrantRecord {
         }
         owed.tokens.removeAll { $0.token == step.token }
         // The refresh token goes first, and what became of it is what the operator is told.
-        revocationOutcome = revocationOutcome ?? step.outcome?.rawValue
+        revocationOutcome = revocationOutcome ?? owed.outcome(of: step)?.rawValue
+        if step.outcome == nil { owed.hasSkippedRefreshToken = true }
         lastFailure = nil
         revocation = owed.tokens.isEmpty ? nil : owed
         return true
@@ -202,6 +206,15 @@ extension GrantRecord {
         consecutiveFailures = 0
         nextAttemptAt = nil
         return true
+    }
+}
+
+extension GrantRecord.Revocation {
+    /// Where the grant ends with the access token, one that the provider does not know (any more) has ended nothing: most
+    /// often it has only expired, and what the refresh token is good for nobody has heard.
+    fileprivate func outcome(of step: GrantChange.RevocationStep) -> RevocationResult? {
+        let isOpen = hasSkippedRefreshToken && !isRefreshTokenDead
+        return step.outcome == .alreadyInvalid && isOpen ? .notConfirmed : step.outcome
     }
 }
 

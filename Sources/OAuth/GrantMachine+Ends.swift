@@ -36,7 +36,8 @@ extension GrantMachine {
             if settings.refreshTokenRequired ?? replacesOne { return .noRefreshToken }
         }
         let granted = tokens.scopes ?? settings.scopes
-        let missing = settings.requiredScopes.filter { !granted.contains($0) }
+        let missing = GrantedScopes.missing(
+            of: settings.requiredScopes, granted: granted, hasRefreshToken: tokens.refreshToken != nil)
         return missing.isEmpty ? nil : .missingScopes(missing)
     }
 
@@ -70,7 +71,8 @@ extension GrantMachine {
         notBefore = .min
         startClocks(sentAt: sentAt)
         let scopes = record.tokens?.scopes ?? []
-        let missing = settings.scopes.filter { !scopes.contains($0) }
+        let missing = GrantedScopes.missing(
+            of: settings.scopes, granted: scopes, hasRefreshToken: record.tokens?.refreshToken != nil)
         var warnings: [String] = []
         if record.tokens?.refreshToken == nil {
             warnings.append("There is no refresh token: " + ConsentRefusal.noRefreshToken.explanation)
@@ -208,7 +210,10 @@ extension GrantMachine {
             reason: belongsElsewhere ? "other_provider" : view.lastFailure?.code,
             generation: unstored?.generation ?? view.generation, usable: usableCredential(now) != nil,
             hasRefreshToken: view.tokens?.refreshToken != nil, scopes: scopes,
-            missingScopes: view.tokens == nil ? [] : settings.scopes.filter { !scopes.contains($0) },
+            missingScopes: view.tokens.map {
+                GrantedScopes.missing(
+                    of: settings.scopes, granted: scopes, hasRefreshToken: $0.refreshToken != nil)
+            } ?? [],
             account: view.account, expiresAt: (unstored?.tokens ?? view.tokens)?.expiresAt,
             refreshTokenExpiresAt: view.tokens?.refreshTokenExpiresAt, lastRefreshAt: view.lastRefreshAt,
             nextAttemptAt: view.state == .active || lacksTokens ? next : nil, lastFailure: view.lastFailure,

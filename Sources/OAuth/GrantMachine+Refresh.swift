@@ -237,7 +237,9 @@ extension GrantMachine {
         let tokens = refreshed.tokens
         let rotated = tokens.refreshToken.map { $0 != refreshed.sent.refreshToken } ?? false
         actions.append(.note(.refreshSucceeded(generation: generation, rotated: rotated)))
-        let lost = settings.scopes.filter { !(currentTokens?.scopes ?? []).contains($0) }
+        let lost = GrantedScopes.missing(
+            of: settings.scopes, granted: currentTokens?.scopes ?? [],
+            hasRefreshToken: currentTokens?.refreshToken != nil)
         if tokens.scopes != nil, !lost.isEmpty { actions.append(.note(.scopesLost(lost))) }
         finishRefreshTickets(
             record.state == .active || unstored != nil

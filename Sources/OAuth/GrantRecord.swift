@@ -57,6 +57,10 @@ package struct GrantRecord: Sendable, Equatable {
         package var tokens: [Token]
         package var attempts: Int
         package var nextAttemptAt: Int64
+        /// The provider had refused the refresh token before: it is dead, whatever a revocation says.
+        package var isRefreshTokenDead = false
+        /// A refresh token is not sent to this provider, and so nothing has ended it but the access token's end.
+        package var hasSkippedRefreshToken = false
 
         package struct Token: Sendable, Equatable {
             package var token: Secret

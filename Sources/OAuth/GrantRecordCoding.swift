@@ -131,11 +131,14 @@ extension GrantRecord.Intent {
 
 extension GrantRecord.Revocation {
     fileprivate var json: JSONValue {
-        .object([
+        var members: [String: JSONValue] = [
             "tokens": .array(
                 tokens.map { .object(["token": .string($0.token.reveal()), "hint": .string($0.hint.rawValue)]) }),
             "attempts": .number(String(attempts)), "next_attempt_at": .number(String(nextAttemptAt)),
-        ])
+        ]
+        if isRefreshTokenDead { members["refresh_token_dead"] = .bool(true) }
+        if hasSkippedRefreshToken { members["refresh_token_skipped"] = .bool(true) }
+        return .object(members)
     }
 
     fileprivate init?(_ json: JSONValue) {
@@ -149,6 +152,8 @@ extension GrantRecord.Revocation {
         self.init(
             tokens: tokens, attempts: Int(json.number("attempts") ?? 0),
             nextAttemptAt: json.number("next_attempt_at") ?? 0)
+        isRefreshTokenDead = json["refresh_token_dead"]?.flag ?? false
+        hasSkippedRefreshToken = json["refresh_token_skipped"]?.flag ?? false
     }
 }
 

@@ -113,6 +113,9 @@ package struct HostPattern: Sendable, Hashable, CustomStringConvertible {
 
     package var description: String { isSuffix ? "*.\(host)" : host.description }
 
+    /// It is this very host, written out by the operator.
+    func names(_ other: CapturedHost) -> Bool { !isSuffix && matches(other) }
+
     package func matches(_ other: CapturedHost) -> Bool {
         guard host.port == other.port else { return false }
         guard isSuffix else { return host.name == other.name }

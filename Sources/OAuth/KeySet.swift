@@ -55,7 +55,8 @@ enum KeySet {
 }
 
 /// Keeps a provider's key set: fetched when first needed, again when an unknown key is named, and never more often than
-/// a minimum interval, whatever the tokens say.
+/// twice in a minimum interval, whatever the tokens say. Twice, because a key may be changed just after a fetch: whoever
+/// signs in then must not be turned away.
 struct KeySetMachine: Sendable {
     enum Step: Sendable, Equatable {
         case keys([VerificationKey])
@@ -77,21 +78,30 @@ struct KeySetMachine: Sendable {
     private var keys: [VerificationKey] = []
     private var fetchedAt: Int64?
     private var triedAt: Int64?
+    /// When a set that was good had to be fetched again before its interval was over.
+    private var hurriedAt: Int64?
     private var problem: ProviderProblem?
     private(set) var isFetching = false
 
+    /// - Parameters:
+    ///   - hasFetched: a set was fetched for this token already, and did not help.
+    ///   - isStale: the keys of the set do not fit, although they might by their names.
     mutating func keysNeeded(
-        _ algorithm: SignatureAlgorithm, keyID: String?, url: ProviderURL, userAgent: String, now: Moment
+        _ algorithm: SignatureAlgorithm, keyID: String?, url: ProviderURL, userAgent: String, hasFetched: Bool = false,
+        isStale: Bool = false, now: Moment
     ) -> Step {
         if url != self.url { self = KeySetMachine(url: url) }
         let isFresh = fetchedAt.map { now.monotonic < $0.saturatingAdd(Self.lifetime) } ?? false
-        if isFresh {
+        if isFresh, !isStale {
             let candidates = keys.lazy.filter { $0.serves(algorithm, keyID: keyID) }.prefix(Self.candidateLimit)
             if !candidates.isEmpty { return .keys(Array(candidates)) }
         }
         if isFetching { return .wait }
+        if hasFetched { return problem.map { .failed($0) } ?? .unknownKey }
         if let triedAt, now.monotonic < triedAt.saturatingAdd(Self.minimumInterval) {
-            return problem.map { .failed($0) } ?? .unknownKey
+            if let problem { return .failed(problem) }
+            if let hurriedAt, now.monotonic < hurriedAt.saturatingAdd(Self.minimumInterval) { return .unknownKey }
+            hurriedAt = now.monotonic
         }
         isFetching = true
         triedAt = now.monotonic

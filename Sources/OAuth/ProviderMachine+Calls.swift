@@ -161,62 +161,94 @@ extension ProviderMachine {
     // MARK: Look-ups
 
     /// Look-ups come before anybody hears of the tokens, so that a consent is complete or fails.
-    mutating func lookUp(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment) -> [ProviderAction] {
+    mutating func lookUp(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment, now: Moment) -> [ProviderAction] {
         guard call.followsConsent, !settings.lookups.isEmpty else {
             return finish(call, .success(tokens), sentAt: sentAt)
         }
         var run = LookupRun(call: call, tokens: tokens, sentAt: sentAt)
         let step = run.step(settings)
-        return follow(step, run)
+        return follow(step, run, now: now)
     }
 
-    mutating func lookupReplyReceived(_ outcome: ProviderOutcome, _ run: LookupRun) -> [ProviderAction] {
+    mutating func lookupReplyReceived(
+        _ outcome: ProviderOutcome, _ run: LookupRun, now: Moment
+    ) -> [ProviderAction] {
         var run = run
+        let newNonce = run.tokens.proofKey == nil ? nil : run.url.flatMap { nonces.learn(outcome, from: $0) }
+        if newNonce != nil, !run.hasRepeatedForNonce, outcome.status == 401 {
+            run.hasRepeatedForNonce = true
+            let step = run.step(settings)
+            return follow(step, run, now: now)
+        }
         let step = run.replyReceived(outcome, settings)
-        return follow(step, run)
+        return follow(step, run, now: now)
     }
 
-    private mutating func follow(_ step: LookupRun.Step, _ run: LookupRun) -> [ProviderAction] {
+    private mutating func follow(_ step: LookupRun.Step, _ run: LookupRun, now: Moment) -> [ProviderAction] {
         switch step {
-        case .send(let request): [send(request, .lookup(run))]
-        case .finished(let result): finish(run.call, result, sentAt: run.sentAt)
+        case .send(var request):
+            var run = run
+            run.url = request.url
+            do throws(ProviderProblem) {
+                if let field = try proof(for: request, of: run.tokens, now: now) { request.headers.append(field) }
+                return [send(request, .lookup(run))]
+            } catch {
+                return finish(run.call, .failure(error), sentAt: run.sentAt)
+            }
+        case .finished(let result): return finish(run.call, result, sentAt: run.sentAt)
         }
     }
 
     // MARK: Pushed authorization requests
 
-    mutating func sendPush(
-        _ id: CallID, _ parameters: [ProviderSettings.Parameter], _ place: Place, _ attempt: Attempt, now: Moment
-    ) -> [ProviderAction] {
+    mutating func sendPush(_ call: PushCall, _ place: Place, _ attempt: Attempt, now: Moment) -> [ProviderAction] {
         guard let url = place.endpoints.pushedRequest else {
             let problem = ProviderProblem(
                 .configuration, code: "no_endpoints", detail: "The provider takes no pushed authorization requests.")
-            return [.pushFinished(id, .failure(problem))]
+            return [.pushFinished(call.id, .failure(problem))]
         }
         do throws(ProviderProblem) {
-            let request = try requests(place, attempt, now: now).pushedRequest(parameters, url: url)
-            return [send(request, .push(id, parameters, attempt))]
+            var request = try requests(place, attempt, now: now).pushedRequest(call.parameters, url: url)
+            if let key = try proofKey(encoded: call.proofKey) {
+                request.headers.append(try proof(for: request, key: key, now: now))
+            }
+            return [send(request, .push(call, attempt))]
         } catch {
-            return [.pushFinished(id, .failure(error))]
+            return [.pushFinished(call.id, .failure(error))]
         }
     }
 
     mutating func pushReplyReceived(
-        _ outcome: ProviderOutcome, _ id: CallID, _ parameters: [ProviderSettings.Parameter], _ attempt: Attempt,
-        now: Moment
+        _ outcome: ProviderOutcome, _ call: PushCall, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
+        let place = try? place(of: .push(call))
+        let url = call.proofKey == nil ? nil : place?.endpoints.pushedRequest
+        let newNonce = url.flatMap { nonces.learn(outcome, from: $0) }
         let result = PushedRequestReply.read(outcome, settings: settings, now: now, hiding: settings.clientSecrets)
         switch result {
         case .success: worked(attempt)
         case .failure(let problem):
-            if let place = try? place(of: .push(id, parameters)),
-                let next = self.attempt(after: attempt, problem, method: place.endpoints.tokenAuthentication)
-            {
-                return [.note(.secretRefused(index: attempt.credential))]
-                    + sendPush(id, parameters, place, next, now: now)
+            guard let place else { break }
+            if problem.code == "use_dpop_nonce", newNonce != nil, !attempt.hasRepeatedForNonce {
+                var attempt = attempt
+                attempt.hasRepeatedForNonce = true
+                return sendPush(call, place, attempt, now: now)
+            }
+            if let next = self.attempt(after: attempt, problem, method: place.endpoints.tokenAuthentication) {
+                return [.note(.secretRefused(index: attempt.credential))] + sendPush(call, place, next, now: now)
             }
         }
-        return [.pushFinished(id, result)]
+        return [.pushFinished(call.id, result)]
+    }
+}
+
+extension ProviderOutcome {
+    /// nil: there was no reply.
+    fileprivate var status: Int? {
+        switch self {
+        case .success(let reply): reply.status
+        case .failure: nil
+        }
     }
 }
 

@@ -7,6 +7,8 @@ struct Unchecked: Sendable {
     var tokens: TokenSet
     var identity: IdentityExpectation
     var idToken: ReceivedToken
+    /// The key set was fetched for it.
+    var hasFetchedKeys = false
 }
 
 /// The id_token of new tokens (OpenID Connect Core section 3.1.3): checked before anybody hears of the tokens.
@@ -50,25 +52,39 @@ extension ProviderMachine {
         do throws(IDTokenFault) {
             let algorithm = try check.algorithm(of: unchecked.idToken)
             guard let url = endpoints.keySet else { return try checkWithoutKeys(unchecked, check, now: now) }
-            let step = keySet.keysNeeded(
-                algorithm, keyID: unchecked.idToken.keyID, url: url, userAgent: settings.userAgent, now: now)
-            switch step {
-            case .keys(let keys):
-                guard keys.contains(where: { unchecked.idToken.isSigned(by: $0.key, algorithm: algorithm) }) else {
-                    throw .signature
+            var step = keySet.keysNeeded(
+                algorithm, keyID: unchecked.idToken.keyID, url: url, userAgent: settings.userAgent,
+                hasFetched: unchecked.hasFetchedKeys, now: now)
+            if case .keys(let keys) = step {
+                if keys.contains(where: { unchecked.idToken.isSigned(by: $0.key, algorithm: algorithm) }) {
+                    return try believed(unchecked, check, now: now)
                 }
-                return try believed(unchecked, check, now: now)
-            case .fetch(let request):
-                self.unchecked.append(unchecked)
-                return [send(request, .keySet)]
-            case .wait:
-                self.unchecked.append(unchecked)
-                return []
-            case .unknownKey: throw .unknownKey
-            case .failed(let problem): return refuse(unchecked, problem, now: now)
+                // A provider that does not name its keys may have changed them.
+                guard unchecked.idToken.keyID == nil, !unchecked.hasFetchedKeys else { throw .signature }
+                step = keySet.keysNeeded(
+                    algorithm, keyID: nil, url: url, userAgent: settings.userAgent, isStale: true, now: now)
+                if case .unknownKey = step { throw .signature }
             }
+            return try wait(for: step, unchecked, now: now)
         } catch {
             return refuse(unchecked, error.problem, now: now)
+        }
+    }
+
+    private mutating func wait(
+        for step: KeySetMachine.Step, _ unchecked: Unchecked, now: Moment
+    ) throws(IDTokenFault) -> [ProviderAction] {
+        var unchecked = unchecked
+        switch step {
+        case .fetch(let request):
+            unchecked.hasFetchedKeys = true
+            self.unchecked.append(unchecked)
+            return [send(request, .keySet)]
+        case .wait:
+            self.unchecked.append(unchecked)
+            return []
+        case .keys, .unknownKey: throw .unknownKey
+        case .failed(let problem): return refuse(unchecked, problem, now: now)
         }
     }
 
@@ -103,7 +119,7 @@ extension ProviderMachine {
 
     /// The id_token is good, or none was to be checked.
     mutating func identified(_ tokens: TokenSet, _ call: TokenCall, sentAt: Moment, now: Moment) -> [ProviderAction] {
-        lookUp(tokens, call, sentAt: sentAt)
+        lookUp(tokens, call, sentAt: sentAt, now: now)
     }
 
     mutating func refuse(_ unchecked: Unchecked, _ problem: ProviderProblem, now: Moment) -> [ProviderAction] {

@@ -9,6 +9,10 @@ struct LookupRun: Sendable {
     /// Index into `ProviderSettings.lookups`.
     var index = 0
     var tried = 0
+    /// Where the request in flight went.
+    var url: ProviderURL?
+    /// This look-up was repeated with the server's nonce (RFC 9449 section 9): there is no second time.
+    var hasRepeatedForNonce = false
 
     enum Step: Sendable, Equatable {
         case send(ProviderRequest)
@@ -46,12 +50,12 @@ struct LookupRun: Sendable {
     ) throws(TemplateProblem) -> ProviderRequest {
         let url = try settings.expand(lookup.url, captured)
         let token = tokens.accessToken.reveal()
-        let scheme = settings.headerScheme
+        let scheme = settings.headerScheme(proofKey: tokens.proofKey)
         var headers = [
             HeaderField("Accept", "application/json"), HeaderField("User-Agent", settings.userAgent),
             HeaderField(settings.headerName, scheme.isEmpty ? token : "\(scheme) \(token)"),
         ]
-        let own = Set(["host", "content-length", settings.headerName.lowercased()])
+        let own = Set(["host", "content-length", "dpop", settings.headerName.lowercased()])
         for template in lookup.headers where !own.contains(template.name.lowercased()) {
             let value = try template.value.expanded(settings.templateVariables(captured))
             headers.removeAll { $0.name.lowercased() == template.name.lowercased() }
@@ -73,6 +77,7 @@ struct LookupRun: Sendable {
         }
         index += 1
         tried = 0
+        hasRepeatedForNonce = false
         return step(settings)
     }
 

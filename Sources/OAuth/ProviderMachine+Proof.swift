@@ -38,12 +38,7 @@ extension ProviderMachine {
     /// a key stay bearer tokens until the next consent, for a server that did not take the proof might use up the
     /// refresh token all the same.
     func proofKey(for call: TokenCall, endpoints: ProviderEndpoints) throws(ProviderProblem) -> ProofKey? {
-        if let encoded = call.proofKey {
-            guard let key = ProofKey(encoded: encoded.reveal()) else {
-                throw .proofKey("The key that the grant's tokens are bound to cannot be read.")
-            }
-            return key
-        }
+        if let key = try proofKey(encoded: call.proofKey) { return key }
         guard settings.dpop == .on, call.kind.beginsGrant || call.isImport else { return nil }
         guard let key = ProofKey.make(endpoints.proofAlgorithm, randomness: random(ProofKey.seedBytes)) else {
             throw .proofKey("\(endpoints.proofAlgorithm.rawValue) is not an algorithm for proofs.")
@@ -51,11 +46,32 @@ extension ProviderMachine {
         return key
     }
 
-    func proof(for request: ProviderRequest, key: ProofKey, now: Moment) throws(ProviderProblem) -> HeaderField {
+    /// nil: there is none.
+    func proofKey(encoded: Secret?) throws(ProviderProblem) -> ProofKey? {
+        guard let encoded else { return nil }
+        guard let key = ProofKey(encoded: encoded.reveal()) else {
+            throw .proofKey("The key that the grant's tokens are bound to cannot be read.")
+        }
+        return key
+    }
+
+    /// Goes with a request that carries the access token, as one to an upstream does (RFC 9449 section 7.1); nil where the
+    /// token is bound to no key.
+    func proof(
+        for request: ProviderRequest, of tokens: TokenSet, now: Moment
+    ) throws(ProviderProblem) -> HeaderField? {
+        guard let key = try proofKey(encoded: tokens.proofKey) else { return nil }
+        return try proof(for: request, key: key, tokenHash: ProofSigner.tokenHash(tokens.accessToken), now: now)
+    }
+
+    /// - Parameter tokenHash: of the access token that the request carries; empty at the token endpoint.
+    func proof(
+        for request: ProviderRequest, key: ProofKey, tokenHash: [UInt8] = [], now: Moment
+    ) throws(ProviderProblem) -> HeaderField {
         let url = request.url
         let place = "\(url.scheme.rawValue)://\(url.hostField)\(url.path)"
         let value = ProofSigner(key)?.proof(
-            method: Array(request.method.rawValue.utf8), url: Array(place.utf8),
+            method: Array(request.method.rawValue.utf8), url: Array(place.utf8), tokenHash: tokenHash,
             nonce: Array((nonces[url] ?? "").utf8), tokenID: random(16), issuedAt: now.wall / 1000)
         guard let value else { throw .proofKey("The proof could not be signed.") }
         return HeaderField("DPoP", String(decoding: value, as: UTF8.self))

@@ -42,7 +42,7 @@ package struct ProviderMachine: Sendable {
         case token(TokenCall)
         case revocation(RevocationCall)
         case device(DeviceCall)
-        case push(CallID, [ProviderSettings.Parameter])
+        case push(PushCall)
         /// Tokens that came with an id_token, which waits for keys.
         case identity(Unchecked)
     }
@@ -54,7 +54,7 @@ package struct ProviderMachine: Sendable {
         case revocation(RevocationCall, Attempt)
         case device(DeviceCall, Attempt)
         case lookup(LookupRun)
-        case push(CallID, [ProviderSettings.Parameter], Attempt)
+        case push(PushCall, Attempt)
         /// Nobody waits for its end.
         case unattended
     }
@@ -76,6 +76,13 @@ package struct ProviderMachine: Sendable {
         var attempt: Attempt
         var proofKey: ProofKey?
         var url: ProviderURL
+    }
+
+    /// An authorization request to be pushed, and the key that the consent's tokens are to be bound to.
+    struct PushCall: Sendable {
+        var id: CallID
+        var parameters: [ProviderSettings.Parameter]
+        var proofKey: Secret?
     }
 
     /// The settings and endpoints as one grant has them: without templates.
@@ -130,10 +137,14 @@ package struct ProviderMachine: Sendable {
 
     /// An authorization request is to be pushed (RFC 9126): `ConsentStart.pushed`. Answered by `pushFinished`; it is not
     /// repeated, a person who waits can start again.
+    ///
+    /// - Parameter proofKey: `PendingConsent.proofKey`: a proof goes with the request, which binds the code to the key at
+    ///   servers that do not read `dpop_jkt`, and brings the server's nonce before the code is there (RFC 9449 section
+    ///   10.1).
     package mutating func pushNeeded(
-        _ id: CallID, _ parameters: [ProviderSettings.Parameter], now: Moment
+        _ id: CallID, _ parameters: [ProviderSettings.Parameter], proofKey: Secret? = nil, now: Moment
     ) -> [ProviderAction] {
-        begin(.push(id, parameters), now: now)
+        begin(.push(PushCall(id: id, parameters: parameters, proofKey: proofKey)), now: now)
     }
 
     /// A reload. Calls in flight end as they began; what is known of another issuer is forgotten.
@@ -166,7 +177,14 @@ package struct ProviderMachine: Sendable {
         }
         discovery = DiscoveryMachine(settings: new)
         keySet = KeySetMachine()
-        let work = waiting + unchecked.map { .identity($0) }
+        let work =
+            waiting
+            + unchecked.map { old -> Work in
+                // What was fetched for it was another set.
+                var again = old
+                again.hasFetchedKeys = false
+                return .identity(again)
+            }
         waiting = []
         unchecked = []
         return work.flatMap { begin($0, now: now) }
@@ -183,9 +201,8 @@ package struct ProviderMachine: Sendable {
         case .token(let flight): tokenReplyReceived(outcome, flight, now: now)
         case .revocation(let call, let attempt): revocationReplyReceived(outcome, call, attempt, now: now)
         case .device(let call, let attempt): deviceReplyReceived(outcome, call, attempt, now: now)
-        case .lookup(let run): lookupReplyReceived(outcome, run)
-        case .push(let id, let parameters, let attempt):
-            pushReplyReceived(outcome, id, parameters, attempt, now: now)
+        case .lookup(let run): lookupReplyReceived(outcome, run, now: now)
+        case .push(let call, let attempt): pushReplyReceived(outcome, call, attempt, now: now)
         }
     }
 
@@ -193,6 +210,8 @@ package struct ProviderMachine: Sendable {
         let id = RequestID(number: nextRequest)
         nextRequest += 1
         flights[id] = flight
+        var request = request
+        request.mustBePublic = settings.isHostOpen(request)
         return .send(id, request, deadline: settings.callDeadline)
     }
 }
@@ -291,7 +310,7 @@ extension ProviderMachine {
         case .token(let call): [.tokenCallFinished(call.id, TokenCallReport(result: .failure(problem), sentAt: now))]
         case .revocation(let call): [.revocationCallFinished(call.id, .failed(problem))]
         case .device(let call): [.deviceAuthorizationFinished(call.id, .failure(problem))]
-        case .push(let id, _): [.pushFinished(id, .failure(problem))]
+        case .push(let call): [.pushFinished(call.id, .failure(problem))]
         case .identity(let unchecked): refuse(unchecked, problem, now: now)
         }
     }
@@ -304,7 +323,7 @@ extension ProviderMachine {
         case .token(let call): sendToken(call, place, firstAttempt, now: now)
         case .revocation(let call): sendRevocation(call, place, firstAttempt, now: now)
         case .device(let call): sendDevice(call, place, firstAttempt, now: now)
-        case .push(let id, let parameters): sendPush(id, parameters, place, firstAttempt, now: now)
+        case .push(let call): sendPush(call, place, firstAttempt, now: now)
         case .identity(let unchecked): check(unchecked, now: now)
         }
     }

@@ -87,6 +87,34 @@ extension ProviderProblem {
             status: reply.status)
     }
 
+    /// What a problem's code says about where an operator must look.
+    package enum Side: Sendable {
+        /// The provider answered, and its own word is that it does not do this.
+        case refused
+        /// It could not be reached, cannot answer now, or its answer cannot be used.
+        case unavailable
+        /// Something of ours is missing or wrong: nothing was sent.
+        case settings
+    }
+
+    private static let unavailableCodes: Set<String> = [
+        "timeout", "tls", "redirect", "invalid_reply", "malformed_reply", "reply_too_large", "blocked_by_intermediary",
+        "discovery_failed", "key_set_unavailable", "lookup_failed", "capture_missing", "capture_refused", "not_dpop",
+        "wrong_token_type", "refresh_failed", "server_error", "temporarily_unavailable", "slow_down",
+        "authorization_pending", "use_dpop_nonce",
+    ]
+    private static let settingsCodes: Set<String> = [
+        "no_endpoints", "client_key", "proof_key", "unresolved_variable", "bad_variable", "host_not_allowed",
+        "no_subject_token", "no_assertion",
+    ]
+
+    package static func side(ofCode code: String) -> Side {
+        if settingsCodes.contains(code) { return .settings }
+        let isOurs = ["http_", "not_sent_", "reply_lost_"].contains { code.hasPrefix($0) }
+        let isIdentity = IDTokenFault(rawValue: code) != nil
+        return isOurs || isIdentity || unavailableCodes.contains(code) ? .unavailable : .refused
+    }
+
     static func errorClass(ofCode code: String) -> ErrorClass {
         switch code {
         case "invalid_grant": .permanent

@@ -36,6 +36,9 @@ package struct ProviderRequest: Sendable, Equatable {
     package var body: [UInt8]
     /// The path for descriptions, where the true one holds a token; nil: the true one.
     package var shownPath: String?
+    /// The host was chosen by a value of the grant, and only a pattern allows it: the driver must not send it to a loopback
+    /// or private address, whatever the name resolves to.
+    package var mustBePublic = false
 
     package init(
         purpose: Purpose, method: Method, url: ProviderURL, headers: [HeaderField] = [], body: [UInt8] = [],

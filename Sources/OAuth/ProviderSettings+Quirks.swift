@@ -95,6 +95,25 @@ extension ProviderSettings {
         self[keyPath: endpoint] = (try? expand(template, grant)) ?? ProviderURL("https://unresolved.invalid/")
     }
 
+    /// Whether the host of such a request is one that nobody has written down: a template made it, and of
+    /// `allowed_hosts` only a pattern matches.
+    func isHostOpen(_ request: ProviderRequest) -> Bool {
+        guard !allowPrivateHosts else { return false }
+        let templates: [URLTemplate?] =
+            switch request.purpose {
+            case .refresh: [refreshEndpoint == nil ? refreshEndpointTemplate ?? tokenEndpointTemplate : nil]
+            case .codeExchange, .unattended, .devicePoll: [tokenEndpointTemplate]
+            case .revocation: [revocation.url]
+            case .lookup: lookups.map(\.url)
+            case .metadata, .keySet, .pushedRequest, .deviceAuthorization: []
+            }
+        guard templates.contains(where: { $0?.hostNames.isEmpty == false }) else { return false }
+        let fixed = templates.compactMap { $0 }.filter(\.hostNames.isEmpty)
+        guard !fixed.contains(where: { $0.fixedHost == request.url.host }) else { return false }
+        guard let host = CapturedHost(request.url.hostField) else { return true }
+        return !allowedHosts.contains { $0.names(host) }
+    }
+
     // MARK: Parameters
 
     /// What the protection of the flow hangs on keeps its name and is never left out.

@@ -109,6 +109,8 @@ package struct ProviderSettings: Sendable, Equatable {
     package var revocationEndpoint: ProviderURL?
     /// http:// endpoints on loopback addresses are accepted; nothing else ever is.
     package var allowPlaintextOnLoopback = false
+    /// Hosts that only a pattern of `allowedHosts` allows may be on loopback and private addresses.
+    package var allowPrivateHosts = false
     package var metadataLifetime: Int64 = 24 * 3_600_000
 
     package var clientID: String

@@ -38,7 +38,8 @@ enum PushedRequestReply {
         guard reply.status == 201 || reply.status == 200, let fields, fields.errorCode(settings) == nil else {
             return .failure(ProviderProblem(reply, fields: fields, settings: settings, now: now, hiding: secrets))
         }
-        guard let uri = fields.text("request_uri"), !uri.isEmpty, uri.utf8.count <= longestURI,
+        // Only text (RFC 9126 section 2.2): a number is no reference.
+        guard let uri = try? fields.token("request_uri"), !uri.isEmpty, uri.utf8.count <= longestURI,
             uri.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
         else {
             return .failure(.invalidReply("The reply to the pushed request has no usable request_uri."))

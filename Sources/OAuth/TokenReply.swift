@@ -65,14 +65,14 @@ package enum TokenReply {
         _ fields: ReplyFields, settings: ProviderSettings, now: Moment
     ) throws(ProviderProblem) -> TokenSet {
         let paths = settings.paths
-        guard let access = fields.text(paths.accessToken), !access.isEmpty else {
+        guard let access = try fields.token(paths.accessToken), !access.isEmpty else {
             throw .invalidReply("The reply has no access token at \(paths.accessToken).")
         }
         guard isHeaderSafe(access) else {
             throw .invalidReply("The access token is too long or has octets that must not be in a header.")
         }
         var tokens = TokenSet(accessToken: Secret(access))
-        if let refresh = fields.text(paths.refreshToken), !refresh.isEmpty {
+        if let refresh = try fields.token(paths.refreshToken), !refresh.isEmpty {
             guard refresh.utf8.count <= tokenLimitBytes, refresh.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
                 throw .invalidReply("The refresh token is too long or has control octets.")
             }
@@ -84,7 +84,7 @@ package enum TokenReply {
         if let account = paths.account.flatMap({ fields.text($0) }), !account.isEmpty {
             tokens.account = SafeText.clean(account, limit: 200)
         }
-        tokens.idToken = fields.text(paths.idToken).map { Secret($0) }
+        tokens.idToken = try fields.token(paths.idToken).map { Secret($0) }
         return tokens
     }
 
@@ -154,6 +154,18 @@ struct ReplyFields {
     /// "PATH@CLAIM" is a claim of the JWT at PATH.
     func text(_ path: String) -> String? {
         json.text(at: path)
+    }
+
+    /// A token, a code or a reference: a string, and nothing else (RFC 6749 appendix A). A number there is no token that a
+    /// provider means, and what was meant may have been rounded on its way.
+    func token(_ path: String) throws(ProviderProblem) -> String? {
+        for one in path.split(separator: "|").map(String.init) {
+            if case .number? = json.value(at: one) {
+                throw .invalidReply("The reply has a number at \(one), not text.")
+            }
+            if let text = text(one) { return text }
+        }
+        return nil
     }
 
     /// A string with separators or an array of strings; nil where there is none.

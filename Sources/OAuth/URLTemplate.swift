@@ -163,6 +163,9 @@ package struct URLTemplate: Sendable, Hashable, CustomStringConvertible {
     /// The names that select the host.
     package var hostNames: [String] { host.names }
 
+    /// nil where a name chooses it.
+    var fixedHost: String? { host.names.isEmpty ? ProviderURL("https://\(host.description)/")?.host : nil }
+
     package func expanded(
         _ variables: TemplateVariables, allowing allowed: [HostPattern]
     ) throws(TemplateProblem) -> ProviderURL {

@@ -12,6 +12,9 @@ package struct AllowedHost: Sendable, Equatable {
         self.isBelow = isBelow
     }
 
+    /// The operator has written this very host, and so knows where it is; a pattern says nothing of that.
+    fileprivate func names(_ host: String) -> Bool { !isBelow && host == name }
+
     /// - Parameter host: in lower case.
     package func covers(_ host: String) -> Bool {
         isBelow ? host.utf8.count > name.utf8.count + 1 && host.hasSuffix("." + name) : host == name
@@ -95,6 +98,14 @@ package struct UpstreamTemplate: Sendable, Equatable {
     }
 
     // MARK: Host
+
+    /// Whether the operator has allowed this host by its whole name, and not only by a pattern.
+    ///
+    /// - Parameter host: of ``place(_:)``.
+    package func isWrittenOut(_ host: String) -> Bool {
+        let isFixed = self.host.allSatisfy { if case .text = $0 { true } else { false } }
+        return isFixed || allowed.contains { $0.names(host) }
+    }
 
     private func host(_ captured: [String: String]) throws(CapturedHostFault) -> String {
         var text = ""

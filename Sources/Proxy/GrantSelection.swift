@@ -96,19 +96,47 @@ package enum GrantKey {
 
     // MARK: Path
 
+    private enum SegmentStart {
+        case at(Int)
+        case none(StaticString)
+    }
+
     private static func appendSegment(
         _ number: Int, of path: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) -> StaticString? {
-        guard path.count > 0, path[0] == 0x2F else { return "the path has no segment that names the grant" }
+        switch start(ofSegment: number, in: path) {
+        case .at(let start): appendDecoded(path, from: start, to: &out)
+        case .none(let reason): reason
+        }
+    }
+
+    private static func start(ofSegment number: Int, in path: UnsafeRawBufferPointer) -> SegmentStart {
+        guard path.count > 0, path[0] == 0x2F else { return .none("the path has no segment that names the grant") }
         var start = 1
         for _ in 1..<max(number, 1) {
             guard let end = endOfPlainSegment(path, from: start) else {
-                return "the path's segments can be counted in more than one way"
+                return .none("the path's segments can be counted in more than one way")
             }
-            guard end < path.count else { return "the path has no segment that names the grant" }
+            guard end < path.count else { return .none("the path has no segment that names the grant") }
             start = end + 1
         }
-        return appendDecoded(path, from: start, to: &out)
+        return .at(start)
+    }
+
+    /// Where the segment that named the grant is in the path, as the caller sent it and without slashes; nil where the path
+    /// has none, which names no grant either.
+    static func range(ofSegment number: Int, in path: UnsafeRawBufferPointer) -> Range<Int>? {
+        guard case .at(let start) = start(ofSegment: number, in: path) else { return nil }
+        var end = start
+        while end < path.count, path[end] != 0x2F { end += 1 }
+        return end > start ? start..<end : nil
+    }
+
+    /// The segment that ``RouteRule/removesGrantSegment`` took from a request's path, as the caller sent it; empty: none.
+    package static func removedSegment(_ rule: borrowing RouteRule, of head: borrowing MessageHead) -> [UInt8] {
+        guard rule.removedGrantSegment > 0 else { return [] }
+        let path = head.bytes(head.path)
+        return range(ofSegment: rule.removedGrantSegment, in: path).map { Array(path[$0]) } ?? []
     }
 
     /// Where the segment ends that begins at `start`; nil when a server could take it for none, or for several.

@@ -231,8 +231,23 @@ package enum RequestTransform {
         let target = head.bytes(slice)
         let strip = min(rule.stripPrefix.count, head.path.count)
         var rest = UnsafeRawBufferPointer(rebasing: target[strip...])
+        var isShortened = strip > 0
+        let number = rule.removedGrantSegment
+        if number > 0, let segment = GrantKey.range(ofSegment: number, in: head.bytes(head.path)),
+            segment.lowerBound > strip
+        {
+            // The slash in front of it goes, too.
+            let front = UnsafeRawBufferPointer(rebasing: target[strip..<(segment.lowerBound - 1)])
+            rest = UnsafeRawBufferPointer(rebasing: target[segment.upperBound...])
+            isShortened = true
+            if front.count > 0 {
+                out.append(front)
+                out.append(rest)
+                return
+            }
+        }
         // "//host/path" would be taken for an authority by some servers, and the caller has not sent it that way.
-        while strip > 0, upstream.basePath.isEmpty, rest.count > 1, rest[0] == 0x2F, rest[1] == 0x2F {
+        while isShortened, upstream.basePath.isEmpty, rest.count > 1, rest[0] == 0x2F, rest[1] == 0x2F {
             rest = UnsafeRawBufferPointer(rebasing: rest[1...])
         }
         if rest.first != 0x2F { out.append(0x2F) }

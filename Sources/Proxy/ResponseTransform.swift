@@ -68,15 +68,19 @@ package enum ResponseTransform {
     }
 
     /// A Location on the upstream's own origin becomes a path on ours (the caller cannot reach the upstream itself).
+    ///
+    /// - Parameter grantSegment: of ``GrantKey/removedSegment(_:of:)``: it is put back.
     package static func rewriteLocation(
-        _ head: inout MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity
+        _ head: inout MessageHead, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
+        grantSegment: [UInt8] = []
     ) {
         for index in head.fields.indices where head.fields[index].id == .location && !head.fields[index].isDropped {
             let slice = head.fields[index].value
             let value = head.bytes(slice)
             guard let start = pathOnUpstream(value, upstream),
                 let path = callerPath(
-                    UnsafeRawBufferPointer(rebasing: value[start...]), rule: rule, upstream: upstream)
+                    UnsafeRawBufferPointer(rebasing: value[start...]), rule: rule, upstream: upstream,
+                    grantSegment: grantSegment)
             else { continue }
             let name = head.fields[index].name
             let nameCopy = Array(head.bytes(name))
@@ -129,16 +133,39 @@ package enum ResponseTransform {
     /// The path on the gateway for one on the upstream; nil where it is not below the upstream's base path, or would
     /// lead the caller to another host.
     private static func callerPath(
-        _ value: UnsafeRawBufferPointer, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity
+        _ value: UnsafeRawBufferPointer, rule: borrowing RouteRule, upstream: borrowing UpstreamIdentity,
+        grantSegment: [UInt8]
     ) -> [UInt8]? {
         let base = upstream.basePath.count
         guard value.count >= base, value.prefix(base).elementsEqual(upstream.basePath) else { return nil }
         let rest = value[base...]
         if base > 0, let next = rest.first, !endsPathPart(next) { return nil }
         var path = rule.stripPrefix
-        if rest.first != 0x2F { path.append(0x2F) }
-        path.append(contentsOf: rest)
+        if grantSegment.isEmpty {
+            if rest.first != 0x2F { path.append(0x2F) }
+            path.append(contentsOf: rest)
+        } else {
+            // It stood behind so many segments of what the upstream has seen.
+            let before = rule.removedGrantSegment - 1 - path.count { $0 == 0x2F }
+            guard let place = end(ofSegments: before, in: rest) else { return nil }
+            path.append(contentsOf: rest[..<place])
+            path.append(0x2F)
+            path.append(contentsOf: grantSegment)
+            path.append(contentsOf: rest[place...])
+        }
         return path.count > 1 && canBeginAuthority(path[1]) ? nil : path
+    }
+
+    /// Where the first `count` segments of a path end; nil where it has fewer.
+    private static func end(ofSegments count: Int, in path: Swift.Slice<UnsafeRawBufferPointer>) -> Int? {
+        var place = path.startIndex
+        for _ in 0..<max(0, count) {
+            guard place < path.endIndex, path[place] == 0x2F else { return nil }
+            let next = path[path.index(after: place)...].firstIndex { endsPathPart($0) } ?? path.endIndex
+            guard next > place + 1 else { return nil }
+            place = next
+        }
+        return place
     }
 
     /// Writes the response head for an HTTP/1 caller.

@@ -21,6 +21,7 @@ package struct RouteRule: Sendable {
         var upstream: Int
         var grantSelection: GrantSelection
         var removesGrantHeader: Bool = true
+        var removesGrantSegment: Bool = false
         var forwardAuthorization: Bool = false
         var forwardCookies: Bool = false
         var forwarded: ForwardedStyle = .xForwarded
@@ -37,11 +38,16 @@ package struct RouteRule: Sendable {
         /// What follows from the others, so that no request has to find it out.
         var injectsCredential = false
         var removedGrantHeader: [UInt8] = []
+        var removedGrantSegment = 0
 
         mutating func conclude() {
             injectsCredential = grantSelection != .none
             removedGrantHeader = []
             if removesGrantHeader, case .template(_, .header(let name)) = grantSelection { removedGrantHeader = name }
+            removedGrantSegment = 0
+            if removesGrantSegment, case .template(_, .pathSegment(let number)) = grantSelection {
+                removedGrantSegment = number
+            }
         }
     }
 
@@ -113,6 +119,14 @@ package struct RouteRule: Sendable {
     }
     /// The name, in lower case, of the field that ``removesGrantHeader`` means here; empty: none.
     package var removedGrantHeader: [UInt8] { box.members.removedGrantHeader }
+    /// The segment of the path that names the grant does not go upstream.
+    package var removesGrantSegment: Bool {
+        get { box.members.removesGrantSegment }
+        set { change { $0.removesGrantSegment = newValue } }
+    }
+    /// The number, from 1, of the segment that ``removesGrantSegment`` means here; 0: none. It is behind
+    /// ``stripPrefix``, which is the same for all requests.
+    package var removedGrantSegment: Int { box.members.removedGrantSegment }
     package var forwardAuthorization: Bool {
         get { box.members.forwardAuthorization }
         set { change { $0.forwardAuthorization = newValue } }

@@ -22,7 +22,7 @@ struct MistakeRow: Sendable, CustomTestStringConvertible {
 struct MistakeTests {
     private static let rows =
         [shapeMistakes, addressesMistakes, oauthMistakes, routesMistakes, unattendedMistakes]
-        + [keyMistakes, variableMistakes, selectionMistakes, databaseMistakes]
+        + [keyMistakes, variableMistakes, selectionMistakes, databaseMistakes, ignoredMistakes, segmentMistakes]
 
     @Test(arguments: rows.flatMap { $0 })
     func `a mistake is reported at its place with what would be right`(_ row: MistakeRow) {

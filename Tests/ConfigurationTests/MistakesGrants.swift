@@ -261,6 +261,50 @@ let selectionMistakes: [MistakeRow] = [
         #"21:12: error: [upstream.shops] has {shop} in its url, which only a grant gives: add "grant""#),
 ]
 
+/// What would be accepted and then ignored, or sent twice.
+let ignoredMistakes: [MistakeRow] = [
+    MistakeRow(
+        full, "client_id =",
+        #"extra_headers = { authorization = "x", Via = "1.1 me", X-Forwarded-For = "a", DPoP = "b" }\#nclient_id ="#,
+        #"11:19: error: "extra_headers" must not set "authorization", which the gateway sets itself"#,
+        #"11:40: error: "extra_headers" must not set "Via", which the gateway sets itself"#,
+        #"11:56: error: "extra_headers" must not set "X-Forwarded-For", which the gateway sets itself"#,
+        #"11:79: error: "extra_headers" must not set "DPoP", which the gateway sets itself"#),
+    MistakeRow(
+        full, "client_id =", #"header = "X-Key"\#nextra_headers = { x-key = "1" }\#nclient_id ="#,
+        #"12:19: error: "extra_headers" must not set "x-key", which carries the token"#),
+    MistakeRow(
+        full, "client_id =", #"rename_params = { client_id = "state", scope = "nonce" }\#nclient_id ="#,
+        #"11:31: error: "rename_params" must not call "client_id" "state", which is another parameter of a consent"#,
+        #"11:48: error: "rename_params" must not call "scope" "nonce", which is another parameter of a consent"#),
+    MistakeRow(
+        full, "client_id =", #"rename_params = { client_id = "key", client_secret = "key" }\#nclient_id ="#,
+        #"11:54: error: "rename_params" gives "key" to two parameters of one request: "client_id" and "client_secret""#),
+    MistakeRow(
+        full, "client_id =", #"rename_params = { client_id = "redirect_uri" }\#nclient_id ="#,
+        #"11:31: error: "rename_params" gives "redirect_uri" to two parameters of one request: "client_id" and "redirect_uri""#
+    ),
+    MistakeRow(
+        full, "client_id =",
+        #"rename_params = { "authorize.client_id" = "prompt" }\#nauthorize_params = { prompt = "x" }\#nclient_id ="#,
+        #"11:43: error: "rename_params" gives "prompt" to two parameters of one request: "client_id" and "prompt""#),
+    MistakeRow(
+        full, "client_id =", #"rename_params = { clientid = "key", "authorize.refresh_token" = "r" }\#nclient_id ="#,
+        #"11:19: error: "rename_params" has "clientid", which is no standard parameter of such a request; did you mean "client_id"?"#,
+        #"11:37: error: "rename_params" has "authorize.refresh_token", which is no standard parameter of such a request"#
+    ),
+    MistakeRow(
+        full, "client_id =", #"dpop = "on"\#nscheme = "Bearer"\#ntoken_types = ["user"]\#nclient_id ="#,
+        #"12:10: warning: "scheme" has no effect on tokens that are bound by dpop = "on": they are sent as DPoP"#,
+        #"13:15: warning: with dpop = "on" only tokens of the type DPoP are taken: "user" will be refused"#),
+]
+
+let segmentMistakes: [MistakeRow] = [
+    MistakeRow(
+        shops, #"grant_from = "header:X-Shop""#, #"grant_from = "header:X-Shop"\#nstrip_grant_segment = true"#,
+        #"24:23: error: "strip_grant_segment" has no meaning unless "grant_from" is "path:N""#)
+]
+
 let databaseMistakes: [MistakeRow] = [
     MistakeRow(
         database, "gateway@", "gateway:hunter2@",
@@ -279,6 +323,12 @@ let databaseMistakes: [MistakeRow] = [
     MistakeRow(
         database, "/tokens", "/tokens?sslmode=prefer",
         #"4:7: error: "url" has an "sslmode" other than "disable", "require", "verify-ca", "verify-full""#),
+    MistakeRow(
+        database, "/tokens", "/tokens?sslmode=verify-full&sslmode=disable",
+        #"4:7: error: "url" has the parameter "sslmode" twice"#),
+    MistakeRow(
+        database, "gateway@db.example.com/tokens", "gateway@/tokens?host=/run/a&host=/run/b",
+        #"4:7: error: "url" has the parameter "host" twice"#),
     MistakeRow(
         database, "/tokens", "/tokens?sslmode=disable",
         #"4:7: warning: sslmode "disable": whoever is on the way to the database can read and change what is stored"#),

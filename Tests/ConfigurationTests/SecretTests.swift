@@ -56,6 +56,19 @@ struct SecretTests {
             ])
     }
 
+    @Test func `a store key that is none is told at its own place in the list`() {
+        var world = environment(files: ["/k/old.key": "pass phrase"])
+        world.storeKeyProblem = { content, source in
+            content.count == 32 ? nil : "\(source): \(content.count) bytes are no key"
+        }
+        #expect(mistakes(full, world) == [])
+        let list = full.replacing(
+            #"key_file = "/k/store.key""#, with: #"key_file = ["/k/store.key", "/k/old.key"]"#)
+        #expect(mistakes(list, world) == [#"8:29: error: the file "/k/old.key": 11 bytes are no key"#])
+        let single = full.replacing("/k/store.key", with: "/k/old.key")
+        #expect(mistakes(single, world) == [#"8:12: error: the file "/k/old.key": 11 bytes are no key"#])
+    }
+
     @Test func `a token holds no spaces`() {
         let loader = SecretLoader(environment: environment(files: ["/t": "Bearer abc"]))
         #expect(throws: SecretError("the file \"/t\" must hold a token without spaces")) {

@@ -28,9 +28,9 @@ import Testing
     @Test(arguments: [
         (#"{"name":"a b","template":"zoho"}"#, "invalid_name"), (#"{"name":"","template":"zoho"}"#, "invalid_name"),
         (#"{"name":"a:b","template":"zoho"}"#, "invalid_name"), (#"{"name":"ü","template":"zoho"}"#, "invalid_name"),
-        (#"{"name":"a","template":"zoho","label":"x\ny"}"#, "invalid_name"),
-        (#"{"name":"a","template":"zoho","variables":{"a b":"x"}}"#, "invalid_name"),
-        (#"{"name":"a","template":"zoho","variables":{"a":"x y"}}"#, "invalid_name"),
+        (#"{"name":"a","template":"zoho","label":"x\ny"}"#, "invalid_label"),
+        (#"{"name":"a","template":"zoho","variables":{"a b":"x"}}"#, "invalid_variable"),
+        (#"{"name":"a","template":"zoho","variables":{"a":"x y"}}"#, "invalid_variable"),
         (#"{"name":"a"}"#, "malformed_request"), ("", "malformed_request"), ("[]", "malformed_request"),
     ])
     func `what cannot be a grant is refused with a reason`(body: String, code: String) {
@@ -49,6 +49,44 @@ import Testing
     func `a templated name has a template and a plain name`(text: String, isOne: Bool) {
         #expect((TemplatedName(text) != nil) == isOne)
         if isOne { #expect(TemplatedName(text)?.id == text) }
+    }
+
+    @Test func `a bad variable and a bad label are not told as a bad name`() throws {
+        for (member, title) in [
+            (#""variables":{"a b":"x"}"#, "A variable of the grant is missing or cannot have that value"),
+            (#""label":"x\ny""#, "No grant can have that label"),
+        ] {
+            guard case .respond(let response) = order(#"{"name":"a","template":"zoho",\#(member)}"#) else {
+                Issue.record("was taken")
+                continue
+            }
+            #expect(String(decoding: response.body, as: UTF8.self).contains(title))
+        }
+    }
+
+    @Test(arguments: [
+        ("limt=5", #"There is no parameter \"limt\" here"#), ("template=zoho&Limit=5", #"\"Limit\""#),
+        ("limit=5&limit=6", #"The parameter \"limit\" stands twice"#), ("limit=0", "limit is a number from 1 to"),
+        ("limit=1001", "limit is a number"), ("limit=five", "limit is a number"), ("limit=", "limit is a number"),
+        ("after=%zz", "not well-formed"), ("%0d%0aX=1", #"\"??X\""#), ("=1", #"no parameter \"\""#),
+    ])
+    func `an odd query of the list is refused by its name`(query: String, words: String) {
+        guard case .respond(let response) = Harness().send("GET", "/api/v1/grants?" + query) else {
+            Issue.record("was taken")
+            return
+        }
+        #expect(response.status == 400 && response.code == "malformed_request")
+        #expect(String(decoding: response.body, as: UTF8.self).contains(words))
+    }
+
+    @Test(arguments: ["", "template=", "template=&after=&", "template=zoho&after=a%40b"])
+    func `what is empty counts as not given`(query: String) {
+        guard case .perform(.listGrants(let asked), _) = Harness().send("GET", "/api/v1/grants?" + query) else {
+            Issue.record("was refused")
+            return
+        }
+        #expect(asked.template == (query.contains("zoho") ? "zoho" : nil))
+        #expect(asked.after == (query.contains("zoho") ? "a@b" : nil))
     }
 
     @Test func `a list is of the file's grants, or of a template's, a page at a time`() throws {

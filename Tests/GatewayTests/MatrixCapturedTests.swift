@@ -75,6 +75,26 @@ import Testing
         try scene.end()
     }
 
+    @Test(arguments: [true, false])
+    func `a host that only a pattern allows is not looked for on this machine`(isAllowed: Bool) throws {
+        let pair = try #require(PeerPair.all.first { !$0.isTLS })
+        let more = isAllowed ? "allow_private = true" : ""
+        let setup = Tenants.setup(
+            from: "header:X-Tenant", upstream: "allowed_hosts = [\"*.api.test\"]\n" + more,
+            url: "http://{zone}.api.test:{port}/base")
+        let scene = try Scene(pair, setup, control: Self.answer)
+        let caller = try scene.connect()
+        let call = caller.request("GET", "/", [("x-tenant", "eu-a")])
+        if isAllowed { try scene.served().answer() }
+        try scene.finish(call)
+        #expect(call.head?.status == (isAllowed ? 200 : 502))
+        if !isAllowed {
+            #expect(call.head?["token-gateway-error"] == "upstream_unreachable")
+            #expect(scene.upstreams.isEmpty)
+        }
+        try scene.end()
+    }
+
     @Test(arguments: PeerPair.all)
     func `a new token that leads elsewhere goes elsewhere`(pair: PeerPair) throws {
         let scene = try scene(pair) { question in

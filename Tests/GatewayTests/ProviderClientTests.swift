@@ -137,7 +137,8 @@ private let okay = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent
 
     @Test func `a request counts as sent from its first byte, and the handshake before it does not`() {
         let call = ProviderCall(
-            id: 1, request: tokenRequest(port: 1), tls: TLSClientConfiguration(), deadline: 0, completion: { _ in })
+            id: 1, provider: "", request: tokenRequest(port: 1), tls: TLSClientConfiguration(), deadline: 0,
+            completion: { _ in })
         call.outgoing.append("handshake")
         call.wrote(4)
         call.bytesBeforeRequest = call.outgoing.count
@@ -414,6 +415,86 @@ private let okay = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent
         harness.loop.run()
         #expect(outcomes == ["impatient 0", "stuck 0", "patient 200", "last 200"])
         #expect(provider.notesAtTheEnd().count == 2)
+    }
+
+    @Test func `a provider that hangs holds up its own calls only`() throws {
+        let provider = try ScriptedProvider(connections: 2) { end, _ in
+            _ = end.readMessage()
+            end.write(okay)
+        }
+        let stuck = try (0..<2).map { _ in try StuckConnection() }
+        var limits = ProviderClient.Limits()
+        limits.calls = 3
+        limits.callsPerProvider = 2
+        let harness = try ClientHarness(limits: limits)
+        var outcomes: [String] = []
+        var opened = 0
+        harness.client.connect = { address in
+            guard address.port == 1 else { return Socket.connect(to: address) }
+            opened += 1
+            return .inProgress(stuck[opened - 1].near)
+        }
+        func send(_ name: String, of owner: String, port: UInt16, deadline: Int64) {
+            harness.client.send(tokenRequest(port: port), of: owner, deadlineMilliseconds: deadline) { outcome in
+                outcomes.append("\(name) \((try? outcome.get().status) ?? 0)")
+                if outcomes.count == 7 { harness.loop.stop() }
+            }
+        }
+        // Five of one that never answers come first.
+        for number in 1...5 { send("hung\(number)", of: "slow", port: 1, deadline: number <= 2 ? 300 : 200) }
+        send("other1", of: "quick", port: provider.port, deadline: 10_000)
+        send("other2", of: "quick", port: provider.port, deadline: 10_000)
+        harness.loop.run()
+        #expect(outcomes.prefix(2) == ["other1 200", "other2 200"])
+        #expect(opened == 2 && harness.client.callCount == 0)
+    }
+
+    @Test func `providers have their turns one after the other, each call once`() {
+        var lanes = ProviderLanes()
+        for id in 1...4 as ClosedRange<UInt64> { lanes.callCame(id, of: "a") }
+        lanes.callCame(5, of: "b")
+        var order: [UInt64] = []
+        while let id = lanes.next(limit: 3) {
+            order.append(id)
+            lanes.callBegan(of: id == 5 ? "b" : "a")
+        }
+        #expect(order == [1, 5, 2, 3] && lanes.hasWaiting)
+        lanes.callEnded(of: "b")
+        #expect(lanes.next(limit: 3) == nil)
+        lanes.callEnded(of: "a")
+        #expect(lanes.next(limit: 3) == 4 && !lanes.hasWaiting)
+        lanes.callBegan(of: "a")
+        for _ in 0..<3 { lanes.callEnded(of: "a") }
+        lanes.callCame(6, of: "a")
+        #expect(lanes.next(limit: 1) == 6 && lanes.next(limit: 1) == nil)
+    }
+
+    @Test(arguments: ["10.1.2.3", "127.0.0.1", "169.254.169.254", "::1", "fd00::1", "::ffff:192.168.0.1"])
+    func `a host that only a pattern allows gets nothing on a private address`(address: String) throws {
+        let place = try #require(SocketAddress(numericHost: address, port: 0))
+        let harness = try ClientHarness(names: ["evil.provider.test": [place]])
+        harness.client.connect = { _ in
+            Issue.record("a connection was opened")
+            return .failed(Errno(code: 111))
+        }
+        var request = tokenRequest("https", host: "evil.provider.test", port: 443)
+        request.mustBePublic = true
+        #expect(try harness.outcome(of: request) == .failure(.notSent(.unreachable)))
+        #expect(harness.failures.count == 1 && harness.failures[0].contains("see allow_private"))
+    }
+
+    @Test func `of a name's addresses the public ones are used`() throws {
+        let addresses = [SocketAddress.ipv4(0x0A00_0001, port: 0), .ipv4(0x0808_0808, port: 0)]
+        let harness = try ClientHarness(names: ["shop.provider.test": addresses])
+        var tried: [SocketAddress] = []
+        harness.client.connect = { address in
+            tried.append(address)
+            return .failed(Errno(code: 111))
+        }
+        var request = tokenRequest("https", host: "shop.provider.test", port: 443)
+        request.mustBePublic = true
+        _ = try harness.outcome(of: request)
+        #expect(tried == [.ipv4(0x0808_0808, port: 443)])
     }
 
     @Test func `a completion may send the next request`() throws {

@@ -11,7 +11,7 @@ struct GrantQuirkTests {
     }
 
     @Test(arguments: [
-        (RevocationCallResult.revoked, RevocationResult.revoked), (.alreadyInvalid, .alreadyInvalid),
+        (RevocationCallResult.revoked, RevocationResult.revoked), (.alreadyInvalid, .notConfirmed),
         (.notSupported, .notSupported),
     ])
     func `where the access token ends the grant, its outcome is the one that is told`(
@@ -24,6 +24,82 @@ struct GrantQuirkTests {
         driver.replyRevocation(result)
         #expect(driver.results[ticket] == [.revocation(told)])
         #expect(driver.stored?.revocation == nil && driver.stored?.state == .revoked)
+    }
+
+    @Test(arguments: [
+        (GrantRecord.State.configurationError, RevocationResult.notConfirmed),
+        (.reauthorizationRequired, .alreadyInvalid),
+    ])
+    func `a latched grant's expired access token says nothing of a refresh token that may live`(
+        state: GrantRecord.State, told: RevocationResult
+    ) {
+        var record = GrantDriver.record(lifetime: 1000, age: 5000)
+        record.state = state
+        record.lastFailure = GrantRecord.Failure(
+            errorClass: state == .configurationError ? .configuration : .permanent, code: "invalid_client", detail: "",
+            at: 0)
+        let driver = GrantDriver(stored: record) { _, provider in
+            provider.revocation = RevocationStyleTests.github.revocation
+        }
+        driver.start()
+        let ticket = driver.revoke()
+        driver.replyRevocation(.notNeeded)
+        // What is known of the refresh token outlives a restart between the two calls.
+        let coded = driver.stored.flatMap { GrantRecord(payload: $0.encoded(), revision: $0.revision) }
+        #expect(coded?.revocation == driver.stored?.revocation && coded?.revocation?.hasSkippedRefreshToken == true)
+        driver.replyRevocation(.alreadyInvalid)
+        #expect(driver.results[ticket] == [.revocation(told)])
+        #expect(driver.machine.status(now: driver.now).revocationOutcome == told.rawValue)
+        // Nothing goes on being tried: no call could do more.
+        #expect(driver.timer == nil && driver.stored?.revocation == nil)
+    }
+
+    @Test func `where there is no refresh token, a dead access token is a dead grant`() {
+        var record = GrantDriver.record()
+        record.tokens?.refreshToken = nil
+        let driver = GrantDriver(stored: record) { _, provider in
+            provider.revocation = RevocationStyleTests.github.revocation
+        }
+        driver.start()
+        let ticket = driver.revoke()
+        driver.replyRevocation(.alreadyInvalid)
+        #expect(driver.results[ticket] == [.revocation(.alreadyInvalid)])
+    }
+
+    @Test(arguments: ["offline_access", "offline"])
+    func `the scope that asks for a refresh token is granted when one came`(scope: String) {
+        for hasToken in [true, false] {
+            let driver = GrantDriver { settings, _ in
+                settings.scopes = ["mail", scope]
+                settings.refreshTokenRequired = false
+            }
+            driver.start()
+            var tokens = TokenSet(
+                accessToken: Secret("a"), refreshToken: hasToken ? Secret("r") : nil, lifetime: 3_600_000)
+            tokens.scopes = ["mail"]
+            let ticket = driver.consent(tokens)
+            guard case .connected(let report)? = driver.results[ticket]?.first else {
+                Issue.record("not connected")
+                continue
+            }
+            #expect(report.missingScopes == (hasToken ? [] : [scope]))
+            #expect(driver.machine.status(now: driver.now).missingScopes == (hasToken ? [] : [scope]))
+        }
+    }
+
+    @Test func `a required offline_access is met by the refresh token, and by it alone`() {
+        for (token, isRefused) in [(Secret("r"), false), (nil, true)] as [(Secret?, Bool)] {
+            let driver = GrantDriver { settings, _ in
+                settings.scopes = ["mail", "offline_access"]
+                settings.requiredScopes = ["offline_access"]
+                settings.refreshTokenRequired = false
+            }
+            driver.start()
+            var tokens = TokenSet(accessToken: Secret("a"), refreshToken: token, lifetime: 3_600_000)
+            tokens.scopes = ["mail"]
+            let ticket = driver.consent(tokens)
+            #expect((driver.results[ticket] == [.consentRefused(.missingScopes(["offline_access"]))]) == isRefused)
+        }
     }
 
     @Test func `an access token that could not be revoked is kept for another attempt`() {

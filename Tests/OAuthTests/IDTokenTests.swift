@@ -232,23 +232,50 @@ private struct Issuer {
 
     // MARK: Keys
 
-    @Test func `keys are fetched once, and again for an unknown one, but not in a row`() {
+    private func keyFetches(_ server: ScriptedServer) -> Int { server.requests.count { $0.purpose == .keySet } }
+
+    /// A further consent, whose token names a key; the keys are fetched if they are asked for.
+    private func consent(_ server: inout ScriptedServer, kid: String?, keys: String, key: SigningKey = Issuer.p256) {
+        server.open.removeAll()
+        server.tokens(ScriptedServer.code(nonce: "n"))
+        reply(&server, Issuer.token(key: key, header: kid.map { [("kid", .string($0))] } ?? []))
+        if server.open.first?.request.purpose == .keySet { server.reply(200, keys) }
+    }
+
+    @Test func `keys are fetched once, and again for an unknown one, but only twice in a row`() {
         var server = consent(Issuer.token())
         server.tokens(ScriptedServer.code(nonce: "n"))
         reply(&server, Issuer.token())
-        #expect(server.reports.count == 2 && server.requests.filter { $0.purpose == .keySet }.count == 1)
-        // Right after a fetch an unknown key is just unknown.
-        server.tokens(ScriptedServer.code(nonce: "n"))
-        reply(&server, Issuer.token(header: [("kid", .string("new"))]))
-        #expect(server.problem?.code == "id_token_unknown_key")
-        #expect(server.requests.filter { $0.purpose == .keySet }.count == 1)
-        server.open.removeAll()
+        #expect(server.reports.count == 2 && keyFetches(server) == 1)
+        // Right after a fetch an unknown key is asked for once more, and one fetch for one token is all.
+        consent(&server, kid: "new", keys: Issuer.keySet)
+        #expect(server.problem?.code == "id_token_unknown_key" && keyFetches(server) == 2)
+        // Then it is just unknown, whatever the tokens say.
+        consent(&server, kid: "newer", keys: Issuer.keySet)
+        #expect(server.problem?.code == "id_token_unknown_key" && keyFetches(server) == 2)
         server.now.monotonic += KeySetMachine.minimumInterval
-        server.tokens(ScriptedServer.code(nonce: "n"))
-        reply(&server, Issuer.token(header: [("kid", .string("new"))]))
-        #expect(server.open.first?.request.purpose == .keySet)
-        server.reply(200, #"{"keys":[\#(Issuer.jwk(Issuer.p256, kid: "new"))]}"#)
-        #expect(server.tokenSet?.account == "user-1")
+        consent(&server, kid: "new", keys: #"{"keys":[\#(Issuer.jwk(Issuer.p256, kid: "new"))]}"#)
+        #expect(server.tokenSet?.account == "user-1" && keyFetches(server) == 3)
+    }
+
+    @Test func `a key that is changed right after a fetch does not fail the next login`() {
+        var server = consent(Issuer.token())
+        server.now.monotonic += 1
+        consent(
+            &server, kid: "rotated", keys: #"{"keys":[\#(Issuer.jwk(Issuer.other, kid: "rotated"))]}"#,
+            key: Issuer.other)
+        #expect(server.problem == nil && server.tokenSet?.account == "user-1" && keyFetches(server) == 2)
+    }
+
+    @Test func `keys without names may be changed, too`() {
+        var server = server()
+        consent(&server, kid: nil, keys: #"{"keys":[\#(Issuer.jwk(Issuer.p256, kid: nil))]}"#)
+        #expect(server.tokenSet != nil)
+        consent(&server, kid: nil, keys: #"{"keys":[\#(Issuer.jwk(Issuer.other, kid: nil))]}"#, key: Issuer.other)
+        #expect(server.problem == nil && keyFetches(server) == 2)
+        // Bounded, and the signature is what is wrong.
+        consent(&server, kid: nil, keys: "", key: Issuer.p256)
+        #expect(server.problem?.code == "id_token_signature" && keyFetches(server) == 2)
     }
 
     @Test func `two consents at once fetch the keys once`() {

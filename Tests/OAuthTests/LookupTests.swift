@@ -50,6 +50,38 @@ struct LookupTests {
         #expect(provider.requests.last?.field("x-cloud") == "c-1")
     }
 
+    @Test func `a host that only a pattern allows must be a public one`() throws {
+        func requests(_ hosts: [String], _ configure: (inout ProviderSettings) -> Void = { _ in }) -> [ProviderRequest]
+        {
+            var settings = GrantDriver.provider
+            settings.tokenEndpoint = nil
+            settings.tokenEndpointTemplate = URLTemplate("https://{accounts}/token")
+            settings.allowedHosts = hosts.compactMap { HostPattern($0) }
+            settings.lookups = [.init(url: URLTemplate("https://{shop}.myshop.example/me")!, account: "sub")]
+            configure(&settings)
+            var provider = ScriptedProvider(settings, Self.tokenReply)
+            var call = ScriptedProvider.code(variables: ["accounts": "a.accounts.example", "shop": "acme"])
+            call.kind = .code(
+                Secret("c"), verifier: nil, redirectURI: "https://gw.example/cb",
+                tokenEndpoint: ProviderURL("https://a.accounts.example/token")!)
+            _ = provider.tokens(call)
+            return provider.requests
+        }
+        #expect(requests(["*.accounts.example"]).map(\.mustBePublic) == [true, true])
+        // Written out by the operator, who knows where they are.
+        let named = ["a.accounts.example", "acme.myshop.example"]
+        #expect(requests(named).map(\.mustBePublic) == [false, false])
+        #expect(requests(["*.accounts.example"] + named).map(\.mustBePublic) == [false, false])
+        #expect(requests(["*.accounts.example"]) { $0.allowPrivateHosts = true }.map(\.mustBePublic) == [false, false])
+        // Nothing of the grant is in these hosts.
+        let fixed = requests([]) {
+            $0.tokenEndpointTemplate = nil
+            $0.tokenEndpoint = ProviderURL("https://as.example/token")
+            $0.lookups[0].url = URLTemplate("https://api.example/{shop}")!
+        }
+        #expect(fixed.map(\.mustBePublic) == [false, false])
+    }
+
     @Test func `a refresh looks nothing up`() throws {
         var provider = ScriptedProvider(Self.atlassian(), Self.tokenReply)
         _ = try ended(provider.tokens(ScriptedProvider.refresh())).get()

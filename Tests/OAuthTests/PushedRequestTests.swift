@@ -90,7 +90,8 @@ import Testing
     @Test(arguments: [
         (201, #"{"expires_in":90}"#, "invalid_reply"), (201, #"{"request_uri":""}"#, "invalid_reply"),
         (201, #"{"request_uri":"a b"}"#, "invalid_reply"), (201, #"{"request_uri":"a\nb"}"#, "invalid_reply"),
-        (201, "", "http_201"), (400, #"{"error":"invalid_request"}"#, "invalid_request"),
+        (201, #"{"request_uri":4711,"expires_in":90}"#, "invalid_reply"), (201, "", "http_201"),
+        (400, #"{"error":"invalid_request"}"#, "invalid_request"),
         (413, "", "http_413"), (429, "", "http_429"), (503, "<html>", "blocked_by_intermediary"),
         (302, "", "redirect"), (201, #"{"error":"invalid_target"}"#, "invalid_target"),
     ])

@@ -212,6 +212,21 @@ struct TokenReplyTests {
         #expect(problem(body)?.code == "invalid_reply")
     }
 
+    @Test(arguments: [
+        #"{"access_token":12345678}"#, #"{"access_token":1.5e9,"token_type":"Bearer"}"#,
+        #"{"access_token":"a","refresh_token":987654321}"#, #"{"access_token":"a","id_token":1}"#,
+    ])
+    func `a number is no token`(body: String) throws {
+        let problem = try #require(self.problem(body))
+        #expect(problem.code == "invalid_reply" && problem.errorClass == .transient)
+        #expect(problem.detail.hasPrefix("The reply has a number at ") && !problem.detail.contains("9876"))
+    }
+
+    @Test func `a number at the first of two paths is refused as well`() {
+        let problem = self.problem(#"{"b":7,"c":"x"}"#) { $0.paths.accessToken = "a|b|c" }
+        #expect(problem?.detail == "The reply has a number at b, not text.")
+    }
+
     @Test(arguments: [201, 204, 206, 299])
     func `a success that is not 200 is not a token reply`(status: Int) {
         #expect(problem(#"{"access_token":"a"}"#, status: status)?.errorClass == .transient)

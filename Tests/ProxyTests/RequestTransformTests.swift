@@ -233,6 +233,40 @@ func forwarded(
         #expect(based.first == "GET /v1//x HTTP/1.1", "behind a base path it cannot be taken for one")
     }
 
+    @Test(arguments: [
+        // strip_prefix, base path, segment, target, what goes upstream
+        ("/zoho", "", 2, "/zoho/acme/crm/v8?q=/acme", "/crm/v8?q=/acme"), ("/zoho", "", 2, "/zoho/acme", "/"),
+        ("/zoho", "", 2, "/zoho/acme/", "/"), ("/zoho", "", 2, "/zoho/acme?x", "/?x"),
+        ("/zoho", "/v1", 2, "/zoho/acme/a", "/v1/a"), ("/zoho", "/v1", 2, "/zoho/acme", "/v1/"),
+        ("", "", 2, "/zoho/acme/a", "/zoho/a"), ("", "", 2, "/zoho/acme?x=1", "/zoho?x=1"),
+        ("", "/v1", 2, "/zoho/acme", "/v1/zoho"), ("/zoho", "", 3, "/zoho/shops/acme/a", "/shops/a"),
+        ("/zoho", "", 2, "/zoho/%61cme/%62", "/%62"), ("/zoho", "", 2, "http://gateway.test/zoho/acme/a", "/a"),
+        // Never the beginning of an authority.
+        ("/zoho", "", 2, "/zoho/acme//evil.test/x", "/evil.test/x"), ("", "", 2, "/zoho/acme//x", "/zoho//x"),
+    ])
+    func `the segment that names the grant is taken out of the path where the route says so`(
+        strip: String, base: String, segment: Int, target: String, expected: String
+    ) {
+        var rule = rule("/zoho/") {
+            $0.stripPrefix = octets(strip)
+            $0.grantSelection = .template(0, .pathSegment(segment))
+        }
+        let kept = forwarded(start: "GET \(target) HTTP/1.1", rule: rule, upstream: upstream(base: base)).first
+        #expect(kept?.contains("cme") == true)
+        rule.removesGrantSegment = true
+        let sent = forwarded(start: "GET \(target) HTTP/1.1", rule: rule, upstream: upstream(base: base))
+        #expect(sent.first == "GET \(expected) HTTP/1.1")
+    }
+
+    @Test func `no segment is taken out where another thing names the grant`() {
+        let rule = rule("/zoho/") {
+            $0.grantSelection = .template(0, .caller)
+            $0.removesGrantSegment = true
+        }
+        #expect(rule.removedGrantSegment == 0)
+        #expect(forwarded(start: "GET /zoho/a HTTP/1.1", rule: rule).first == "GET /zoho/a HTTP/1.1")
+    }
+
     @Test func `an asterisk stays alone`() {
         let sent = forwarded(start: "OPTIONS * HTTP/1.1", upstream: upstream(base: "/v1"))
         #expect(sent.first == "OPTIONS * HTTP/1.1")

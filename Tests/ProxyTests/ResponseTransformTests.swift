@@ -147,6 +147,35 @@ func returned(
     }
 
     @Test(arguments: [
+        // strip_prefix, base path, segment, the upstream's location, the caller's
+        ("/zoho", "", 2, "https://api.example.com/a?b#c", "/zoho/acme/a?b#c"), ("/zoho", "", 2, "/", "/zoho/acme/"),
+        ("/zoho", "", 2, "https://api.example.com", "/zoho/acme"), ("/zoho", "/v1", 2, "/v1/a", "/zoho/acme/a"),
+        ("/zoho", "/v1", 2, "/v1?x", "/zoho/acme?x"), ("/zoho", "", 3, "/shops/a", "/zoho/shops/acme/a"),
+        ("/zoho", "", 3, "/shops", "/zoho/shops/acme"), ("", "", 2, "/zoho/a", "/zoho/acme/a"),
+        // Where the segment would stand cannot be told.
+        ("/zoho", "", 3, "/", "/"), ("", "", 2, "/?x", "/?x"), ("/zoho", "", 2, "//evil.test/", "//evil.test/"),
+    ])
+    func `a location gets the segment back that was taken out`(
+        strip: String, base: String, segment: Int, value: String, expected: String
+    ) {
+        let rule = rule("/zoho/") {
+            $0.stripPrefix = octets(strip)
+            $0.grantSelection = .template(0, .pathSegment(segment))
+            $0.removesGrantSegment = true
+        }
+        let path = segment == 3 ? "/zoho/shops/acme/x" : "/zoho/acme/x"
+        var request = MessageHead()
+        parseRequest("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n", into: &request)
+        let removed = GrantKey.removedSegment(rule, of: request)
+        #expect(removed == octets("acme"))
+        var head = MessageHead()
+        parseResponse("HTTP/1.1 302 Found\r\nLocation: \(value)\r\n\r\n", to: .get, into: &head)
+        ResponseTransform.rewriteLocation(
+            &head, rule: rule, upstream: upstream("api.example.com", base: base), grantSegment: removed)
+        #expect(head.textFields.filter { $0.name == "Location" }.map(\.value) == [expected])
+    }
+
+    @Test(arguments: [
         "http://api.example.com/a", "https://api.example.com:8443/a", "https://api.example.com:80/a",
         "https://api.example.com.evil.test/a", "https://xapi.example.com/a", "https://example.com/a",
         "https://api.example.com@evil.test/a", "https://user@api.example.com/a", "https://api.example.com:443@evil/",

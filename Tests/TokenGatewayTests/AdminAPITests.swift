@@ -62,6 +62,7 @@ import Testing
     @Test(arguments: [
         ("sign_in_required", 401, CommandStatus.notAuthorized), ("host_not_allowed", 421, .notAuthorized),
         ("not_connected", 409, .failed), ("access_denied", 422, .failed), ("provider_unavailable", 502, .temporary),
+        ("provider_refused", 502, .failed), ("invalid_variable", 400, .usage), ("invalid_label", 400, .usage),
         ("store_unavailable", 503, .temporary), ("something_new", 503, .temporary), ("something_new", 400, .failed),
         ("internal_error", 500, .internalError), ("unknown_grant", 404, .usage), ("not_found", 404, .usage),
     ])

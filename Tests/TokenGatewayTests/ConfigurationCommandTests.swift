@@ -34,12 +34,54 @@ import Testing
         let bad = "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"
         let authority = try folder.write(bad, to: "ca.pem", mode: 0o644)
         let file = try folder.writeConfiguration(extra: "ca_file = \"\(authority)\"")
-        try folder.write("a pass phrase", to: "store.key")
         let report = CheckReport(path: file, environment: .system)
         #expect(!report.ok && report.diagnostics.isEmpty)
         #expect(report.problems.contains { $0.hasPrefix("upstream.crm: ") && $0.contains(authority) })
-        #expect(report.problems.contains { $0.hasPrefix("store: ") && !$0.contains("pass phrase") })
-        #expect(report.counts == ", 2 errors")
+        #expect(report.counts == ", 1 error")
+    }
+
+    @Test func `a store key that is none is told with its line and column, and not shown`() throws {
+        let folder = try Folder()
+        let file = try folder.writeConfiguration()
+        try folder.write("a pass phrase", to: "store.key")
+        let report = CheckReport(path: file, environment: .system)
+        #expect(!report.ok && report.problems.isEmpty && report.diagnostics.count == 1)
+        let found = try #require(report.diagnostics.first)
+        #expect(found.severity == "error" && found.line > 1 && found.column > 1)
+        #expect(found.message.hasPrefix("the file ") && found.message.contains("32 random bytes"))
+        #expect(!found.message.contains("pass phrase"))
+    }
+
+    @Test func `JSON has the store and the templates, and no secret`() throws {
+        let folder = try Folder()
+        let file = try folder.writeConfiguration()
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        let more = """
+
+            [grant_template.many]
+            provider = "zoho"
+            scopes = ["a", "b"]
+            max_grants = 7
+            [route.many]
+            path = "/many/*"
+            upstream = "crm"
+            grant_template = "many"
+            grant_from = "path:2"
+            strip_grant_segment = true
+
+            """
+        try (text + more).write(toFile: file, atomically: true, encoding: .utf8)
+        let report = CheckReport(path: file, environment: .system)
+        #expect(report.ok, "\(report.diagnostics)")
+        #expect(report.templates.first?.name == "many" && report.templates.first?.maxGrants == 7)
+        let json = String(decoding: ConsoleJSON.encode(report), as: UTF8.self)
+        for part in [
+            #""grant_templates":[{"#, #""max_grants":7"#, #""scopes":["a","b"]"#, #""store":{"#,
+            #""grant_from":"path:2""#,
+            #""grant_template":"many""#, #""strip_grant_segment":true"#,
+        ] { #expect(json.contains(part), "\(part)") }
+        let key = try String(contentsOfFile: folder.path + "/store.key", encoding: .utf8)
+        #expect(!json.contains(key.prefix(20)))
     }
 
     @Test func `the file is looked for, and its absence said`() throws {

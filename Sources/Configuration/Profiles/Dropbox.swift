@@ -18,6 +18,7 @@ extension ProviderProfile {
             revocation.auth = "token"
             revocation.body = "none"
             revocation.order = "access_token"
+            revocation.advice = "The user disconnects the app at https://www.dropbox.com/account/connected_apps."
             revocation.invalid_statuses = [401]
             """#,
         scopes: ["files.metadata.read"], upstream: "https://api.dropboxapi.com")

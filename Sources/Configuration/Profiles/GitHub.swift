@@ -25,6 +25,7 @@ extension ProviderProfile {
             revocation.token_param = "access_token"
             revocation.hint = false
             revocation.order = "access_token"
+            revocation.advice = "The user revokes the app at https://github.com/settings/apps/authorizations."
             revocation.headers.Accept = "application/vnd.github+json"
             # Not checked with the vendor: what is documented is that the token must be a living one.
             revocation.invalid_statuses = [404]

@@ -24,6 +24,7 @@ extension ProviderProfile {
             revocation.body = "json"
             revocation.hint = false
             revocation.order = "access_token"
+            revocation.advice = "The user removes the connection in the settings of the Notion workspace."
             """#,
         scopes: [], upstream: "https://api.notion.com")
 }

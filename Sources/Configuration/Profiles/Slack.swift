@@ -25,6 +25,7 @@ extension ProviderProfile {
             revocation.auth = "token"
             revocation.body = "none"
             revocation.order = "access_token"
+            revocation.advice = "Remove the app from the workspace at https://slack.com/apps/manage."
             revocation.invalid_codes = ["token_revoked", "token_expired", "invalid_auth", "account_inactive"]
             """#,
         scopes: ["channels:read", "chat:write"], upstream: "https://slack.com/api")
@@ -62,6 +63,7 @@ extension ProviderProfile {
             revocation.auth = "token"
             revocation.body = "none"
             revocation.order = "access_token"
+            revocation.advice = "Remove the app from the workspace at https://slack.com/apps/manage."
             revocation.invalid_codes = ["token_revoked", "token_expired", "invalid_auth", "account_inactive"]
             """#,
         scopes: ["channels:read", "search:read"], upstream: "https://slack.com/api")

@@ -26,6 +26,7 @@ extension ProviderProfile {
             revocation.auth = "token"
             revocation.body = "none"
             revocation.order = "access_token"
+            revocation.advice = "An administrator deletes the token among the OAuth clients of the account."
             revocation.invalid_statuses = [401]
             """#,
         scopes: ["read"], upstream: "https://{subdomain}.zendesk.com",

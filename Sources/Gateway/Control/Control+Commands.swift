@@ -58,11 +58,20 @@ extension Control {
         case .configurationError: ConsoleFailure(.configurationError, detail: detail)
         case .storeUnavailable: ConsoleFailure(.storeUnavailable, detail: detail)
         case .refreshFailed, .coolingDown, .refreshTooSoon, .tooManyWaiters, nil:
-            code == "invalid_grant"
+            code == "invalid_grant" || code == "other_provider"
                 ? ConsoleFailure(.reauthorizationRequired, detail: detail)
                 : code == "invalid_client" || code == "unauthorized_client"
                     ? ConsoleFailure(.configurationError, detail: detail)
-                    : ConsoleFailure(.providerUnavailable, detail: detail)
+                    : providerFailure(code: code, detail: detail)
+        }
+    }
+
+    /// A provider that answered and said no is not one that is away.
+    static func providerFailure(code: String, detail: String) -> ConsoleFailure {
+        switch ProviderProblem.side(ofCode: code) {
+        case .refused: ConsoleFailure(.providerRefused, detail: detail)
+        case .unavailable: ConsoleFailure(.providerUnavailable, detail: detail)
+        case .settings: ConsoleFailure(.configurationError, detail: detail)
         }
     }
 
@@ -76,9 +85,12 @@ extension Control {
                     done(.failed(result == nil ? missing(grant) : ConsoleFailure(.storeUnavailable, detail: detail)))
                     return
                 }
-                let advice = providers[found.provider ?? ""]?.machine.settings.revocation.advice
+                let style = providers[found.provider ?? ""]?.machine.settings.revocation
+                let advice = style?.advice
                 switch outcome {
-                case .revoked: done(.revoked(found, .revoked, advice: advice))
+                // By the access token the whole grant has ended: nothing is left to do.
+                case .revoked: done(.revoked(found, .revoked, advice: style?.order == .accessToken ? nil : advice))
+                case .notConfirmed: done(.revoked(found, .notConfirmed, advice: advice))
                 case .alreadyInvalid: done(.revoked(found, .alreadyInvalid))
                 case .notSupported: done(.revoked(found, .notSupported, advice: advice))
                 case .failedKeptForRetry: done(.revoked(found, .failedKeptForRetry))
@@ -127,8 +139,12 @@ extension Control {
         }
         let prefix = TemplatedName.prefix(of: template.name)
         let grant = prefix + order.name
-        if let problem = TemplatedName.problem(of: order.name) ?? template.problem(with: order.variables ?? [:]) {
+        if let problem = TemplatedName.problem(of: order.name) {
             done(.failed(ConsoleFailure(.invalidName, detail: problem)))
+            return
+        }
+        if let problem = template.problem(with: order.variables ?? [:]) {
+            done(.failed(ConsoleFailure(.invalidVariable, detail: problem)))
             return
         }
         withStore(.read) { store throws(StoreError) in

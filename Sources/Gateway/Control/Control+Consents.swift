@@ -177,12 +177,13 @@ extension Control {
             }
             done(
                 result.map { start.authorizationURL(pushed: $0) }.mapError { problem in
-                    let code: ConsoleFailure.Code =
-                        problem.errorClass == .configuration ? .configurationError : .providerUnavailable
-                    return ConsoleFailure(code, detail: problem.detail)
+                    problem.errorClass == .configuration
+                        ? ConsoleFailure(.configurationError, detail: problem.detail)
+                        : Self.providerFailure(code: problem.code, detail: problem.detail)
                 })
         }
-        perform(provider, provider.machine.pushNeeded(id, parameters, now: moment))
+        perform(
+            provider, provider.machine.pushNeeded(id, parameters, proofKey: start.pending.proofKey, now: moment))
     }
 
     // MARK: The callback

@@ -131,7 +131,7 @@ extension Control {
         case .configuration where problem.code == "no_endpoints":
             ConsoleFailure(.deviceNotSupported, detail: problem.detail)
         case .configuration, .permanent: ConsoleFailure(.configurationError, detail: problem.detail)
-        case .transient: ConsoleFailure(.providerUnavailable, detail: problem.detail)
+        case .transient: Control.providerFailure(code: problem.code, detail: problem.detail)
         }
     }
 

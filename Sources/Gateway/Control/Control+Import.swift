@@ -49,7 +49,7 @@ extension Control {
         case "invalid_client", "unauthorized_client": ConsoleFailure(.configurationError, detail: detail)
         case "store_unavailable": ConsoleFailure(.storeUnavailable, detail: detail)
         case "unattended": ConsoleFailure(.unattended, detail: detail)
-        default: ConsoleFailure(.providerUnavailable, detail: detail)
+        default: providerFailure(code: code, detail: detail)
         }
     }
 }

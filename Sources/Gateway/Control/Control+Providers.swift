@@ -13,7 +13,9 @@ extension Control {
     private func perform(_ provider: Provider, _ action: ProviderAction) {
         switch action {
         case .send(let id, let request, let deadline):
-            client.send(request, tls: provider.tls, deadlineMilliseconds: deadline) {
+            client.send(
+                request, of: provider.machine.settings.name, tls: provider.tls, deadlineMilliseconds: deadline
+            ) {
                 [unowned self] outcome in
                 perform(provider, provider.machine.replyReceived(id, outcome, now: moment))
             }

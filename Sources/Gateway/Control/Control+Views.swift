@@ -31,6 +31,9 @@ extension Control {
         view.template = entry.template
         view.label = entry.label
         view.variables = entry.variables.isEmpty ? nil : entry.variables
+        if view.revocation == .notSupported || view.revocation == .notConfirmed {
+            view.revocationAdvice = providers[entry.providerName]?.machine.settings.revocation.advice
+        }
         view.routes =
             entry.template.map { index.templateRoutes[$0] ?? [] } ?? index.routes[entry.name] ?? []
         return view
@@ -190,5 +193,9 @@ extension GrantView {
                     errorClass: $0.errorClass.rawValue, reason: $0.code + ": " + $0.detail,
                     at: Timestamp(milliseconds: $0.at))
             }, account: status.account)
+        guard status.state == .revoked else { return }
+        revocation =
+            status.revocationPending
+            ? .failedKeptForRetry : status.revocationOutcome.flatMap { ConsoleRevocationResult(rawValue: $0) }
     }
 }

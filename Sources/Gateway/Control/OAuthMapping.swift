@@ -39,6 +39,7 @@ extension ProviderSettings {
         tokenEndpointTemplate = OAuth.URLTemplate(provider.tokenURLTemplate)
         refreshEndpointTemplate = OAuth.URLTemplate(provider.refreshURLTemplate)
         allowPlaintextOnLoopback = provider.allowPlaintext
+        allowPrivateHosts = provider.allowPrivate
         allowedHosts = provider.allowedHosts.compactMap { HostPattern($0) }
         variables = provider.variables
     }

@@ -13,7 +13,9 @@ final class ProviderClient {
 
     struct Limits {
         /// Calls that are under way; more wait for their turn, and their deadlines run meanwhile.
-        var calls = 64
+        var calls = 256
+        /// …of one provider, so that one that hangs leaves the others their turns.
+        var callsPerProvider = 32
         /// Addresses of a host that are tried.
         var addresses = 8
     }
@@ -32,8 +34,7 @@ final class ProviderClient {
     private var messages: [Resolved] = []
 
     private var calls: [UInt64: ProviderCall] = [:]
-    /// In the order of their coming; may name calls that have ended.
-    private var waiting: [UInt64] = []
+    private var lanes = ProviderLanes()
     private var running = 0
     private var nextID: UInt64 = 1
     private var isStartScheduled = false
@@ -70,11 +71,13 @@ final class ProviderClient {
     /// Sends a request and hands its outcome to `completion`: once, on the loop's thread, never before this returns.
     ///
     /// - Parameters:
+    ///   - provider: what shares its bound of calls.
     ///   - tls: the provider's authorities and our certificate; ALPN is set here.
     ///   - deadlineMilliseconds: for the whole call, from now to the last byte of the reply.
     func send(
-        _ request: ProviderRequest, tls: TLSClientConfiguration = TLSClientConfiguration(),
-        deadlineMilliseconds: Int64, completion: @escaping Completion
+        _ request: ProviderRequest, of provider: String = "",
+        tls: TLSClientConfiguration = TLSClientConfiguration(), deadlineMilliseconds: Int64,
+        completion: @escaping Completion
     ) {
         let id = nextID
         nextID += 1
@@ -82,10 +85,10 @@ final class ProviderClient {
         var tls = tls
         tls.alpn = ["http/1.1"]
         let call = ProviderCall(
-            id: id, request: request, tls: tls, deadline: MonotonicClock.milliseconds() &+ patience,
+            id: id, provider: provider, request: request, tls: tls, deadline: MonotonicClock.milliseconds() &+ patience,
             completion: completion)
         calls[id] = call
-        waiting.append(id)
+        lanes.callCame(id, of: provider)
         call.deadlineTimer = loop.schedule(after: patience) { [weak self] in self?.deadlinePassed(id) }
         scheduleStart()
     }
@@ -112,13 +115,12 @@ final class ProviderClient {
 
     private func startWaiting() {
         isStartScheduled = false
-        var started = 0
-        while running < limits.calls, started < waiting.count {
-            let id = waiting[started]
-            started += 1
-            if let call = calls[id] { begin(call) }
+        while running < limits.calls, let id = lanes.next(limit: limits.callsPerProvider) {
+            // One that has ended in the queue leaves its turn to the next.
+            guard let call = calls[id] else { continue }
+            lanes.callBegan(of: call.provider)
+            begin(call)
         }
-        waiting.removeFirst(started)
     }
 
     private func begin(_ call: ProviderCall) {
@@ -166,6 +168,16 @@ final class ProviderClient {
             finish(call, .failure(.notSent(.resolution)), detail: error.description)
         case .success(let found):
             switch call.request.url.scheme {
+            case .https where call.request.mustBePublic:
+                let open = found.filter(\.isPublic)
+                guard !open.isEmpty else {
+                    let place = found.first.map { "\($0.ipText)" } ?? "nowhere"
+                    let reason =
+                        "\(call.request.url.host), which only a pattern allows, is at \(place): see allow_private"
+                    finish(call, .failure(.notSent(.unreachable)), detail: reason)
+                    return
+                }
+                call.addressesFound(open, limit: limits.addresses)
             case .https: call.addressesFound(found, limit: limits.addresses)
             case .http:
                 let local = found.filter(\.isLoopback)
@@ -278,9 +290,12 @@ final class ProviderClient {
         guard calls.removeValue(forKey: call.id) != nil else { return }
         closeConnection(of: call)
         if let timer = call.deadlineTimer { loop.cancel(timer) }
-        if call.phase != .waiting { running -= 1 }
+        if call.phase != .waiting {
+            running -= 1
+            lanes.callEnded(of: call.provider)
+        }
         call.phase = .finished
-        if !waiting.isEmpty { scheduleStart() }
+        if lanes.hasWaiting { scheduleStart() }
         if case .failure = outcome { failureNoted?(call.request, detail()) }
         call.completion(outcome)
     }

@@ -20,6 +20,8 @@ final class ProviderCall {
     }
 
     let id: UInt64
+    /// Whose bound of calls it counts for.
+    let provider: String
     let request: ProviderRequest
     let tls: TLSClientConfiguration
     /// Monotonic milliseconds.
@@ -54,10 +56,11 @@ final class ProviderCall {
     var reader: ProviderReplyReader
 
     init(
-        id: UInt64, request: ProviderRequest, tls: TLSClientConfiguration, deadline: UInt64,
+        id: UInt64, provider: String, request: ProviderRequest, tls: TLSClientConfiguration, deadline: UInt64,
         completion: @escaping ProviderClient.Completion
     ) {
         self.id = id
+        self.provider = provider
         self.request = request
         self.tls = tls
         self.deadline = deadline

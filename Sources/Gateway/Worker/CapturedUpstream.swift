@@ -65,6 +65,7 @@ final class CapturedUpstream {
         }
         var own = settings
         own.host = host
+        own.allowsPrivate = settings.allowsPrivate || template.isWrittenOut(host)
         if settings.identity.authority.isEmpty {
             own.identity.authority = Array(host.utf8)
             let usual: UInt16 = settings.tls == nil ? 80 : 443

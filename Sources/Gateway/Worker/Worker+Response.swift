@@ -163,7 +163,9 @@ extension Worker {
         exchange.status = exchange.response.status
         exchange.headSent = true
         if ResponseTransform.filter(&exchange.response) {
-            ResponseTransform.rewriteLocation(&exchange.response, rule: route.rule, upstream: identity)
+            ResponseTransform.rewriteLocation(
+                &exchange.response, rule: route.rule, upstream: identity,
+                grantSegment: GrantKey.removedSegment(route.rule, of: exchange.request))
         }
         exchange.stage = .body
         let ended: Bool

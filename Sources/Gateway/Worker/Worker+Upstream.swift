@@ -163,7 +163,13 @@ extension Worker {
         runtime.addressesAt = now
         switch result {
         case .success(let addresses):
-            runtime.addresses = addresses
+            let usable = runtime.settings.allowsPrivate ? addresses : addresses.filter(\.isPublic)
+            if usable.isEmpty, let address = addresses.first {
+                note(
+                    runtime, "the upstream's host, which only a pattern allows, is on a private address",
+                    "\(runtime.settings.host) is at \(address.ipText): see allow_private")
+            }
+            runtime.addresses = usable
             runtime.nextAddress = 0
         case .failure(let error):
             note(runtime, "the upstream's name did not resolve", "\(error)")

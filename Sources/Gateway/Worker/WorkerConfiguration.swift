@@ -110,6 +110,9 @@ struct UpstreamSettings: Sendable, Equatable {
     /// How long the answer may take.
     var pingTimeout: UInt64 = 10_000
     var metricIndex = 0
+    /// The host may be on a loopback or private address. False where only a pattern has allowed it: whoever has a name
+    /// below somebody's domain could lead us into our own network by it.
+    var allowsPrivate = true
     /// Where a grant's captured values say where the upstream is: `host` and the authority are empty then.
     var template: UpstreamTemplate?
 

@@ -51,7 +51,9 @@ extension AdminAPI {
     /// One table of the API's codes.
     static func status(_ problem: Problem) -> CommandStatus {
         switch problem.code {
-        case "unknown_grant", "unknown_template", "invalid_name", "unknown_key", "unusable_token": .usage
+        case "unknown_grant", "unknown_template", "invalid_name", "invalid_variable", "invalid_label", "unknown_key",
+            "unusable_token":
+            .usage
         case "sign_in_required", "not_local", "host_not_allowed", "cross_site_request": .notAuthorized
         case "provider_unavailable", "store_unavailable", "draining", "too_many_pending_consents", "too_many_attempts",
             "exchange_failed", "rekey_running":

@@ -82,8 +82,12 @@ struct CheckReport: Encodable {
         var host: String?
         var path: String
         var stripPrefix: String?
+        var stripGrantSegment: Bool?
         var upstream: String
         var grant: String?
+        var grantTemplate: String?
+        /// As `grant_from` has it.
+        var grantFrom: String?
 
         private enum CodingKeys: String, CodingKey {
             case name
@@ -91,9 +95,38 @@ struct CheckReport: Encodable {
             case host
             case path
             case stripPrefix = "strip_prefix"
+            case stripGrantSegment = "strip_grant_segment"
             case upstream
             case grant
+            case grantTemplate = "grant_template"
+            case grantFrom = "grant_from"
         }
+    }
+
+    struct Template: Encodable, Equatable {
+        var name: String
+        var provider: String
+        var scopes: [String]
+        var maxGrants: Int
+        /// The variables that each grant must be made with.
+        var neededVariables: [String]
+
+        private enum CodingKeys: String, CodingKey {
+            case name
+            case provider
+            case scopes
+            case maxGrants = "max_grants"
+            case neededVariables = "needed_variables"
+        }
+    }
+
+    /// One of the two; neither holds a secret.
+    struct Store: Encodable, Equatable {
+        var path: String?
+        var url: String?
+        var instance: String?
+        /// Where its keys come from, the sealing one first.
+        var keys: [String]
     }
 
     struct Listener: Encodable, Equatable {
@@ -109,7 +142,9 @@ struct CheckReport: Encodable {
     var redirectURI: String?
     var console: String?
     var listeners: [Listener]
+    var store: Store?
     var grants: [String]
+    var templates: [Template]
     var routes: [Route]
     /// For people; not part of the JSON.
     var summary: String
@@ -122,12 +157,14 @@ struct CheckReport: Encodable {
         case redirectURI = "redirect_uri"
         case console
         case listeners
+        case store
         case grants
+        case templates = "grant_templates"
         case routes
     }
 
     init(path: String, environment: ConfigurationEnvironment) {
-        let outcome = GatewayConfiguration.load(path: path, environment: environment)
+        let outcome = GatewayConfiguration.load(path: path, environment: environment.checkingStoreKeys)
         let snapshot = outcome.snapshot
         file = path
         diagnostics = outcome.diagnostics.map {
@@ -140,7 +177,9 @@ struct CheckReport: Encodable {
         redirectURI = snapshot?.console?.redirectURI
         console = snapshot?.console.map { "\($0.address)" }
         listeners = snapshot?.listeners.map { Listener(name: $0.name, address: "\($0.address)") } ?? []
+        store = snapshot?.store.map { Store($0) }
         grants = snapshot?.grants.map(\.name) ?? []
+        templates = snapshot?.grantTemplates.map { Template($0) } ?? []
         routes = snapshot?.routes.map { Route($0) } ?? []
         summary = snapshot?.summary ?? ""
     }
@@ -158,6 +197,38 @@ extension CheckReport.Route {
     init(_ route: Snapshot.Route) {
         self.init(
             name: route.name, methods: route.methods, host: route.host, path: route.path.description,
-            stripPrefix: route.stripPrefix, upstream: route.upstream, grant: route.grant)
+            stripPrefix: route.stripPrefix, stripGrantSegment: route.stripGrantSegment ? true : nil,
+            upstream: route.upstream, grant: route.grant, grantTemplate: route.grantTemplate,
+            grantFrom: route.grantFrom?.text)
+    }
+}
+
+extension Snapshot.GrantKeySource {
+    /// As in gateway.conf.
+    fileprivate var text: String {
+        switch self {
+        case .header(let name): "header:\(name)"
+        case .path(let segment): "path:\(segment)"
+        case .caller: "caller"
+        case .name(let name): "name:\(name)"
+        }
+    }
+}
+
+extension CheckReport.Template {
+    init(_ template: Snapshot.GrantTemplate) {
+        var scopes: [String] = []
+        if case .provider(_, let asked, _) = template.grant.source { scopes = asked }
+        self.init(
+            name: template.name, provider: template.providerName, scopes: scopes, maxGrants: template.maxGrants,
+            neededVariables: template.neededVariables.map(\.name))
+    }
+}
+
+extension CheckReport.Store {
+    init(_ store: Snapshot.Store) {
+        self.init(
+            path: store.postgreSQL == nil ? store.path : nil, url: store.postgreSQL?.url, instance: store.instance,
+            keys: store.keys.map { "\($0)" })
     }
 }

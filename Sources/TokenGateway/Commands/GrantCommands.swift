@@ -39,7 +39,8 @@ struct Revoke: ParsableCommand {
         abstract: "Stop using a grant and revoke it at the provider.",
         discussion: """
             Requests stop carrying its token at once. The result is one of: revoked, already_invalid, not_supported (the \
-            provider has no revocation endpoint), failed_kept_for_retry (the provider did not confirm; the gateway goes \
+            provider has no revocation endpoint), not_confirmed (the provider did not know the access token, by which it \
+            ends grants: its refresh token may still live), failed_kept_for_retry (the provider did not confirm; the gateway goes \
             on trying; exit code \(CommandStatus.temporary.rawValue)).
             """)
 
@@ -64,7 +65,7 @@ struct Revoke: ParsableCommand {
     /// nil: done, as far as it can be.
     static func status(_ result: RevocationResult) -> CommandStatus? {
         switch result {
-        case .revoked, .alreadyInvalid, .notSupported: nil
+        case .revoked, .alreadyInvalid, .notSupported, .notConfirmed: nil
         case .failedKeptForRetry: .temporary
         }
     }
@@ -75,6 +76,9 @@ struct Revoke: ParsableCommand {
         case .alreadyInvalid: "The provider knew the grant no more. No request carries its token any more."
         case .notSupported:
             "No request carries its token any more, but this provider cannot be told: end the grant in its own settings."
+        case .notConfirmed:
+            "No request carries its token any more. The provider did not know the access token, by which alone it ends a "
+                + "grant: the refresh token may still be good there, so end the grant in the provider's own settings."
         case .failedKeptForRetry:
             "No request carries its token any more, but the provider has not confirmed it yet. The gateway goes on trying."
         }

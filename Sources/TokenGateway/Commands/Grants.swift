@@ -141,7 +141,9 @@ struct Grants: ParsableCommand {
             let own = name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : name
             let order = CreateGrantOrder(
                 name: own, template: template, label: label, variables: values.isEmpty ? nil : values)
-            if let problem = order.problem { throw CommandFailure(.usage, "invalid_name", problem) }
+            if let refusal = order.refusal {
+                throw CommandFailure(.usage, refusal.code.rawValue, refusal.detail ?? "the grant cannot be made")
+            }
             return order
         }
     }
@@ -207,6 +209,8 @@ enum GrantText {
     /// One fact a line.
     static func details(_ grant: GrantView, now: Timestamp) -> String {
         var facts: [(String, String)] = [("name", grant.name), ("state", grant.state.rawValue)]
+        if let revocation = grant.revocation { facts.append(("revocation", revocation.words)) }
+        if let advice = grant.revocationAdvice { facts.append(("left to do", advice)) }
         if let account = grant.account { facts.append(("account", account)) }
         if let label = grant.label { facts.append(("label", label)) }
         if let template = grant.template { facts.append(("template", template)) }
