@@ -85,7 +85,7 @@ extension Checker {
                 section.position(of: "grant_from"), "\"grant_from\" has no meaning without \"grant_template\"")
         }
         guard let source = section.value.grantFrom else { return }
-        if section.has("strip_grant_segment") {
+        if section.value.stripGrantSegment {
             if case .path = source {
             } else {
                 diagnostics.error(

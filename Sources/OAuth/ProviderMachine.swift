@@ -183,7 +183,14 @@ package struct ProviderMachine: Sendable {
         }
         discovery = DiscoveryMachine(settings: new)
         keySet = KeySetMachine()
-        let work = waiting + unchecked.map { .identity($0) }
+        let work =
+            waiting
+            + unchecked.map { old -> Work in
+                // What was fetched for it was another set.
+                var again = old
+                again.hasFetchedKeys = false
+                return .identity(again)
+            }
         waiting = []
         unchecked = []
         return overruled + work.flatMap { begin($0, now: now) }
