@@ -184,15 +184,27 @@ extension GrantMachine {
     mutating func forgotten(_ ticket: Ticket, now: Moment) {
         generationFloor = max(generationFloor, record.generation)
         record = GrantRecord()
-        unstored = nil
-        isDormant = true
-        abandonRefresh()
+        forgottenElsewhere()
         call = nil
         foreign = nil
         readClocks(now, knownSince: nil)
         rebuildCredential()
         finishRevocationTickets(.nothingToRevoke)
         actions.append(.finish(ticket, .forgotten))
+    }
+
+    /// The record is gone: what is in use from memory, or under way, goes with it.
+    mutating func forgottenElsewhere() {
+        unstored = nil
+        isDormant = true
+        abandonRefresh()
+        changes.removeAll {
+            if case .refreshed = $0 { true } else { false }
+        }
+        if imports.first?.isBegun == true {
+            if let call, case .importing = call.kind { self.call = nil }
+            endImport("forgotten", "The grant was forgotten while the refresh token was tried.")
+        }
     }
 
     // MARK: View

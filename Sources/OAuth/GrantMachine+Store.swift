@@ -12,21 +12,24 @@ extension GrantMachine {
         self.load = nil
         let found = found ?? GrantRecord()
         switch load.purpose {
-        case .start: firstRecordLoaded(found, now: now)
+        case .start: firstRecordLoaded(found, readAt: load.askedAt, now: now)
         case .takeOver:
             let awaited = foreign?.intent
-            if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
-            synced(now)
+            readAgain(found, readAt: load.askedAt, now: now)
             if foreign?.intent == awaited { takeOverRead(now) }
         case .suspicion(let problem, let sent):
             // A sibling may have rotated the token while ours was on its way (pains 3).
-            if found.revision > record.revision || found.revision == 0 { adopt(found, now: now) }
-            synced(now)
+            readAgain(found, readAt: load.askedAt, now: now)
             if record.generation == sent.generation, record.tokens?.refreshToken == sent.refreshToken {
                 latch(problem, now: now)
             }
         }
         return finish(now)
+    }
+
+    private mutating func readAgain(_ found: GrantRecord, readAt: Int64, now: Moment) {
+        if found.revision > record.revision || found.revision == 0 { adopt(found, readAt: readAt, now: now) }
+        synced(readAt)
     }
 
     /// The store could not be read. Tried again with back-off.
@@ -40,7 +43,7 @@ extension GrantMachine {
         return finish(now)
     }
 
-    private mutating func firstRecordLoaded(_ found: GrantRecord, now: Moment) {
+    private mutating func firstRecordLoaded(_ found: GrantRecord, readAt: Int64, now: Moment) {
         isLoaded = true
         record = found
         generationFloor = found.generation
@@ -50,7 +53,7 @@ extension GrantMachine {
         readRevocationClock(now)
         readIntent(now, knownSince: nil)
         syncedIntent = found.intent
-        syncedAt = found.intent == nil ? now.monotonic : nil
+        syncedAt = found.intent == nil ? readAt : nil
         unlatchIfConfigurationChanged()
         rebuildCredential()
         notedState = state
@@ -60,8 +63,11 @@ extension GrantMachine {
     }
 
     /// Takes over what another has written.
-    mutating func adopt(_ newer: GrantRecord, now: Moment) {
+    mutating func adopt(_ newer: GrantRecord, readAt: Int64, now: Moment) {
         let tokensChanged = newer.generation != record.generation || newer.tokens != record.tokens
+        if newer.revision == 0, record.revision > 0 { forgottenElsewhere() }
+        // Somebody else has taken over, or has ended what we began: the token that we would send again is his to send.
+        if newer.intent?.instance != environment.instance { replay = nil }
         record = newer
         generationFloor = max(generationFloor, newer.generation)
         rejectedGeneration = newer.rejectedGeneration ?? rejectedGeneration
@@ -77,7 +83,7 @@ extension GrantMachine {
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: syncedAt)
-        synced(now)
+        synced(readAt)
         unlatchIfOnlyOthersWereRefused(now)
         rebuildCredential()
     }
@@ -96,16 +102,21 @@ extension GrantMachine {
                     continue
                 }
                 isCommitting = true
+                commitAskedAt = now.monotonic
                 actions.append(.delete(expectedRevision: record.revision))
                 return
             }
-            guard let next = change.applied(to: record) else {
+            guard var next = change.applied(to: record) else {
                 changes.removeFirst()
                 dropped(change, now: now)
                 continue
             }
+            if let askedAt = change.askedAt {
+                next.tokens?.heldFor = max(now.monotonic.saturatingSubtract(askedAt.monotonic), 0)
+            }
             candidate = next
             isCommitting = true
+            commitAskedAt = now.monotonic
             actions.append(
                 .commit(GrantCommit(record: next, expectedRevision: record.revision, dueAt: dueAt(of: next))))
         }
@@ -140,18 +151,21 @@ extension GrantMachine {
         commitRetryAt = nil
         storeBlockedUntil = .min
         if let written { record = written }
-        synced(now)
+        synced(commitAskedAt)
         tookEffect(change, now: now)
     }
 
     private mutating func conflicted(
         _ change: GrantChange, _ written: GrantRecord?, newer: GrantRecord?, now: Moment
     ) {
-        if let newer, let written, newer == written {
+        if let newer, var written {
+            // A store that goes on counting after a deletion says another revision; tokens age with each try.
+            if written.revision == 1 { written.revision = newer.revision }
+            written.tokens?.heldFor = newer.tokens?.heldFor ?? 0
             // A commit that was reported as failed had been made.
-            return committed(change, written, now: now)
+            if newer == written { return committed(change, newer, now: now) }
         }
-        adopt(newer ?? GrantRecord(), now: now)
+        adopt(newer ?? GrantRecord(), readAt: commitAskedAt, now: now)
         switch change {
         // Somebody else has acted on the grant: decide anew.
         case .intent: changes.removeFirst()

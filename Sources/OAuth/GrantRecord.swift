@@ -19,6 +19,9 @@ package struct GrantRecord: Sendable, Equatable {
         package var proofKey: Secret?
         /// Where they come from; nil: not from a refresh.
         package var origin: Origin?
+        /// Milliseconds from when they were asked for to when the store was to take them, on one clock: so old they were
+        /// at least when others could first see them.
+        package var heldFor: Int64 = 0
     }
 
     /// Which refresh brought tokens. Two refreshes of one generation happen when a replica was taken for dead: the one

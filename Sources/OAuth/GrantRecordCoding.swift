@@ -86,6 +86,7 @@ extension GrantRecord.Tokens {
         members["expires_at"] = expiresAt.map { .number(String($0)) }
         members["refresh_token_expires_at"] = refreshTokenExpiresAt.map { .number(String($0)) }
         if type != .bearer { members["type"] = .string(type.rawValue) }
+        if heldFor > 0 { members["held_for"] = .number(String(heldFor)) }
         members["proof_key"] = proofKey.map { .string($0.reveal()) }
         members["origin"] = origin.map {
             .object(["generation": .number(String($0.generation)), "fence": .number(String($0.fence))])
@@ -106,6 +107,7 @@ extension GrantRecord.Tokens {
             type = known
         }
         proofKey = json["proof_key"]?.text.map { Secret($0) }
+        heldFor = max(json.number("held_for") ?? 0, 0)
         if let part = json["origin"], let generation = part.number("generation").flatMap(UInt64.init(exactly:)),
             let fence = part.number("fence").flatMap(UInt64.init(exactly:))
         {
