@@ -172,6 +172,18 @@ extension GrantMachine {
         revocationTickets = []
     }
 
+    /// Another replica may have ended the revocation, have been told that it must wait, or have connected the grant anew:
+    /// who asked here is told.
+    mutating func answerRevocationTickets(_ now: Moment) {
+        guard isLoaded, !revocationTickets.isEmpty, changes.isEmpty else { return }
+        if record.revocation == nil {
+            let outcome = record.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked
+            finishRevocationTickets(record.state == .revoked ? outcome : .nothingToRevoke)
+        } else if call == nil, belongsElsewhere || revocationNotBefore > now.monotonic {
+            finishRevocationTickets(.failedKeptForRetry)
+        }
+    }
+
     // MARK: Forgetting
 
     /// Injection stops at once. A call in flight goes on until the store has deleted the record: if it cannot, what the
@@ -201,6 +213,7 @@ extension GrantMachine {
         changes.removeAll {
             if case .refreshed = $0 { true } else { false }
         }
+        finishRefreshTickets(.refreshFailed(code: "not_connected", detail: "The grant was forgotten meanwhile."))
         if imports.first?.isBegun == true {
             if let call, case .importing = call.kind { self.call = nil }
             endImport("forgotten", "The grant was forgotten while the refresh token was tried.")

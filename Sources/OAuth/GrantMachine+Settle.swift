@@ -18,6 +18,7 @@ extension GrantMachine {
         publishIfChanged(now)
         answerWaiters(answering, now)
         failRefreshTicketsThatCannotBeMet(now)
+        answerRevocationTickets(now)
         noteState()
         armTimer(now)
     }

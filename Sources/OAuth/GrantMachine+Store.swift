@@ -96,7 +96,8 @@ extension GrantMachine {
             if let commitRetryAt, commitRetryAt > now.monotonic { return }
             commitRetryAt = nil
             if case .forget(let ticket) = change {
-                guard record.revision > 0 else {
+                // Another replica may have connected the grant a moment ago: the store says what there is to delete.
+                guard record.revision > 0 || !environment.storeIsExclusive else {
                     changes.removeFirst()
                     forgotten(ticket, now: now)
                     continue
@@ -158,6 +159,7 @@ extension GrantMachine {
     private mutating func conflicted(
         _ change: GrantChange, _ written: GrantRecord?, newer: GrantRecord?, now: Moment
     ) {
+        if newer == nil, case .forget = change { return committed(change, nil, now: now) }
         if let newer, var written {
             // A store that goes on counting after a deletion says another revision; tokens age with each try.
             if written.revision == 1 { written.revision = newer.revision }

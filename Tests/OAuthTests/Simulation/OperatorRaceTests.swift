@@ -172,3 +172,62 @@ struct OperatorRaceTests {
         #expect(driver.heldCommits.isEmpty && driver.stored?.generation == 1)
     }
 }
+
+/// Revocations that more than one replica is at.
+struct RevocationRaceTests {
+    private func revoking() -> (GrantDriver, Ticket) {
+        let driver = GrantDriver(stored: GrantDriver.record(), instance: "a", exclusive: false)
+        driver.start()
+        return (driver, driver.revoke())
+    }
+
+    /// Found by the simulation (seed 415): the answer came to a token that a sibling had already ticked off.
+    @Test func `who asked for a revocation is told when another replica ends it`() {
+        let (driver, ticket) = revoking()
+        driver.writeElsewhere { $0.revocation?.tokens.removeFirst() }
+        driver.replyRevocation(.alreadyInvalid)
+        #expect(driver.results[ticket] == [] && driver.revocations.map(\.hint) == [.accessToken])
+        driver.writeElsewhere {
+            $0.revocation = nil
+            $0.revocationOutcome = "revoked"
+        }
+        #expect(driver.results[ticket] == [.revocation(.revoked)])
+    }
+
+    @Test func `who asked for a revocation is told when another replica failed and waits`() {
+        let (driver, ticket) = revoking()
+        driver.writeElsewhere { [wall = driver.now.wall] in
+            $0.revocation?.tokens.removeFirst()
+            $0.revocation?.attempts = 1
+            $0.revocation?.nextAttemptAt = wall + 60_000
+        }
+        driver.replyRevocation(.revoked)
+        #expect(driver.results[ticket] == [.revocation(.failedKeptForRetry)])
+    }
+
+    @Test func `forgetting asks the store even where nothing is known here`() {
+        let driver = GrantDriver(instance: "a", exclusive: false)
+        driver.start()
+        // A sibling connected the grant, and the news was lost.
+        driver.stored = GrantDriver.record()
+        let ticket = driver.forget()
+        #expect(driver.results[ticket] == [.forgotten] && driver.stored == nil)
+        #expect(driver.results[driver.forget()] == [.forgotten])
+    }
+
+    @Test func `an import whose lease another replica has ended is not sent again`() {
+        let driver = GrantDriver(stored: GrantDriver.record(), instance: "a", exclusive: false)
+        driver.start()
+        let ticket = driver.importToken("x")
+        driver.writeElsewhere {
+            $0.intent = nil
+            $0.generation = 2
+            $0.tokens?.accessToken = Secret("a2")
+            $0.tokens?.refreshToken = Secret("r2")
+        }
+        driver.fail(.transient, "timeout", unknown: true)
+        driver.pass(30_000)
+        #expect(driver.calls.isEmpty && driver.publishedToken == "Bearer a2")
+        #expect("\(driver.results[ticket] ?? [])".contains("importFailed"))
+    }
+}

@@ -155,6 +155,12 @@ extension World {
             check(ended[family] == nil, "what an operator has ended is stored again: \(record)")
             if connecting.remove(family) != nil { overtaking = (storeRevision, time) }
         }
+        // An import does not wait for one that began before it where there is nothing to refresh.
+        if let intent = record.intent, let other = before?.intent, other != intent,
+            before?.state != .active || before?.tokens?.refreshToken == nil
+        {
+            overtaking = (storeRevision, time)
+        }
         checkOwed(record, before: before)
     }
 
