@@ -248,7 +248,9 @@ extension GrantMachine {
     // MARK: Failure
 
     private mutating func refreshFailed(_ problem: ProviderProblem, sent: GrantChange.SentRefresh, now: Moment) {
-        if isStopped || projected.state == .revoked || record.generation != sent.generation {
+        // Who has lost the lease has no say: whoever is at it now writes what comes of it.
+        let hasLease = sent.fence == 0 || record.intent?.instance == environment.instance
+        if isStopped || projected.state == .revoked || record.generation != sent.generation || !hasLease {
             replay = nil
             return
         }
