@@ -292,7 +292,8 @@ extension GrantMachine {
             actions.append(.note(.lateResultDropped))
             if unstored != nil {
                 unstored = nil
-                readClocks(now, knownSince: syncedAt)
+                // What the record holds was adopted a while ago, and not looked at while something else was in use.
+                readClocks(now, knownSince: nil)
             }
         case .revoke:
             // Another replica has revoked it, or the record is gone.

@@ -201,7 +201,10 @@ extension World {
         let wasDead = token.map { server.isDead($0) } ?? false
         let serial = server.refresh(token, epoch: epoch, now: time)
         log("the server takes \(tokenName(call)): \(serial.map { "gives \($0)" } ?? "invalid_grant")")
-        let standsStill = replicas.contains { $0.isAlive && $0.stalledUntil > time && $0.flight != nil }
+        let standsStill = replicas.contains { replica in
+            guard replica.isAlive, replica.stalledUntil > time else { return false }
+            return replica.flight != nil || server.tokens.contains { $0.fate == .held(by: replica.life) }
+        }
         if serial == nil, !wasDead, isLate || standsStill || isExcusedByPresence(replicas[index].instance) {
             lostByLateness = true
         }
