@@ -210,8 +210,15 @@ extension GrantMachine {
         unstored = nil
         isDormant = true
         abandonRefresh()
-        changes.removeAll {
-            if case .refreshed = $0 { true } else { false }
+        changes.removeAll { change in
+            switch change {
+            case .refreshed: true
+            // One that the store has refused before may have been made all the same, and be what was forgotten.
+            case .consented(_, _, _, _, let ticket): ticket == nil
+            case .intent, .failed, .importIntent, .importEnded, .created, .lateTokens, .revoke, .revocationStep,
+                .unlatch, .forget:
+                false
+            }
         }
         finishRefreshTickets(.refreshFailed(code: "not_connected", detail: "The grant was forgotten meanwhile."))
         if imports.first?.isBegun == true {

@@ -152,6 +152,8 @@ extension GrantMachine {
         commitRetryAt = nil
         storeBlockedUntil = .min
         if let written { record = written }
+        // Whoever was at it is not waited for any more: a consent or a revocation has ended that.
+        if record.intent == nil { foreign = nil }
         synced(commitAskedAt)
         tookEffect(change, now: now)
     }
