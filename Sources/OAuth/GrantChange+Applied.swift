@@ -90,7 +90,8 @@ extension GrantRecord {
     /// is in use from memory since the store was away.
     private func takes(_ new: GrantChange.Refreshed) -> Bool {
         let sent = new.sent
-        if sent.acquiredWith != nil { return new.publishedAs > 0 || generation == sent.generation }
+        // Nothing is lost where tokens are asked for anew; what others wrote meanwhile may have been a revocation.
+        if sent.acquiredWith != nil { return generation == sent.generation }
         guard state != .notConnected else { return false }
         if sent.isRepeatable, new.publishedAs > 0 { return tokens?.refreshToken == sent.refreshToken }
         if generation == sent.generation { return tokens != nil && tokens?.refreshToken == sent.refreshToken }
@@ -101,6 +102,11 @@ extension GrantRecord {
     fileprivate mutating func connect(
         _ new: TokenSet, sentAt: Moment, from asked: GrantChange.Asked, generationAbove floor: UInt64
     ) -> Bool {
+        // It is there already, though the store said that it had failed: perhaps used, refreshed or revoked since.
+        // With the time: some providers give the same access token to a second consent.
+        let mark = Crypto.base64URL(Array(Crypto.sha256(new.accessToken.bytes + "\(sentAt.wall)".utf8).prefix(12)))
+        guard connectedBy != mark else { return false }
+        connectedBy = mark
         tokens = Tokens(new, sentAt: sentAt, scopes: new.scopes ?? asked.scopes, old: nil)
         provider = asked.provider
         generation = max(generation, floor) + 1

@@ -85,6 +85,17 @@ enum GrantChange: Sendable, Equatable {
         var nextAttemptAt: Int64
     }
 
+    /// When what it brings was asked for; nil: it brings no tokens.
+    var askedAt: Moment? {
+        switch self {
+        case .refreshed(let refreshed): refreshed.sentAt
+        case .consented(_, let sentAt, _, _, _): sentAt
+        case .intent, .failed, .importIntent, .importEnded, .created, .lateTokens, .revoke, .revocationStep, .unlatch,
+            .forget:
+            nil
+        }
+    }
+
     /// True where the tokens of the grant are what changes: such a change is in force only once it is durable.
     var bringsTokens: Bool {
         switch self {

@@ -38,14 +38,20 @@ extension GrantMachine {
     /// The record is what the store holds now. An intent's tokens were asked for after it was first seen, and perhaps
     /// long before they could be stored; those that were used before they were stored had none. Where one intent has
     /// replaced another, the replica that was taken for dead may yet store what it got under the first.
-    mutating func synced(_ now: Moment) {
-        if record.intent == nil || syncedIntent == nil { syncedAt = now.monotonic }
+    mutating func synced(_ readAt: Int64) {
+        if record.intent == nil || syncedIntent == nil { syncedAt = readAt }
         syncedIntent = record.intent
     }
 
     /// How long ago the tokens were asked for. Between replicas the wall clocks are believed only where they cannot be
     /// shown to be wrong: tokens are never older than the record before them is known not to be current.
     private func age(of tokens: GrantRecord.Tokens, lifetime: Int64?, _ now: Moment, knownSince: Int64?) -> Int64 {
+        max(likelyAge(of: tokens, lifetime: lifetime, now, knownSince: knownSince), tokens.heldFor)
+    }
+
+    private func likelyAge(
+        of tokens: GrantRecord.Tokens, lifetime: Int64?, _ now: Moment, knownSince: Int64?
+    ) -> Int64 {
         let byWall = now.wall.saturatingSubtract(tokens.obtainedAt)
         guard let knownSince else {
             // Tokens from the future: how old they are is not known, so they count as expired.

@@ -86,7 +86,8 @@ extension GrantMachine {
         if first.isBegun {
             guard let replay = first.replay else { return true }
             guard replay.dueAt <= now.monotonic else { return true }
-            if isInWindow(replay, at: now.monotonic), leaseAllowsCall(now) {
+            let isOurs = record.intent?.instance == environment.instance
+            if isOurs, isInWindow(replay, at: now.monotonic), leaseAllowsCall(now) {
                 sendImport(now)
             } else {
                 endImport(replay.problem.code, replay.problem.detail)

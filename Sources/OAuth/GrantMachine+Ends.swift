@@ -178,6 +178,18 @@ extension GrantMachine {
         revocationTickets = []
     }
 
+    /// Another replica may have ended the revocation, have been told that it must wait, or have connected the grant anew:
+    /// who asked here is told.
+    mutating func answerRevocationTickets(_ now: Moment) {
+        guard isLoaded, !revocationTickets.isEmpty, changes.isEmpty else { return }
+        if record.revocation == nil {
+            let outcome = record.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked
+            finishRevocationTickets(record.state == .revoked ? outcome : .nothingToRevoke)
+        } else if call == nil, belongsElsewhere || revocationNotBefore > now.monotonic {
+            finishRevocationTickets(.failedKeptForRetry)
+        }
+    }
+
     // MARK: Forgetting
 
     /// Injection stops at once. A call in flight goes on until the store has deleted the record: if it cannot, what the
@@ -190,9 +202,7 @@ extension GrantMachine {
     mutating func forgotten(_ ticket: Ticket, now: Moment) {
         generationFloor = max(generationFloor, record.generation)
         record = GrantRecord()
-        unstored = nil
-        isDormant = true
-        abandonRefresh()
+        forgottenElsewhere()
         call = nil
         foreign = nil
         readClocks(now, knownSince: nil)
@@ -205,6 +215,28 @@ extension GrantMachine {
         }
         imports = []
         actions.append(.finish(ticket, .forgotten))
+    }
+
+    /// The record is gone: what is in use from memory, or under way, goes with it.
+    mutating func forgottenElsewhere() {
+        unstored = nil
+        isDormant = true
+        abandonRefresh()
+        changes.removeAll { change in
+            switch change {
+            case .refreshed: true
+            // One that the store has refused before may have been made all the same, and be what was forgotten.
+            case .consented(_, _, _, _, let ticket): ticket == nil
+            case .intent, .failed, .importIntent, .importEnded, .created, .lateTokens, .revoke, .revocationStep,
+                .unlatch, .forget:
+                false
+            }
+        }
+        finishRefreshTickets(.refreshFailed(code: "not_connected", detail: "The grant was forgotten meanwhile."))
+        if imports.first?.isBegun == true {
+            if let call, case .importing = call.kind { self.call = nil }
+            endImport("forgotten", "The grant was forgotten while the refresh token was tried.")
+        }
     }
 
     // MARK: View

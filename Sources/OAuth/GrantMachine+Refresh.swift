@@ -255,7 +255,9 @@ extension GrantMachine {
     // MARK: Failure
 
     private mutating func refreshFailed(_ problem: ProviderProblem, sent: GrantChange.SentRefresh, now: Moment) {
-        if isStopped || projected.state == .revoked || record.generation != sent.generation {
+        // Who has lost the lease has no say: whoever is at it now writes what comes of it.
+        let hasLease = sent.fence == 0 || record.intent?.instance == environment.instance
+        if isStopped || projected.state == .revoked || record.generation != sent.generation || !hasLease {
             replay = nil
             return
         }
@@ -273,7 +275,7 @@ extension GrantMachine {
         actions.append(.note(.refreshFailed(problem)))
         switch problem.errorClass {
         case .permanent where unattended == nil:
-            load = Load(purpose: .suspicion(problem, sent))
+            load = Load(purpose: .suspicion(problem, sent), askedAt: now.monotonic)
             actions.append(.load)
         case .permanent, .configuration: latch(problem, now: now)
         case .transient: backOff(problem, now: now)

@@ -56,7 +56,7 @@ extension GrantMachine {
         guard let foreign, !foreign.isConfirmed, foreign.until <= now.monotonic, load == nil, call == nil else {
             return
         }
-        load = Load(purpose: .takeOver)
+        load = Load(purpose: .takeOver, askedAt: now.monotonic)
         actions.append(.load)
     }
 

@@ -7,6 +7,7 @@ extension GrantMachine {
         if let load {
             if let retryAt = load.retryAt, retryAt <= now.monotonic {
                 self.load?.retryAt = nil
+                self.load?.askedAt = now.monotonic
                 actions.append(.load)
             }
         } else if isLoaded {
@@ -17,6 +18,7 @@ extension GrantMachine {
         publishIfChanged(now)
         answerWaiters(answering, now)
         failRefreshTicketsThatCannotBeMet(now)
+        answerRevocationTickets(now)
         noteState()
         armTimer(now)
     }

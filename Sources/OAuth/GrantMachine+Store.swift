@@ -12,21 +12,24 @@ extension GrantMachine {
         self.load = nil
         let found = found ?? GrantRecord()
         switch load.purpose {
-        case .start: firstRecordLoaded(found, now: now)
+        case .start: firstRecordLoaded(found, readAt: load.askedAt, now: now)
         case .takeOver:
             let awaited = foreign?.intent
-            if isNews(found) || found.revision == 0 { adopt(found, now: now) }
-            synced(now)
+            readAgain(found, readAt: load.askedAt, now: now)
             if foreign?.intent == awaited { takeOverRead(now) }
         case .suspicion(let problem, let sent):
             // A sibling may have rotated the token while ours was on its way (pains 3).
-            if isNews(found) || found.revision == 0 { adopt(found, now: now) }
-            synced(now)
+            readAgain(found, readAt: load.askedAt, now: now)
             if record.generation == sent.generation, record.tokens?.refreshToken == sent.refreshToken {
                 latch(problem, now: now)
             }
         }
         return finish(now)
+    }
+
+    private mutating func readAgain(_ found: GrantRecord, readAt: Int64, now: Moment) {
+        if isNews(found) || found.revision == 0 { adopt(found, readAt: readAt, now: now) }
+        synced(readAt)
     }
 
     /// The store could not be read. Tried again with back-off; who commanded something is told now, since a command that
@@ -73,7 +76,7 @@ extension GrantMachine {
         found.revision > record.revision || found.lineage == record.lineage && found.generation > record.generation
     }
 
-    private mutating func firstRecordLoaded(_ found: GrantRecord, now: Moment) {
+    private mutating func firstRecordLoaded(_ found: GrantRecord, readAt: Int64, now: Moment) {
         isLoaded = true
         record = found
         generationFloor = found.generation
@@ -83,7 +86,7 @@ extension GrantMachine {
         readRevocationClock(now)
         readIntent(now, knownSince: nil)
         syncedIntent = found.intent
-        syncedAt = found.intent == nil ? now.monotonic : nil
+        syncedAt = found.intent == nil ? readAt : nil
         // Known from a machine of before: ours are no better than those that were refused.
         if ownCredentialsRefusedUntil <= now.monotonic { unlatchIfConfigurationChanged() }
         rebuildCredential()
@@ -94,8 +97,11 @@ extension GrantMachine {
     }
 
     /// Takes over what another has written.
-    mutating func adopt(_ newer: GrantRecord, now: Moment) {
+    mutating func adopt(_ newer: GrantRecord, readAt: Int64, now: Moment) {
         let tokensChanged = newer.generation != record.generation || newer.tokens != record.tokens
+        if newer.revision == 0, record.revision > 0 { forgottenElsewhere() }
+        // Somebody else has taken over, or has ended what we began: the token that we would send again is his to send.
+        if newer.intent?.instance != environment.instance { replay = nil }
         record = newer
         generationFloor = max(generationFloor, newer.generation)
         rejectedGeneration = newer.rejectedGeneration ?? rejectedGeneration
@@ -111,7 +117,7 @@ extension GrantMachine {
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: syncedAt)
-        synced(now)
+        synced(readAt)
         unlatchIfOnlyOthersWereRefused(now)
         rebuildCredential()
     }
@@ -124,12 +130,14 @@ extension GrantMachine {
             if let commitRetryAt, commitRetryAt > now.monotonic { return }
             commitRetryAt = nil
             if case .forget(let ticket) = change {
-                guard record.revision > 0 else {
+                // Another replica may have connected the grant a moment ago: the store says what there is to delete.
+                guard record.revision > 0 || !environment.storeIsExclusive else {
                     changes.removeFirst()
                     forgotten(ticket, now: now)
                     continue
                 }
                 isCommitting = true
+                commitAskedAt = now.monotonic
                 actions.append(.delete(expectedRevision: record.revision))
                 return
             }
@@ -139,8 +147,12 @@ extension GrantMachine {
                 continue
             }
             if next.lineage == nil { next.lineage = jitter.name() }
+            if let askedAt = change.askedAt {
+                next.tokens?.heldFor = max(now.monotonic.saturatingSubtract(askedAt.monotonic), 0)
+            }
             candidate = next
             isCommitting = true
+            commitAskedAt = now.monotonic
             actions.append(
                 .commit(GrantCommit(record: next, expectedRevision: record.revision, dueAt: dueAt(of: next))))
         }
@@ -175,23 +187,29 @@ extension GrantMachine {
         commitRetryAt = nil
         storeBlockedUntil = .min
         if let written { record = written }
-        synced(now)
+        // Whoever was at it is not waited for any more: a consent or a revocation has ended that.
+        if record.intent == nil { foreign = nil }
+        synced(commitAskedAt)
         tookEffect(change, now: now)
     }
 
     private mutating func conflicted(
         _ change: GrantChange, _ written: GrantRecord?, newer: GrantRecord?, now: Moment
     ) {
-        if let newer, let written, newer == written {
+        if newer == nil, case .forget = change { return committed(change, nil, now: now) }
+        if let newer, var written {
+            // A store that goes on counting after a deletion says another revision; tokens age with each try.
+            if written.revision == 1 { written.revision = newer.revision }
+            written.tokens?.heldFor = newer.tokens?.heldFor ?? 0
             // A commit that was reported as failed had been made.
-            return committed(change, written, now: now)
+            if newer == written { return committed(change, newer, now: now) }
         }
         if let newer, lostOurs(newer) {
             // What we hold goes over it, with the change.
             record.revision = newer.revision
             actions.append(.note(.storeWentBack))
         } else {
-            adopt(newer ?? GrantRecord(), now: now)
+            adopt(newer ?? GrantRecord(), readAt: commitAskedAt, now: now)
         }
         switch change {
         // Somebody else has acted on the grant: decide anew.
@@ -323,7 +341,8 @@ extension GrantMachine {
             actions.append(.note(.lateResultDropped))
             if unstored != nil {
                 unstored = nil
-                readClocks(now, knownSince: syncedAt)
+                // What the record holds was adopted a while ago, and not looked at while something else was in use.
+                readClocks(now, knownSince: nil)
             }
         case .revoke:
             // Another replica has revoked it, or the record is gone.

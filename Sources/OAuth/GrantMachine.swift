@@ -70,6 +70,8 @@ package struct GrantMachine: Sendable {
         }
 
         var purpose: Purpose
+        /// What the store answers with was there then, or later.
+        var askedAt: Int64
         /// nil: in flight.
         var retryAt: Int64?
         var failures = 0
@@ -135,6 +137,7 @@ package struct GrantMachine: Sendable {
     /// The record of the commit in flight; a deletion has none.
     var candidate: GrantRecord?
     var isCommitting = false
+    var commitAskedAt: Int64 = .min
     var commitFailures = 0
     var commitRetryAt: Int64?
     /// No refresh before this: the store did not take an intent.
@@ -209,7 +212,7 @@ extension GrantMachine {
     /// The first event. Reads the record.
     package mutating func started(now: Moment) -> [GrantAction] {
         guard !isLoaded, load == nil else { return finish(now) }
-        load = Load(purpose: .start)
+        load = Load(purpose: .start, askedAt: now.monotonic)
         actions.append(.load)
         return finish(now)
     }
@@ -292,12 +295,16 @@ extension GrantMachine {
     }
 
     /// The store says that another replica wrote the record (nil: deleted it). Echoes of our own commits are harmless.
-    package mutating func recordChangedElsewhere(_ newer: GrantRecord?, now: Moment) -> [GrantAction] {
+    /// `readAt`: when the store was asked; nil: just now.
+    package mutating func recordChangedElsewhere(
+        _ newer: GrantRecord?, readAt: Moment? = nil, now: Moment
+    ) -> [GrantAction] {
         guard isLoaded, !isCommitting, load == nil else { return finish(now) }
+        let readAt = readAt?.monotonic ?? now.monotonic
         if let newer {
-            if isNews(newer) { adopt(newer, now: now) }
+            if isNews(newer) { adopt(newer, readAt: readAt, now: now) }
         } else if record.revision > 0 {
-            adopt(GrantRecord(), now: now)
+            adopt(GrantRecord(), readAt: readAt, now: now)
         }
         return finish(now)
     }

@@ -19,6 +19,9 @@ package struct GrantRecord: Sendable, Equatable {
         package var proofKey: Secret?
         /// Where they come from; nil: not from a refresh.
         package var origin: Origin?
+        /// Milliseconds from when they were asked for to when the store was to take them, on one clock: so old they were
+        /// at least when others could first see them.
+        package var heldFor: Int64 = 0
 
         /// Which of `asked` were not granted.
         func lacking(of asked: [String]) -> [String] {
@@ -107,6 +110,8 @@ package struct GrantRecord: Sendable, Equatable {
     package var latchedFingerprint: String?
     /// What an unattended grant's tokens were asked for with; tokens of another subject are not this grant's.
     package var acquiredWith: String?
+    /// Marks the consent or the import that the tokens come from.
+    package var connectedBy: String?
     /// Values that the provider's callbacks and replies gave, by name.
     package var captured: [String: String] = [:]
     /// The template that a grant outside the file was made from.

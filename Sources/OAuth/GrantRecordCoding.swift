@@ -20,6 +20,7 @@ extension GrantRecord {
         members["last_refresh_at"] = lastRefreshAt.map { .number(String($0)) }
         members["latched_fingerprint"] = latchedFingerprint.map { .string($0) }
         members["acquired_with"] = acquiredWith.map { .string($0) }
+        members["connected_by"] = connectedBy.map { .string($0) }
         members["template"] = template.map { .string($0) }
         members["label"] = label.map { .string($0) }
         if !captured.isEmpty { members["captured"] = .object(captured.mapValues { .string($0) }) }
@@ -60,6 +61,7 @@ extension GrantRecord {
         lastRefreshAt = json.number("last_refresh_at")
         latchedFingerprint = json["latched_fingerprint"]?.text
         acquiredWith = json["acquired_with"]?.text
+        connectedBy = json["connected_by"]?.text
         template = json["template"]?.text
         label = json["label"]?.text
         captured = json.texts("captured")
@@ -88,6 +90,7 @@ extension GrantRecord.Tokens {
         members["expires_at"] = expiresAt.map { .number(String($0)) }
         members["refresh_token_expires_at"] = refreshTokenExpiresAt.map { .number(String($0)) }
         if type != .bearer { members["type"] = .string(type.rawValue) }
+        if heldFor > 0 { members["held_for"] = .number(String(heldFor)) }
         members["proof_key"] = proofKey.map { .string($0.reveal()) }
         members["origin"] = origin.map {
             .object(["generation": .number(String($0.generation)), "fence": .number(String($0.fence))])
@@ -108,6 +111,7 @@ extension GrantRecord.Tokens {
             type = known
         }
         proofKey = json["proof_key"]?.text.map { Secret($0) }
+        heldFor = max(json.number("held_for") ?? 0, 0)
         if let part = json["origin"], let generation = part.number("generation").flatMap(UInt64.init(exactly:)),
             let fence = part.number("fence").flatMap(UInt64.init(exactly:))
         {

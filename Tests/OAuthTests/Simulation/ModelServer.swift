@@ -12,6 +12,8 @@ struct ModelServer {
     }
 
     struct Token {
+        /// What one consent brought, and all that has come of it since.
+        var family: Int
         var parent: Int?
         var usedAt: Int64?
         var children: [Int] = []
@@ -23,33 +25,39 @@ struct ModelServer {
     /// By serial: the refresh token rN, and the access token aN that came with it.
     var tokens: [Token] = []
     var accessExpiry: [Int64] = []
-    var isFamilyDead = false
-    /// A token came again although nothing of what it had brought was lost.
-    var wrongfulEnd = false
+    var families = 1
+    var deadFamilies: Set<Int> = []
+    /// Families of which a token was revoked.
+    var revokedFamilies: Set<Int> = []
+    /// Tokens, refresh and access, that were revoked.
+    var revoked: Set<String> = []
 
     init(scenario: Scenario, now: Int64) {
         self.scenario = scenario
-        _ = issue(parent: nil, now: now)
+        _ = issue(parent: nil, family: 0, now: now)
         tokens[0].fate = .durable
     }
 
-    mutating func issue(parent: Int?, now: Int64) -> Int {
+    mutating func issue(parent: Int?, family: Int, now: Int64) -> Int {
         if let parent { tokens[parent].children.append(tokens.count) }
-        tokens.append(Token(parent: parent))
+        tokens.append(Token(family: family, parent: parent))
         accessExpiry.append(now + scenario.lifetime)
         return tokens.count - 1
     }
 
-    static func serial(_ token: Secret) -> Int { Int(token.reveal().dropFirst()) ?? 0 }
+    static func serial(_ token: Secret) -> Int { serial(token.reveal()) }
+    static func serial(_ token: String) -> Int { Int(token.drop { !$0.isNumber }) ?? 0 }
+
+    func isDead(_ token: Secret) -> Bool { deadFamilies.contains(tokens[Self.serial(token)].family) }
 
     /// Would a refresh with it succeed now?
     func honours(_ token: Secret, now: Int64) -> Bool {
+        let token = tokens[Self.serial(token)]
+        guard !deadFamilies.contains(token.family), !token.isDead else { return false }
         switch scenario.kind {
-        case .unattended, .reusable: return !isFamilyDead
+        case .unattended, .reusable: return true
         case .rotating: break
         }
-        let token = tokens[Self.serial(token)]
-        guard !isFamilyDead, !token.isDead else { return false }
         guard let usedAt = token.usedAt else { return true }
         switch scenario.grace {
         case .none: return false
@@ -60,24 +68,23 @@ struct ModelServer {
 
     /// Nothing can come of the record's refresh token any more.
     func hasEnded(_ record: GrantRecord) -> Bool {
-        guard scenario.kind == .rotating, let token = record.tokens?.refreshToken else { return false }
-        return isFamilyDead || tokens[Self.serial(token)].isDead
+        guard scenario.kind != .unattended, let token = record.tokens?.refreshToken else { return false }
+        return isDead(token) || tokens[Self.serial(token)].isDead
     }
 
     private func isSuccessorUsed(_ token: Token) -> Bool {
         token.children.contains { tokens[$0].usedAt != nil }
     }
 
-    /// nil: invalid_grant.
-    mutating func refresh(_ token: Secret?, now: Int64) -> Int? {
-        guard let token, scenario.kind == .rotating else {
-            return isFamilyDead ? nil : issue(parent: nil, now: now)
-        }
+    /// nil: invalid_grant. `epoch`: the family of what comes without a refresh token.
+    mutating func refresh(_ token: Secret?, epoch: Int, now: Int64) -> Int? {
+        guard let token else { return issue(parent: nil, family: epoch, now: now) }
         let serial = Self.serial(token)
         guard honours(token, now: now) else {
-            if scenario.endsFamilyOnReuse, tokens[serial].usedAt != nil { isFamilyDead = true }
+            if scenario.endsFamilyOnReuse, tokens[serial].usedAt != nil { deadFamilies.insert(tokens[serial].family) }
             return nil
         }
+        guard scenario.kind == .rotating else { return issue(parent: nil, family: tokens[serial].family, now: now) }
         let isFirst = tokens[serial].usedAt == nil
         if isFirst {
             tokens[serial].usedAt = now
@@ -91,12 +98,29 @@ struct ModelServer {
         } else if scenario.graceReplacesSuccessor {
             for child in tokens[serial].children { tokens[child].isDead = true }
         }
-        return issue(parent: serial, now: now)
+        return issue(parent: serial, family: tokens[serial].family, now: now)
     }
 
-    mutating func consent(now: Int64) -> TokenSet {
-        isFamilyDead = false
-        return reply(issue(parent: nil, now: now))
+    /// Somebody consents: the first tokens of a new family.
+    mutating func connect(now: Int64) -> Int {
+        families += 1
+        return issue(parent: nil, family: families - 1, now: now)
+    }
+
+    /// RFC 7009. Some servers end all that came of the same consent with a refresh token, others that token alone.
+    mutating func revoke(_ token: String) {
+        revoked.insert(token)
+        let serial = Self.serial(token)
+        guard tokens.indices.contains(serial), token.hasPrefix("r") else { return }
+        revokedFamilies.insert(tokens[serial].family)
+        if scenario.revokesFamily { deadFamilies.insert(tokens[serial].family) } else { tokens[serial].isDead = true }
+    }
+
+    /// The reply to a code: that one always has a refresh token.
+    func firstReply(_ serial: Int) -> TokenSet {
+        var tokens = reply(serial)
+        tokens.refreshToken = Secret("r\(serial)")
+        return tokens
     }
 
     func reply(_ serial: Int) -> TokenSet {

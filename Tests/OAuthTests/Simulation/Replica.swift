@@ -6,11 +6,23 @@ final class Replica {
         var call: TokenCall
         var sentAt: Moment
         var trueTime: Int64
+        /// The family of what comes without a refresh token.
+        var epoch: Int
     }
 
     struct Wait {
         var rejected: UInt64?
         var since: Int64
+    }
+
+    /// What an operator has asked of it.
+    struct Order {
+        var command: OperatorCommand
+        var since: Int64
+        /// Whose tokens the store had then.
+        var family: Int?
+        /// It came before the record was read: it waits for the store, too.
+        var isEarly: Bool
     }
 
     var machine: GrantMachine
@@ -25,13 +37,13 @@ final class Replica {
     var timer: Int64?
     var timerSerial = 0
     var flight: Flight?
-    var commit: GrantCommit?
+    var isWriting = false
     var isReading = false
     var waiting: [WaiterID: Wait] = [:]
     var published: Credential?
     /// Access tokens that it fetched itself.
     var own: Set<String> = []
-    var seenRevision: UInt64 = 0
+    var orders: [Ticket: Order] = [:]
     /// The server refused a token that was not the store's any more when the refusal came.
     var isRefusalStale = false
 

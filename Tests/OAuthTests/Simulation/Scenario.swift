@@ -21,6 +21,14 @@ struct Dice {
     mutating func pick<T>(_ list: [T]) -> T { list[roll(list.count)] }
 }
 
+/// What an operator may do to a grant, at any replica.
+enum OperatorCommand: CaseIterable {
+    case revoke, forget, refresh, importGood
+    /// A refresh token that the server does not take.
+    case importBad
+    case consent
+}
+
 /// Everything that a seed decides beforehand.
 struct Scenario {
     enum Grace: Equatable {
@@ -71,6 +79,14 @@ struct Scenario {
     let callGap: Int64
     /// Records go through their coding.
     let encodes: Bool
+    /// How often an operator does something.
+    let orders: Int
+    let commands: [OperatorCommand]
+    /// A revoked refresh token takes its whole family with it.
+    let revokesFamily: Bool
+    let revocationFault: Int
+    /// An operator ends the grant and brings it back once all is calm.
+    let endsWithOrders: Bool
 
     init(seed: UInt64) {
         var dice = Dice(seed)
@@ -116,6 +132,15 @@ struct Scenario {
         var settings = GrantSettings(name: "crm", provider: "zoho", scopes: ["read"])
         if kind == .unattended { settings.acquisition = .unattended(.clientCredentials) }
         self.settings = settings
+        orders = dice.pick([0, 0, 0, 1, 2, 5])
+        let commands = dice.pick([
+            OperatorCommand.allCases, [.revoke, .refresh], [.importGood, .importBad, .consent, .refresh],
+            [.forget, .consent, .importGood, .revoke],
+        ])
+        self.commands = kind == .unattended ? [.revoke, .forget, .refresh] : commands
+        revokesFamily = dice.roll(2) == 0
+        revocationFault = dice.pick([0, 2, 4])
+        endsWithOrders = dice.roll(3) == 0
     }
 
     /// Whatever is lost, the server takes the token that is stored: the grant must live.

@@ -10,7 +10,8 @@ struct SimulationModelTests {
         let world = World(seed: 3322)
         let call = TokenCall(
             id: CallID(owner: .grant("crm"), number: 1), kind: .refresh(refreshToken: Secret("r0"), scopes: ["read"]))
-        world.replicas[0].flight = .init(call: call, sentAt: world.replicas[0].moment(at: 0), trueTime: 0)
+        world.replicas[0].flight = .init(
+            call: call, sentAt: world.replicas[0].moment(at: 0), trueTime: 0, epoch: 0)
         world.crash(0)
         #expect(!world.replicas[0].isAlive)
         #expect(world.replicas[0].flight == nil)

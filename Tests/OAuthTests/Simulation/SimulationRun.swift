@@ -35,17 +35,18 @@ struct SimulationRun {
         if isAlive { lookAtCalm(calls: world.calls - calls, measured: measured) }
         lookAtEnd()
         if world.failure == nil, world.stored?.state == .reauthorizationRequired { consentAgain() }
+        if world.failure == nil, world.scenario.endsWithOrders { endAndBegin() }
     }
 
     private func calm() {
         world.isRough = false
         world.storeIsAway = false
         world.serverIsAway = false
+        world.storeReturnedAt = world.time
         world.log("calm")
-        for index in world.replicas.indices {
-            if !world.replicas[index].isAlive { world.restart(index) }
-            world.replicas[index].stalledUntil = min(world.replicas[index].stalledUntil, world.time)
-        }
+        for index in world.replicas.indices where !world.replicas[index].isAlive { world.restart(index) }
+        // Who stands still comes to itself.
+        world.run(until: max(world.time, world.replicas.map(\.stalledUntil).max() ?? 0))
     }
 
     /// What is looked at is not looked at in the middle of a refresh.
@@ -55,7 +56,7 @@ struct SimulationRun {
 
     private var isAtRest: Bool {
         let revision = world.stored?.revision
-        return world.stored?.intent == nil && world.replicas.allSatisfy { $0.machine.record.revision == revision }
+        return world.stored?.intent == nil && world.replicas.allSatisfy { $0.machine.storedRevision == revision ?? 0 }
     }
 
     /// One token call for each expiry, over all replicas.
@@ -79,16 +80,51 @@ struct SimulationRun {
     private func lookAtEnd() {
         for index in world.replicas.indices {
             world.check(world.replicas[index].waiting.isEmpty, "callers still wait at the end")
+            let orders = world.replicas[index].orders.values.map(\.command)
+            world.check(orders.isEmpty, "operators still wait at the end: \(orders)")
         }
-        guard let record = world.stored else { return world.check(false, "there is no record at the end") }
+        // An import that failed leaves an empty record.
+        guard let record = world.stored, record.state != .notConnected || world.scenario.kind == .unattended else {
+            world.check(world.given.contains(.forget), "there is no record at the end")
+            return lookAtSilence()
+        }
+        if record.state == .revoked { return lookAtRevocation(record) }
         let token = record.tokens?.refreshToken
         let isHonoured = token.map { world.server.honours($0, now: world.time) } ?? (world.scenario.kind == .unattended)
-        if world.scenario.isForgiving, !world.lostByLateness, !isReplacedByLost(token) {
+        let family = world.family(of: record)
+        let isRevoked = family.map { world.server.revokedFamilies.contains($0) } ?? false
+        if world.scenario.isForgiving, !world.lostByLateness, !isRevoked, !isReplacedByLost(token) {
             world.check(isHonoured, "a grant is lost that the server would have forgiven")
         }
-        guard isHonoured else { return lookAtLoss(token) }
+        // A provider was told of a revocation that the store did not take.
+        guard isHonoured || isRevoked else { return lookAtLoss(token) }
+        guard isHonoured else { return }
         world.check(record.state == .active, "the server honours the grant, and it is \(record.state.rawValue)")
         for index in world.replicas.indices { lookAtReplica(index) }
+    }
+
+    /// Nobody uses, and nobody asks for, what an operator has ended.
+    private func lookAtSilence() {
+        for replica in world.replicas {
+            world.check(replica.published == nil, "\(replica.instance) publishes what an operator has ended")
+        }
+    }
+
+    private func lookAtRevocation(_ record: GrantRecord) {
+        lookAtSilence()
+        if world.scenario.clockSpread == 0, !world.scenario.stepsClocks, let revocation = record.revocation {
+            world.check(
+                revocation.nextAttemptAt > World.epoch + world.time - 60_000, "a revocation is owed, and nobody tries")
+        }
+        // Whatever a refresh still brought, too.
+        guard world.given.isSubset(of: [.revoke, .refresh]), world.scenario.kind == .rotating else { return }
+        let owed = Set(record.revocation?.tokens.map { $0.token.reveal() } ?? [])
+        for (serial, token) in world.server.tokens.enumerated()
+        where token.usedAt == nil && !owed.contains("r\(serial)") {
+            let isKept = world.replicas.contains { token.fate == .held(by: $0.life) } || token.fate == .durable
+            let isGood = world.server.honours(Secret("r\(serial)"), now: world.time)
+            world.check(!(isKept && isGood), "r\(serial) of a revoked grant is left alive")
+        }
     }
 
     private func lookAtReplica(_ index: Int) {
@@ -115,7 +151,9 @@ struct SimulationRun {
     /// The grant is gone. That must be since the only copy of a token died with a process or a reply, and not by what
     /// the replicas did.
     private func lookAtLoss(_ token: Secret?) {
-        let isExcused = world.lostByLateness || world.server.tokens.contains { $0.fate == .lost }
+        let family = world.family(of: world.stored)
+        let isExcused =
+            world.lostByLateness || world.server.tokens.contains { $0.fate == .lost && $0.family == family }
         world.check(isExcused, "the grant is gone without a reason")
         world.check(world.stored?.state == .reauthorizationRequired, "the grant is gone, and nobody is told")
         guard let token, world.scenario.kind == .rotating else { return }
@@ -137,13 +175,47 @@ struct SimulationRun {
         let calls = world.calls
         world.run(until: world.time + 600_000)
         world.check(world.calls == calls, "token calls after the latch")
-        let tokens = world.server.consent(now: world.time)
-        world.everStored.insert(tokens.accessToken.reveal())
-        let now = world.replicas[0].moment(at: world.time)
-        let actions = world.replicas[0].machine.authorizationGranted(tokens, sentAt: now, ticket: Ticket(1), now: now)
-        world.act(0, actions)
+        bringBack(0, by: .consent)
+    }
+
+    /// A consent or an import is everywhere soon.
+    private func bringBack(_ index: Int, by command: OperatorCommand) {
+        guard world.failure == nil else { return }
+        world.order(index, command)
         world.run(until: world.time + 25_000)
         settle()
+        guard world.failure == nil else { return }
+        world.check(world.stored?.state == .active, "\(command) does not bring the grant back")
         for index in world.replicas.indices where world.failure == nil { lookAtReplica(index) }
+    }
+
+    /// In the calm all that an operator does is everywhere within the interval of the poll.
+    private func endAndBegin() {
+        let isUnattended = world.scenario.kind == .unattended
+        let last = world.replicas.count - 1
+        bringBack(last, by: isUnattended ? .refresh : .importGood)
+        silence(0, by: .revoke)
+        if world.failure == nil {
+            let revoked = world.stored?.state == .revoked && world.stored?.revocation == nil
+            world.check(revoked, "the revocation does not come to its end in the calm")
+        }
+        bringBack(last, by: isUnattended ? .refresh : .consent)
+        // An unattended grant that is forgotten begins anew when somebody needs it.
+        if isUnattended { return }
+        silence(last, by: .forget)
+        bringBack(0, by: .importGood)
+    }
+
+    private func silence(_ index: Int, by command: OperatorCommand) {
+        guard world.failure == nil else { return }
+        world.order(index, command)
+        world.run(until: world.time + 25_000)
+        guard world.failure == nil else { return }
+        lookAtSilence()
+        world.check(world.replicas[index].orders.isEmpty, "\(command) is not answered in the calm")
+        let calls = world.calls
+        world.run(until: world.time + 2 * world.scenario.lifetime)
+        world.check(world.calls == calls, "token calls after \(command)")
+        lookAtSilence()
     }
 }

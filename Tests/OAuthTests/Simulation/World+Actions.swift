@@ -6,19 +6,24 @@ extension World {
         for action in actions {
             switch action {
             case .load:
-                check(!replicas[index].isReading, "two loads at once")
+                // A consent or a revocation does not wait for what was read for the tokens before.
+                check(!replicas[index].isReading || !given.isEmpty, "two loads at once")
                 replicas[index].isReading = true
                 ask(index, .load)
             case .commit(let commit):
-                check(replicas[index].commit == nil, "two commits at once")
-                replicas[index].commit = commit
+                check(!replicas[index].isWriting, "two commits at once")
+                replicas[index].isWriting = true
                 ask(index, .commit(commit))
-            case .delete: check(false, "a deletion that nobody asked for")
-            case .revokeToken: check(false, "a revocation that nobody asked for")
+            case .delete(let revision):
+                check(given.contains(.forget), "a deletion that nobody asked for")
+                check(!replicas[index].isWriting, "two commits at once")
+                replicas[index].isWriting = true
+                ask(index, .delete(revision))
+            case .revokeToken(let call): revoke(index, call)
             case .requestTokens(let call): send(index, call)
             case .publish(let credential): published(index, credential)
             case .answer(let waiter, let answer): answered(index, waiter, answer)
-            case .finish: break
+            case .finish(let ticket, let result): orderFinished(index, ticket, result)
             case .armTimer(let at):
                 replicas[index].timerSerial += 1
                 guard let at else { continue }
@@ -38,7 +43,10 @@ extension World {
         let isSlow = isRough && scenario.storeFault > 0 && dice.once(in: 60)
         let delay = isSlow ? dice.between(1000, 9000) : dice.between(1, 40)
         if isSlow { storeTrouble += delay }
-        schedule(after: delay, .storeRequest(replica: index, life: replicas[index].life, request))
+        schedule(
+            after: delay,
+            .storeRequest(
+                replica: index, life: replicas[index].life, request, askedAt: replicas[index].moment(at: time)))
     }
 
     // MARK: Token calls
@@ -47,11 +55,17 @@ extension World {
         let replica = replicas[index]
         calls += 1
         log("\(replica.instance) sends \(tokenName(call))")
-        check(replica.flight == nil, "two token calls of one machine at once")
+        // What was abandoned since an operator ended it is nobody's.
+        check(
+            replica.flight.map { overtaking.at >= $0.trueTime } ?? true, "two token calls of one machine at once")
         checkSend(index, call)
-        replicas[index].flight = .init(call: call, sentAt: replica.moment(at: time), trueTime: time)
+        replicas[index].flight = .init(call: call, sentAt: replica.moment(at: time), trueTime: time, epoch: epoch)
         replicas[index].isRefusalStale = false
         misreport(index)
+        // What an operator does is most interesting while something is under way.
+        if isRough, scenario.orders > 0, dice.once(in: 40) {
+            schedule(after: dice.between(0, 400), .operatorActs(replica: dice.roll(scenario.replicas)))
+        }
         let life = replica.life
         schedule(after: scenario.provider.callDeadline, .deadline(replica: index, life: life, call.id))
         func fails(_ problem: ProviderProblem, after delay: Int64) {
@@ -114,18 +128,36 @@ extension World {
         }
     }
 
+    func tokenSent(_ call: TokenCall) -> Secret? {
+        guard case .refresh(let token, _) = call.kind else { return nil }
+        return token
+    }
+
+    /// Somebody who does not wait for a refresh, an operator, has stored something that this replica need not have
+    /// heard of yet.
+    private func isOvertaken(_ index: Int) -> Bool {
+        guard replicas[index].machine.storedRevision < overtaking.revision else { return false }
+        return isUnheard(index, since: overtaking.at, trouble: 0)
+    }
+
     /// A token call starts: is it allowed to?
     private func checkSend(_ index: Int, _ call: TokenCall) {
         let replica = replicas[index]
         let isFree = scenario.usesTokensBeforeStored && storeHasFailed
         check(
             // Who was taken for dead may not know it yet.
-            isFree || stored?.intent?.instance == replica.instance || isPresenceWrong,
+            isFree || stored?.intent?.instance == replica.instance || isPresenceWrong || isOvertaken(index),
             "a token call without a durable intent of its own: \(replica.instance)")
         check(
-            isFree || isPresenceWrong || stored?.state == .active || stored?.state == .notConnected,
+            isFree || isPresenceWrong || stored?.state == .active || stored?.state == .notConnected || call.isImport
+                || isOvertaken(index),
             "a token call after a latch: \(stored.map { $0.state.rawValue } ?? "no record")")
         if !isRough, let generation = stored?.generation { callsFor[generation, default: 0] += 1 }
+        let known = replica.machine.record
+        check(
+            isFree || known.intent?.instance == replica.instance,
+            "a token call of \(replica.instance), which knows that \(known.intent?.instance ?? "nobody") is at it")
+        check(known.state != .revoked || call.isImport, "a token call for a grant that is known to be revoked")
         guard scenario.kind == .rotating, case .refresh(let token, _) = call.kind else { return }
         for other in replicas.indices where other != index {
             guard let flight = replicas[other].flight, replicas[other].isAlive else { continue }
@@ -146,7 +178,9 @@ extension World {
             case .underway, .lost: break
             }
         }
-        if let loss = lossUnder, loss.intent == stored?.intent, loss.intent.instance == replica.instance {
+        if let loss = lossUnder, loss.intent == stored?.intent, loss.intent.instance == replica.instance,
+            loss.token == token
+        {
             check(
                 time <= loss.at + scenario.provider.replayWindow + 50,
                 "a token is used again outside its replay window, \(time - loss.at) ms after the loss")
@@ -163,7 +197,8 @@ extension World {
         checkCredential(index, credential, "published")
         if let before = replica.published, before.generation != credential.generation {
             check(
-                credential.generation > before.generation || scenario.usesTokensBeforeStored,
+                credential.generation > before.generation || scenario.usesTokensBeforeStored
+                    || given.contains(.forget),
                 "the published generation goes back from \(before.generation) to \(credential.generation)")
         }
     }
@@ -175,6 +210,7 @@ extension World {
     private func checkCredential(_ index: Int, _ credential: Credential, _ what: String) {
         let replica = replicas[index]
         let value = token(of: credential)
+        checkEnd(index, credential, what)
         check(
             everStored.contains(value) || scenario.usesTokensBeforeStored && storeHasFailed,
             "\(value) is \(what) before it is durable")

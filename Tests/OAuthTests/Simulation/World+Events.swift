@@ -5,7 +5,8 @@ extension World {
     func handle(_ event: Event) {
         switch event {
         case .timer(let index, let serial): timerFired(index, serial, event)
-        case .storeRequest(let index, let life, let request): storeSees(index, life, request)
+        case .storeRequest(let index, let life, let request, let askedAt):
+            storeSees(index, life, request, askedAt: askedAt)
         case .storeReply(let index, let life, let reply):
             if isPresent(index, life, event) { storeReplied(index, reply) }
         case .news(let index, let life):
@@ -33,10 +34,19 @@ extension World {
             log("\(replicas[index].instance)'s wall clock is set")
         case .storeOutage(let isAway):
             storeIsAway = isAway && isRough
+            if !isAway { storeReturnedAt = time }
             log("the store is \(storeIsAway ? "away" : "there")")
         case .serverOutage(let isAway):
             serverIsAway = isAway && isRough
             log("the server is \(serverIsAway ? "away" : "there")")
+        case .operatorActs(let index): operatorActs(index)
+        case .consentArrives(let index, let life, let serial, let sentAt):
+            consentArrives(index, life, serial, sentAt, event)
+        case .revocationArrives(let index, let life, let call, let isAnswered):
+            serverRevokes(index, life, call, isAnswered)
+        case .revocationReply(let index, let life, let id, let result):
+            guard isPresent(index, life, event) else { return }
+            step(index) { $0.revocationCallFinished(id, result, now: $1) }
         }
     }
 
@@ -49,7 +59,7 @@ extension World {
     }
 
     /// It lives, it is the same process, and it does not stand still: then the event comes later.
-    private func isPresent(_ index: Int, _ life: Int, _ event: Event) -> Bool {
+    func isPresent(_ index: Int, _ life: Int, _ event: Event) -> Bool {
         guard replicas[index].life == life, replicas[index].isAlive else { return false }
         guard replicas[index].stalledUntil <= time else {
             schedule(after: replicas[index].stalledUntil - time, event)
@@ -66,7 +76,7 @@ extension World {
 
     // MARK: Store
 
-    private func storeSees(_ index: Int, _ life: Int, _ request: StoreRequest) {
+    private func storeSees(_ index: Int, _ life: Int, _ request: StoreRequest, askedAt: Moment) {
         let delay = dice.between(1, 40)
         func reply(_ reply: StoreReply) {
             schedule(after: delay, .storeReply(replica: index, life: life, reply))
@@ -81,21 +91,46 @@ extension World {
                 return reply(.commit(isFault ? .failed : .conflict(stored)))
             }
             committed(commit, by: index)
+            reply(.commit(isFault ? .failed : .committedAs(revision: storeRevision)))
+        case .delete(let revision):
+            if isFault, !isMade { return reply(.commit(.failed)) }
+            if let stored, stored.revision != revision { return reply(.commit(isFault ? .failed : .conflict(stored))) }
+            deleted(by: index)
             reply(.commit(isFault ? .failed : .committed))
         case .load: reply(isFault ? .loadFailed : .load(stored))
-        case .look: if !isFault { reply(.look(stored)) }
+        case .look:
+            // The driver tries again.
+            if isFault { return schedule(after: 1000, .news(replica: index, life: life)) }
+            reply(.look(stored, askedAt: askedAt))
+        }
+    }
+
+    private func deleted(by index: Int) {
+        log("\(replicas[index].instance) deletes the record")
+        let wasThere = stored != nil
+        stored = nil
+        if wasThere { tokensEnded() }
+        tellAll()
+    }
+
+    private func tellAll() {
+        for other in replicas.indices where replicas[other].isAlive {
+            guard !(isRough && dice.once(in: scenario.newsLoss)) else { continue }
+            let delay = isRough && dice.once(in: 10) ? dice.between(1000, 8000) : dice.between(1, 100)
+            schedule(after: delay, .news(replica: other, life: replicas[other].life))
         }
     }
 
     private func committed(_ commit: GrantCommit, by index: Int) {
         let before = stored
-        stored =
-            scenario.encodes
-            ? GrantRecord(payload: commit.record.encoded(), revision: commit.record.revision) : commit.record
-        check(stored != nil, "a record that cannot be read back")
-        let record = commit.record
+        storeRevision += 1
+        var record = commit.record
+        record.revision = storeRevision
+        stored = scenario.encodes ? GrantRecord(payload: record.encoded(), revision: record.revision) : record
+        check(stored == record, "a record that cannot be read back")
         log("\(replicas[index].instance) stores \(record) \(record.intent.map { "intent of \($0.instance)" } ?? "")")
         check(record.generation >= before?.generation ?? 0, "the stored generation goes back")
+        checkOrders(record, before: before)
         if let tokens = record.tokens {
             everStored.insert(tokens.accessToken.reveal())
             if let token = tokens.refreshToken, scenario.kind == .rotating {
@@ -103,11 +138,7 @@ extension World {
             }
         }
         checkLatch(record)
-        for other in replicas.indices where replicas[other].isAlive {
-            guard !(isRough && dice.once(in: scenario.newsLoss)) else { continue }
-            let delay = isRough && dice.once(in: 10) ? dice.between(1000, 8000) : dice.between(1, 100)
-            schedule(after: delay, .news(replica: other, life: replicas[other].life))
-        }
+        tellAll()
     }
 
     /// A grant that the server still honours is not given up.
@@ -126,19 +157,22 @@ extension World {
     private func storeReplied(_ index: Int, _ reply: StoreReply) {
         switch reply {
         case .commit(let result):
-            replicas[index].commit = nil
+            replicas[index].isWriting = false
             if result == .failed { storeHasFailed = true }
             step(index) { $0.commitFinished(result, now: $1) }
         case .load(let record):
             replicas[index].isReading = false
-            replicas[index].seenRevision = record?.revision ?? 0
             step(index) { $0.recordLoaded(record, now: $1) }
         case .loadFailed:
             replicas[index].isReading = false
             step(index) { $0.loadFailed(now: $1) }
-        case .look(let record):
-            replicas[index].seenRevision = record?.revision ?? 0
-            step(index) { $0.recordChangedElsewhere(record, now: $1) }
+        case .look(let record, let askedAt):
+            let life = replicas[index].life
+            step(index) { $0.recordChangedElsewhere(record, readAt: askedAt, now: $1) }
+            // The machine is at its own commit or read, whose outcome may or may not hold this.
+            if let record, replicas[index].life == life, replicas[index].machine.storedRevision < record.revision {
+                schedule(after: 200, .news(replica: index, life: life))
+            }
         }
     }
 
@@ -146,12 +180,14 @@ extension World {
         schedule(after: 10_000, .poll(replica: index))
         let replica = replicas[index]
         guard replica.isAlive, replica.stalledUntil <= time, !storeIsAway else { return }
-        if stored?.revision ?? 0 != replica.seenRevision { ask(index, .look) }
+        if stored?.revision ?? 0 != replica.machine.storedRevision { ask(index, .look) }
     }
 
     // MARK: Server
 
     private func serverSees(_ index: Int, _ life: Int, _ call: TokenCall, _ answer: Answer) {
+        // What was asked for before the end of an unattended grant belongs to what was ended.
+        let epoch = replicas[index].life == life ? replicas[index].flight?.epoch ?? self.epoch : self.epoch
         func back(_ result: Result<Int, ProviderProblem>, after delay: Int64) {
             schedule(after: delay, .replyArrives(replica: index, life: life, call.id, result))
         }
@@ -162,10 +198,13 @@ extension World {
         var token: Secret?
         if case .refresh(let sent, _) = call.kind { token = sent }
         let isLate = replicas[index].flight?.call.id != call.id || replicas[index].life != life
-        let wasDead = server.isFamilyDead
-        let serial = server.refresh(token, now: time)
+        let wasDead = token.map { server.isDead($0) } ?? false
+        let serial = server.refresh(token, epoch: epoch, now: time)
         log("the server takes \(tokenName(call)): \(serial.map { "gives \($0)" } ?? "invalid_grant")")
-        let standsStill = replicas.contains { $0.isAlive && $0.stalledUntil > time && $0.flight != nil }
+        let standsStill = replicas.contains { replica in
+            guard replica.isAlive, replica.stalledUntil > time else { return false }
+            return replica.flight != nil || server.tokens.contains { $0.fate == .held(by: replica.life) }
+        }
         if serial == nil, !wasDead, isLate || standsStill || isExcusedByPresence(replicas[index].instance) {
             lostByLateness = true
         }
@@ -232,17 +271,19 @@ extension World {
             if server.tokens[serial].fate != .durable { server.tokens[serial].fate = .held(by: replicas[index].life) }
             replicas[index].own.insert("a\(serial)")
             set = .success(server.reply(serial))
+            log("\(replicas[index].instance) gets a\(serial)")
         case .failure(let problem):
             set = .failure(problem)
-            if problem.errorClass == .permanent, case .refresh(let token, _) = flight.call.kind {
+            if problem.errorClass == .permanent, !flight.call.isImport, let token = tokenSent(flight.call) {
                 // A sibling's rotation was durable before the refusal came.
                 replicas[index].isRefusalStale =
                     scenario.kind == .rotating && stored?.tokens.map { $0.refreshToken != token } ?? false
             }
+            let token = tokenSent(flight.call)
             if problem.outcomeUnknown, let intent = stored?.intent, intent.instance == replicas[index].instance,
-                lossUnder?.intent != intent
+                lossUnder?.intent != intent || lossUnder?.token != token
             {
-                lossUnder = (intent, time)
+                lossUnder = (intent, token, time)
             }
         }
         let report = TokenCallReport(result: set, sentAt: flight.sentAt)
@@ -257,6 +298,7 @@ extension World {
         guard replica.isAlive, replica.stalledUntil <= time else { return }
         // What a worker has, it does not ask for.
         let hasOne = replica.published?.isUsable(atMonotonic: time + replica.monotonicOffset) ?? false
+        if hasOne, let credential = replica.published { checkEnd(index, credential, "held") }
         let rejected = isRough && hasOne && dice.once(in: 25) ? replica.published?.generation : nil
         for _ in 0...dice.roll(3) {
             let waiter = WaiterID(nextWaiter)
@@ -282,6 +324,7 @@ extension World {
         replicas[index].isAlive = false
         replicas[index].timerSerial += 1
         replicas[index].waiting = [:]
+        replicas[index].orders = [:]
         // What it sent may yet arrive, and is nobody's then.
         replicas[index].flight = nil
         for serial in server.tokens.indices where server.tokens[serial].fate == .held(by: life) {

@@ -4,7 +4,7 @@
 final class World {
     enum Event {
         case timer(replica: Int, serial: Int)
-        case storeRequest(replica: Int, life: Int, StoreRequest)
+        case storeRequest(replica: Int, life: Int, StoreRequest, askedAt: Moment)
         case storeReply(replica: Int, life: Int, StoreReply)
         case news(replica: Int, life: Int)
         case poll(replica: Int)
@@ -20,10 +20,15 @@ final class World {
         case stepWall(replica: Int)
         case storeOutage(Bool)
         case serverOutage(Bool)
+        case operatorActs(replica: Int)
+        case consentArrives(replica: Int, life: Int, serial: Int, sentAt: Moment)
+        case revocationArrives(replica: Int, life: Int, RevocationCall, isAnswered: Bool)
+        case revocationReply(replica: Int, life: Int, CallID, RevocationCallResult)
     }
 
     enum StoreRequest {
         case commit(GrantCommit)
+        case delete(UInt64)
         case load
         case look
     }
@@ -32,7 +37,7 @@ final class World {
         case commit(CommitResult)
         case load(GrantRecord?)
         case loadFailed
-        case look(GrantRecord?)
+        case look(GrantRecord?, askedAt: Moment)
     }
 
     /// What becomes of a token call once it is at the server.
@@ -48,7 +53,10 @@ final class World {
     var queue = EventQueue()
     var server: ModelServer
     var stored: GrantRecord?
+    /// Goes on over deletions.
+    var storeRevision: UInt64 = 0
     var storeIsAway = false
+    var storeReturnedAt: Int64 = 0
     var serverIsAway = false
     var isRough = true
     var replicas: [Replica] = []
@@ -60,7 +68,7 @@ final class World {
     /// A request that its sender had given up, or a process that stood still beyond its lease, ended the grant.
     var lostByLateness = false
     /// The intent under which calls are being made, and when the first of its replies was lost.
-    var lossUnder: (intent: GrantRecord.Intent, at: Int64)?
+    var lossUnder: (intent: GrantRecord.Intent, token: Secret?, at: Int64)?
     /// Replicas that lived when they were reported dead.
     var wronglyGone: Set<String> = []
     var misreportedAt: Int64?
@@ -73,6 +81,23 @@ final class World {
     var storeTrouble: Int64 = 0
     /// A replica was told that the store did not take something.
     var storeHasFailed = false
+    // What operators did.
+    var nextTicket: UInt64 = 1
+    var given: Set<OperatorCommand> = []
+    /// Families that a revocation or a deletion ended: since when the store says so.
+    var ended: [Int: End] = [:]
+    /// Families of consents and imports that are not the grant's yet.
+    var connecting: Set<Int> = []
+    /// Of an unattended grant's tokens.
+    var epoch = 0
+    /// What was stored last by somebody who did not wait for a refresh that may be under way.
+    var overtaking: (revision: UInt64, at: Int64) = (0, 0)
+
+    struct End {
+        var at: Int64
+        var storeTrouble: Int64
+    }
+
     var trace: [String] = []
     let isTracing: Bool
     var failure: String?
@@ -82,7 +107,10 @@ final class World {
         dice = Dice(seed ^ 0x5DEE_CE66)
         server = ModelServer(scenario: scenario, now: 0)
         self.isTracing = isTracing
-        if scenario.kind != .unattended { stored = firstRecord }
+        if scenario.kind != .unattended {
+            stored = firstRecord
+            storeRevision = 1
+        }
         everStored.insert("a0")
         for index in 0..<scenario.replicas {
             replicas.append(makeReplica(index))
@@ -135,6 +163,9 @@ final class World {
             let start = dice.between(1, span)
             schedule(after: start, .storeOutage(true))
             schedule(after: start + dice.pick([2000, 40_000, 200_000]), .storeOutage(false))
+        }
+        for _ in 0..<scenario.orders {
+            schedule(after: dice.between(1, span), .operatorActs(replica: dice.roll(scenario.replicas)))
         }
         if dice.once(in: 3) {
             let start = dice.between(1, span)
