@@ -348,12 +348,9 @@ extension GrantMachine {
             // Another replica has revoked it, or the record is gone.
             if record.revocation == nil { finishRevocationTickets(.nothingToRevoke) }
         case .created(_, let ticket): actions.append(.finish(ticket, .alreadyExists))
-        case .revocationStep:
-            // Another replica was told of the revocation too, and has ended it first.
-            if record.revocation == nil {
-                finishRevocationTickets(record.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked)
-            }
-        case .consented, .intent, .failed, .importIntent, .importEnded, .lateTokens, .unlatch, .forget: break
+        // `answerRevocationTickets` says what has become of it.
+        case .consented, .intent, .failed, .importIntent, .importEnded, .lateTokens, .revocationStep, .unlatch, .forget:
+            break
         }
         rebuildCredential()
     }

@@ -159,7 +159,7 @@ struct SimulationRun {
         guard let token, world.scenario.kind == .rotating else { return }
         for replica in world.replicas {
             let isDropped = world.server.tokens.indices.contains {
-                world.server.tokens[$0].fate == .held(by: replica.life)
+                world.server.tokens[$0].fate == .held(by: replica.life) && world.server.tokens[$0].family == family
                     && world.server.honours(Secret("r\($0)"), now: world.time)
             }
             world.check(

@@ -216,6 +216,12 @@ extension World {
         {
             lostByLateness = true
         }
+        // Or both had a successor, and the one that is used now is not the one that is stored.
+        if serial != nil, !wronglyGone.isEmpty, let token, let parent = server.tokens[ModelServer.serial(token)].parent,
+            server.tokens[parent].children.contains(where: { server.tokens[$0].isDead })
+        {
+            lostByLateness = true
+        }
         switch answer {
         case .actsAndFails(let problem):
             if let serial { lose(serial) }
