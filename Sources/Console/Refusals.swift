@@ -104,7 +104,7 @@ extension ConsoleFailure.Code {
         case .unattended: "Nobody consents to this grant"
         case .deviceNotSupported: "The provider has no device authorization"
         case .unusableToken: "That is no refresh token"
-        case .importRefused: "The provider did not take the refresh token"
+        case .importRefused: "The refresh token was not imported"
         case .notAuthorizable: "This grant's token comes from a file"
         case .notConnected: "Nobody has consented yet"
         case .reauthorizationRequired: "A new consent is needed"

@@ -91,7 +91,9 @@ extension GrantRecord {
     private func takes(_ new: GrantChange.Refreshed) -> Bool {
         let sent = new.sent
         // Nothing is lost where tokens are asked for anew; what others wrote meanwhile may have been a revocation.
-        if sent.acquiredWith != nil { return generation == sent.generation }
+        if sent.acquiredWith != nil {
+            return generation == sent.generation && tokens?.accessToken == sent.replaces
+        }
         guard state != .notConnected else { return false }
         if sent.isRepeatable, new.publishedAs > 0 { return tokens?.refreshToken == sent.refreshToken }
         if generation == sent.generation { return tokens != nil && tokens?.refreshToken == sent.refreshToken }

@@ -44,6 +44,9 @@ enum GrantChange: Sendable, Equatable {
         var isRepeatable = false
         /// What an unattended grant asked with.
         var acquiredWith: String?
+        /// The access token that an unattended grant had then. A deletion makes generations begin anew, so that they alone
+        /// do not tell whether somebody else has acted meanwhile.
+        var replaces: Secret?
         var provider: String
     }
 

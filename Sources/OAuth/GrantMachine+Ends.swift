@@ -59,6 +59,15 @@ extension GrantMachine {
         if let call, case .refresh = call.kind { self.call = nil }
         replay = nil
         recovery = nil
+        dropLoad()
+    }
+
+    /// What was to be read is of no interest any more.
+    private mutating func dropLoad() {
+        // The consent or the deletion that came meanwhile is newer than the revocation.
+        if let load, case .revocation(let ticket) = load.purpose {
+            actions.append(.finish(ticket, .revocation(.nothingToRevoke)))
+        }
         load = nil
     }
 
@@ -99,8 +108,19 @@ extension GrantMachine {
 
     // MARK: Revocation
 
-    mutating func revokeCommanded(_ ticket: Ticket) {
+    mutating func revokeCommanded(_ ticket: Ticket, now: Moment) {
         endImportsForRevocation()
+        let view = projected
+        let hasTokens = view.tokens != nil || changes.contains(where: \.bringsTokens)
+        if !environment.storeIsExclusive, !isStopped, !hasTokens, load == nil, changes.isEmpty, !isCommitting {
+            load = Load(purpose: .revocation(ticket), askedAt: now.monotonic)
+            actions.append(.load)
+        } else {
+            revokeAsKnown(ticket)
+        }
+    }
+
+    mutating func revokeAsKnown(_ ticket: Ticket) {
         let view = projected
         if isStopped || view.state == .revoked {
             guard view.revocation != nil || isStopped else {
@@ -118,7 +138,7 @@ extension GrantMachine {
         }
         replay = nil
         recovery = nil
-        load = nil
+        dropLoad()
         revocationTickets.append(ticket)
         changes.append(.revoke)
         rebuildCredential()

@@ -121,7 +121,8 @@ extension GrantMachine {
         let token = unattended == nil ? record.tokens?.refreshToken : nil
         let sent = GrantChange.SentRefresh(
             generation: record.generation, refreshToken: token, fence: lease?.fence ?? 0,
-            isRepeatable: usesTokensBeforeStored, acquiredWith: acquisitionMark, provider: settings.provider)
+            isRepeatable: usesTokensBeforeStored, acquiredWith: acquisitionMark,
+            replaces: unattended == nil ? nil : record.tokens?.accessToken, provider: settings.provider)
         call = Call(id: newCallID(), kind: .refresh(sent))
         if let unattended {
             request(.unattended(unattended, scopes: settings.scopes))

@@ -23,6 +23,9 @@ extension GrantMachine {
             if record.generation == sent.generation, record.tokens?.refreshToken == sent.refreshToken {
                 latch(problem, now: now)
             }
+        case .revocation(let ticket):
+            readAgain(found, readAt: load.askedAt, now: now)
+            revokeAsKnown(ticket)
         }
         return finish(now)
     }
@@ -35,7 +38,13 @@ extension GrantMachine {
     /// The store could not be read. Tried again with back-off; who commanded something is told now, since a command that
     /// is obeyed when nobody expects it any more does harm. What a consent brought is kept.
     package mutating func loadFailed(now: Moment) -> [GrantAction] {
-        guard load != nil else { return finish(now) }
+        guard let failed = load else { return finish(now) }
+        if case .revocation(let ticket) = failed.purpose {
+            load = nil
+            actions.append(.note(.storeFailed))
+            revokeAsKnown(ticket)
+            return finish(now)
+        }
         let failures = load?.failures ?? 0
         let retryAt = now.monotonic.saturatingAdd(commitBackoff(failures, limit: Self.commitRetryLimit))
         load?.failures = failures + 1

@@ -67,6 +67,9 @@ package struct GrantMachine: Sendable {
             case suspicion(ProviderProblem, GrantChange.SentRefresh)
             /// Another's intent has run out. Perhaps the store was away, and it holds a result that it could not store.
             case takeOver
+            /// By what we know there is nothing to revoke, or only what is owed already: perhaps a sibling has connected
+            /// the grant a moment ago.
+            case revocation(Ticket)
         }
 
         var purpose: Purpose
@@ -350,7 +353,7 @@ extension GrantMachine {
         case .consent(let tokens, let sentAt, let ticket):
             let asked = GrantChange.Asked(provider: settings.provider, scopes: settings.scopes)
             consentArrived(tokens, sentAt: sentAt, asked: asked, ticket: ticket)
-        case .revoke(let ticket): revokeCommanded(ticket)
+        case .revoke(let ticket): revokeCommanded(ticket, now: now)
         case .forget(let ticket): forgetCommanded(ticket)
         }
     }

@@ -192,7 +192,8 @@ import Testing
         let before = try control.look { $0.loop.timerCount }
         let text = try String(contentsOfFile: site.path("gateway.conf"), encoding: .utf8)
         let secret = "client_secret_file = \"\(site.path("secret"))\"\nclient_auth = \"client_secret_post\""
-        for _ in 0..<3 {
+        let cycles = 12
+        for _ in 0..<cycles {
             // Without a secret, and with one again, before the next look.
             try site.write("gateway.conf", text.replacingOccurrences(of: secret, with: "client_auth = \"none\""))
             try control.look { $0.reload() }
@@ -202,7 +203,8 @@ import Testing
             #expect(try control.look { $0.lastReloadSuccessful && $0.secretStamps.count == 1 })
         }
         let after = try control.look { $0.loop.timerCount }
-        #expect(after == before)
+        // There are other timers, too, which come and go.
+        #expect(after < before + cycles / 2)
         try site.write("secret", "s3cret-two\n")
         try control.until("it is taken") { [log = site.log] _ in log.count(Self.taken) == 1 }
     }

@@ -151,6 +151,7 @@ extension Control {
             return
         }
         // What is in memory may have been deleted at another replica a moment ago.
+        let askedAt = moment
         withStore(.read) { store throws(StoreError) in
             try store.read(grant: grant)
         } then: { [unowned self] result in
@@ -158,7 +159,7 @@ extension Control {
             case .failure(let error) where !error.concernsOneRecord:
                 done(.failed(ConsoleFailure(.storeUnavailable, detail: error.message)))
             case .success, .failure:
-                readElsewhere(grant, result)
+                readElsewhere(grant, result, askedAt: askedAt)
                 create(grant, order, done)
             }
         }

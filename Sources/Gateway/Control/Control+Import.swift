@@ -49,6 +49,8 @@ extension Control {
         case "invalid_client", "unauthorized_client": ConsoleFailure(.configurationError, detail: detail)
         case "store_unavailable": ConsoleFailure(.storeUnavailable, detail: detail)
         case "unattended": ConsoleFailure(.unattended, detail: detail)
+        case "forgotten", "revoked": ConsoleFailure(.importRefused, detail: detail)
+        case "configuration_changed": ConsoleFailure(.configurationError, detail: detail)
         default: providerFailure(code: code, detail: detail)
         }
     }

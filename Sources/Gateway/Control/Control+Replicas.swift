@@ -79,6 +79,7 @@ extension Control {
         news.isReading = true
         let names = Array(news.toRead.prefix(NewsState.page))
         news.toRead.subtract(names)
+        let askedAt = moment
         withStore(.read) { store throws(StoreError) in
             var found: [(String, Result<StoredRecord?, StoreError>)] = []
             for name in names {
@@ -94,7 +95,7 @@ extension Control {
             news.isReading = false
             switch result {
             case .success(let reread):
-                for (name, stored) in reread.records { readElsewhere(name, stored) }
+                for (name, stored) in reread.records { readElsewhere(name, stored, askedAt: askedAt) }
                 readChanged()
             case .failure:
                 // The comparison that follows the store's return finds them again.
@@ -108,7 +109,8 @@ extension Control {
         var records: [(String, Result<StoredRecord?, StoreError>)]
     }
 
-    func readElsewhere(_ grant: String, _ result: Result<StoredRecord?, StoreError>) {
+    /// - Parameter askedAt: when the store was asked: what it holds is known to be no older.
+    func readElsewhere(_ grant: String, _ result: Result<StoredRecord?, StoreError>, askedAt: Moment) {
         guard let entry = grants[grant] else { return }
         let stored: StoredRecord?
         switch result {
@@ -121,13 +123,13 @@ extension Control {
         storeHealth.recordRead(grant)
         guard let stored else {
             entry.note(nil)
-            perform(grant, entry.machine.recordChangedElsewhere(nil, now: moment))
+            perform(grant, entry.machine.recordChangedElsewhere(nil, readAt: askedAt, now: moment))
             // A templated grant that another replica deleted is nobody's any more.
             if entry.template != nil, !entry.isBeingCreated, !entry.machine.holdsUnfinishedWork { vanish(entry) }
             return
         }
         guard let record = record(stored) else { return }
-        perform(grant, entry.machine.recordChangedElsewhere(record, now: moment))
+        perform(grant, entry.machine.recordChangedElsewhere(record, readAt: askedAt, now: moment))
         guard grants[grant] === entry else { return }
         if entry.revision < stored.generation {
             // The machine is at its own commit or read, whose outcome may or may not hold this.

@@ -66,12 +66,6 @@ struct ModelServer {
         }
     }
 
-    /// Nothing can come of the record's refresh token any more.
-    func hasEnded(_ record: GrantRecord) -> Bool {
-        guard scenario.kind != .unattended, let token = record.tokens?.refreshToken else { return false }
-        return isDead(token) || tokens[Self.serial(token)].isDead
-    }
-
     private func isSuccessorUsed(_ token: Token) -> Bool {
         token.children.contains { tokens[$0].usedAt != nil }
     }
