@@ -20,7 +20,8 @@ extension GrantMachine {
     }
 }
 
-/// The provider refused this replica's own credentials: for some time refreshes are left to the other replicas.
+/// The provider refused this replica's own credentials: for some time no more are made with them. Other replicas may
+/// have others.
 package struct OwnRefusal: Sendable, Equatable {
     /// Monotonic milliseconds.
     package var until: Int64

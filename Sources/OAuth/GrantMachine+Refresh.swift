@@ -5,6 +5,8 @@ extension GrantMachine {
     static let backoffBase: Int64 = 1000
     /// A replica whose credentials the provider refuses leaves refreshes to the others for so long.
     static let refusedCredentialsPause: Int64 = 600_000
+    /// Where there is no other, a refused client is tried so often, with another of its grants.
+    static let refusedClientPause: Int64 = 60_000
     static let backoffLimit: Int64 = 300_000
     /// A token that lived this long was accepted somewhere: its rejection is no strike.
     static let strikeMemory: Int64 = 600_000
@@ -313,9 +315,12 @@ extension GrantMachine {
     /// Nobody consents to an unattended grant again: what is permanent there is for who configures it.
     mutating func latch(_ problem: ProviderProblem, now: Moment) {
         var failure = GrantRecord.Failure(problem, at: now.wall)
-        if problem.errorClass == .configuration, !environment.storeIsExclusive {
-            ownCredentialsRefusedUntil = now.monotonic.saturatingAdd(Self.refusedCredentialsPause)
+        if problem.errorClass == .configuration {
             isOwnClientRefused = problem.code == "invalid_client" || problem.code == "unauthorized_client"
+            let pause = environment.storeIsExclusive ? Self.refusedClientPause : Self.refusedCredentialsPause
+            if isOwnClientRefused || !environment.storeIsExclusive {
+                ownCredentialsRefusedUntil = now.monotonic.saturatingAdd(pause)
+            }
         }
         if unattended != nil { failure.errorClass = .configuration }
         append(failure: failure, nextAttemptAt: nil, outcomeUnknown: false)

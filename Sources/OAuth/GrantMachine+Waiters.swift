@@ -69,6 +69,10 @@ extension GrantMachine {
         if notBefore > now.monotonic {
             return .unavailable(.refreshFailed, retryAfter: wait(until: notBefore, now))
         }
+        // Another replica, with other credentials, may well refresh it: who is alone says what it is.
+        if environment.storeIsExclusive, ownCredentialsRefusedUntil > now.monotonic {
+            return .unavailable(.configurationError, retryAfter: wait(until: ownCredentialsRefusedUntil, now))
+        }
         if intervalGate > now.monotonic {
             return .unavailable(.refreshTooSoon, retryAfter: wait(until: intervalGate, now))
         }

@@ -282,7 +282,7 @@ extension GrantMachine {
         _ new: GrantSettings, provider newProvider: ProviderSettings, now: Moment
     ) -> [GrantAction] {
         // What was wrong may be mended: no back-off from before holds.
-        if provider != newProvider {
+        if provider != newProvider || acquisitionMark != new.acquisitionMark {
             notBefore = .min
             ownCredentialsRefusedUntil = .min
         }

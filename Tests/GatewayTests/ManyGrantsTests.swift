@@ -321,6 +321,27 @@ import Testing
         try control.until("ready") { $0.readiness().storeReason == nil }
     }
 
+    @Test func `a client that is refused costs a few calls, however many grants it has`()
+        throws
+    {
+        let (provider, store) = (try FakeProvider(error: "invalid_client"), FakeStore())
+        for index in 0..<200 {
+            Self.put("zoho:\(index)", Self.record(expiresIn: -1_000, age: 3_601_000), in: store.database)
+        }
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:0")
+        try control.until("remembered") { $0.providers["zoho"]?.refusals.count == 1 }
+        for index in 1..<200 {
+            guard case .failure(let refusal) = try control.ask("zoho:\(index)") else {
+                Issue.record("refreshed")
+                return
+            }
+            #expect("\(refusal)".contains("configuration"), "\(refusal)")
+        }
+        // As many as are begun at once.
+        #expect(provider.tokenCalls <= DueScheduler.Settings().callsPerProvider + 1)
+    }
+
     @Test func `a refused client is remembered when its machines are gone`() throws {
         let (provider, store) = (try FakeProvider(error: "invalid_client"), FakeStore(isShared: true))
         for name in ["a", "b"] {

@@ -276,6 +276,33 @@ import Testing
         #expect(driver.state == .active)
     }
 
+    @Test func `a grant whose client another grant's call has found refused waits, and says why`() {
+        let driver = GrantDriver(stored: GrantDriver.record(age: 3_600_000))
+        driver.machine.remember(OwnRefusal(until: driver.now.monotonic + 60_000, isOfClient: true))
+        driver.start()
+        let early = driver.need()
+        #expect(driver.refusal(early) == .configurationError)
+        #expect(driver.retryAfter(early) == 60_000)
+        #expect(driver.calls.isEmpty)
+        driver.pass(60_000)
+        #expect(driver.calls.count == 1)
+        #expect(driver.stored?.state == .active)
+        driver.succeed("a2", refresh: "r2")
+        #expect(driver.publishedToken == "Bearer a2")
+    }
+
+    @Test func `a grant that waits for its client goes on at once when the configuration changes`() {
+        let driver = GrantDriver(stored: GrantDriver.record(age: 3_600_000))
+        driver.machine.remember(OwnRefusal(until: driver.now.monotonic + 60_000, isOfClient: true))
+        driver.start()
+        #expect(driver.calls.isEmpty)
+        var provider = GrantDriver.provider
+        provider.clientSecrets = [Secret("new")]
+        driver.run(
+            driver.machine.settingsChanged(driver.machine.grantSettings, provider: provider, now: driver.now))
+        #expect(driver.calls.count == 1)
+    }
+
     @Test func `a renewed client certificate gives a latched grant another chance`() {
         let driver = GrantDriver(stored: GrantDriver.record(age: 3_600_000)) { _, provider in
             provider.presentsCertificate = true

@@ -1,3 +1,4 @@
+import Logging
 import OAuth
 import Proxy
 import Reactor
@@ -75,13 +76,26 @@ extension Control {
         while !entry.queue.isEmpty, grants[grant] === entry { perform(grant, entry.queue.removeFirst()) }
         entry.isPerforming = false
         guard grants[grant] === entry else { return }
-        if let refusal = entry.machine.ownRefusal(now: moment) {
-            providers[entry.providerName]?.refusals.note(
-                refusal, grant: grant, variables: entry.variables, now: moment.monotonic)
-        }
+        if let refusal = entry.machine.ownRefusal(now: moment) { note(refusal, of: entry) }
         tellWorkers(grant)
         if leaving.contains(grant), !entry.machine.holdsUnfinishedWork { dismiss(grant) }
         if hasVanished(entry) { vanish(entry) } else { settleTemplated(entry) }
+    }
+
+    /// The provider refused our client, or what one grant asks with: other grants of a client that is refused need not
+    /// find out, each by a call of its own.
+    private func note(_ refusal: OwnRefusal, of entry: GrantEntry) {
+        guard let provider = providers[entry.providerName] else { return }
+        let isNews = provider.refusals.note(
+            refusal, grant: entry.name, variables: entry.variables, now: moment.monotonic)
+        guard isNews, refusal.isOfClient else { return }
+        logger.error(
+            "the provider refuses the client; its grants wait until the configuration changes, and one tries now and then",
+            metadata: ["provider": "\(entry.providerName)"])
+        for other in grants.values
+        where other !== entry && other.providerName == entry.providerName && other.variables == entry.variables {
+            other.machine.remember(refusal)
+        }
     }
 
     /// Ends a grant that the configuration does not name any more, or whose record is gone. What is in the store stays.
