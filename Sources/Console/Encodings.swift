@@ -75,7 +75,6 @@ enum Encodings {
         return result.contains(0) ? nil : String(validating: result, as: UTF8.self)
     }
 
-    /// The value of a parameter in a query or an urlencoded body; `nil` where it is absent, malformed or stands twice.
     /// All of a query in their order; nil where something is not percent-encoded as it must be.
     static func parameters(in text: String) -> [(name: String, value: String)]? {
         var found: [(name: String, value: String)] = []
@@ -95,6 +94,7 @@ enum Encodings {
         return "\"\(String(plain))\(text.unicodeScalars.count > 40 ? "…" : "")\""
     }
 
+    /// The value of a parameter in a query or an urlencoded body; `nil` where it is absent, malformed or stands twice.
     static func parameter(_ name: String, in text: String) -> String? {
         var found: String?
         for pair in text.split(separator: "&") {

@@ -255,7 +255,8 @@ extension AuthorizationMachine {
             case .connected(let report): .connected(grant: pending.grant, report)
             case .consentRefused(let refusal): .refused(grant: pending.grant, refusal)
             case .consentNotStored: .notStored(grant: pending.grant)
-            case .refreshed, .refreshFailed, .revocation, .revocationNotStored, .forgotten, .forgetFailed, .imported,
+            case .refreshed, .refreshFailed, .revocation, .revocationNotStored, .revocationNotDone, .forgotten,
+                .forgetFailed, .imported,
                 .importFailed, .created, .alreadyExists, .createFailed:
                 .notStored(grant: pending.grant)
             }

@@ -103,6 +103,8 @@ package enum TicketResult: Sendable, Equatable {
     case revocation(RevocationResult)
     /// Injection has stopped, but the store has not taken it yet: a restart would bring the grant back. Commits go on.
     case revocationNotStored
+    /// The record cannot be read: nothing was done, and injection goes on where it can.
+    case revocationNotDone
     case forgotten
     case forgetFailed
     /// The refresh token was good, and what it brought is the grant's.

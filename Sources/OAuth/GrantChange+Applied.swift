@@ -167,7 +167,11 @@ extension GrantRecord {
         guard state != .revoked, state != .notConnected else { return false }
         let owed = tokens?.revocable ?? []
         revocation = owed.isEmpty ? nil : Revocation(tokens: owed, attempts: 0, nextAttemptAt: 0)
-        revocation?.isRefreshTokenDead = state == .reauthorizationRequired
+        // Other reasons for a new consent leave the refresh token alive.
+        let code = lastFailure?.code
+        revocation?.isRefreshTokenDead =
+            state == .reauthorizationRequired && code != "missing_scope"
+            && code.flatMap(IDTokenFault.init(rawValue:)) == nil
         revocationOutcome = nil
         tokens = nil
         intent = nil

@@ -35,16 +35,27 @@ package struct OwnRefusal: Sendable, Equatable {
 }
 
 extension GrantMachine {
-    /// For the driver to keep: the machine forgets it when it is dropped.
+    /// For the driver to keep: the machine forgets it when it is dropped. nil also where it was the driver who told.
     package func ownRefusal(now: Moment) -> OwnRefusal? {
-        guard ownCredentialsRefusedUntil > now.monotonic else { return nil }
+        guard ownCredentialsRefusedUntil > now.monotonic, !isRefusalRemembered else { return nil }
         return OwnRefusal(until: ownCredentialsRefusedUntil, isOfClient: isOwnClientRefused)
     }
 
-    /// What the driver has kept, before `started`.
+    /// What the driver has kept: another grant's refusal, or this one's from before it was dropped. Afterwards the grants
+    /// part, so that the first of them finds out for the rest.
     package mutating func remember(_ refusal: OwnRefusal) {
-        ownCredentialsRefusedUntil = max(ownCredentialsRefusedUntil, refusal.until)
+        let until = refusal.until.saturatingAdd(jitter.upTo(Self.refusedClientPause / 2))
+        guard until > ownCredentialsRefusedUntil else { return }
+        ownCredentialsRefusedUntil = until
         isOwnClientRefused = refusal.isOfClient
+        isRefusalRemembered = true
+    }
+
+    /// The provider has taken the client's credentials, from another of its grants.
+    package mutating func clientAccepted(now: Moment) -> [GrantAction] {
+        guard isOwnClientRefused, ownCredentialsRefusedUntil > now.monotonic else { return [] }
+        ownCredentialsRefusedUntil = .min
+        return timerFired(now: now)
     }
 }
 

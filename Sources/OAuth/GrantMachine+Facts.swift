@@ -5,7 +5,7 @@ extension GrantMachine {
 
     /// Tokens are on their way, from the provider or into the store: who drops the machine now may lose the grant.
     package var holdsUnfinishedWork: Bool {
-        isRefreshing || call != nil || isCommitting || changes.contains(where: \.bringsTokens)
+        isRefreshing || call != nil || isCommitting || imports.first?.isBegun == true || holdsUnstoredTokens
     }
 
     /// A call may have used up a single-use token, and its reply, or that of its repetition, is still to come: who stops
@@ -22,10 +22,17 @@ extension GrantMachine {
     package var isRepeatingCall: Bool { replay != nil || imports.first?.replay != nil }
 
     /// Tokens that the provider has given and the store has not taken yet.
-    package var holdsUnstoredTokens: Bool { changes.contains(where: \.bringsTokens) }
+    package var holdsUnstoredTokens: Bool { changes.contains(where: \.bringsTokens) || holdsUnreadConsent }
 
     /// The store lacks something that must survive a restart: tokens, a revocation, a consent.
-    package var holdsUnstoredChanges: Bool { isCommitting || !changes.isEmpty }
+    package var holdsUnstoredChanges: Bool { isCommitting || !changes.isEmpty || holdsUnreadConsent }
+
+    /// A consent's tokens that wait for the record to be read.
+    private var holdsUnreadConsent: Bool {
+        inbox.contains {
+            if case .consent = $0 { true } else { false }
+        }
+    }
 
     /// A driver may drop the machine, and make a new one from the store when the grant is needed or due again.
     package var mayBeUnloaded: Bool {

@@ -316,6 +316,7 @@ extension GrantMachine {
     mutating func latch(_ problem: ProviderProblem, now: Moment) {
         var failure = GrantRecord.Failure(problem, at: now.wall)
         if problem.errorClass == .configuration {
+            isRefusalRemembered = false
             isOwnClientRefused = problem.code == "invalid_client" || problem.code == "unauthorized_client"
             let pause = environment.storeIsExclusive ? Self.refusedClientPause : Self.refusedCredentialsPause
             if isOwnClientRefused || !environment.storeIsExclusive {

@@ -42,7 +42,12 @@ extension GrantMachine {
         if case .revocation(let ticket) = failed.purpose {
             load = nil
             actions.append(.note(.storeFailed))
-            revokeAsKnown(ticket)
+            // What is owed already is known without the store; that there is nothing to revoke is not.
+            if projected.revocation == nil {
+                actions.append(.finish(ticket, .revocationNotDone))
+            } else {
+                revokeAsKnown(ticket)
+            }
             return finish(now)
         }
         let failures = load?.failures ?? 0
@@ -73,7 +78,7 @@ extension GrantMachine {
             case .consent(let tokens, let sentAt, let ticket):
                 if let ticket { actions.append(.finish(ticket, .consentNotStored)) }
                 inbox.append(.consent(tokens, sentAt: sentAt, nil))
-            case .revoke(let ticket): actions.append(.finish(ticket, .revocationNotStored))
+            case .revoke(let ticket): actions.append(.finish(ticket, .revocationNotDone))
             case .forget(let ticket): actions.append(.finish(ticket, .forgetFailed))
             }
         }

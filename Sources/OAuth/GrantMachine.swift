@@ -173,6 +173,8 @@ package struct GrantMachine: Sendable {
     var ownCredentialsRefusedUntil: Int64 = .min
     /// What was refused is the client itself, and not something of this grant.
     var isOwnClientRefused = false
+    /// It was not this machine's call that found out.
+    var isRefusalRemembered = false
     /// A restart or a new configuration asks for a refresh as soon as it may be.
     var recovery: GrantFact.RefreshReason?
     /// An unattended grant that was forgotten asks for tokens again only when somebody needs them.

@@ -242,13 +242,14 @@ package struct ExchangeMachine: Sendable {
         }
     }
 
-    /// The request cannot be taken as it is (framing, size): an answer of ours ends the exchange.
     /// Before `sendRequest` is done: the attempt carries the credential of this generation instead.
     package mutating func credentialReplaced(generation newer: UInt64) {
         generation = newer
     }
 
-    package mutating func requestRefused(_ error: GatewayError) -> Action {
+    /// The request cannot be taken as it is (framing, size), or its credential has ended: an answer of ours ends the
+    /// exchange. `retryAfter`: seconds; 0: none is told.
+    package mutating func requestRefused(_ error: GatewayError, retryAfter: UInt32 = 0) -> Action {
         switch phase {
         case .responding:
             phase = .finished
@@ -256,7 +257,7 @@ package struct ExchangeMachine: Sendable {
         case .finished:
             return .none
         case .routed, .waitingForCredential, .waitingForConnection, .sending, .holding:
-            return fail(error, retryAfter: 0)
+            return fail(error, retryAfter: retryAfter)
         }
     }
 

@@ -57,6 +57,7 @@ import Testing
         door.open()
         let response = caller.readMessage()
         #expect(response.status == 503 && response.field("token-gateway-error") == "token_unavailable")
+        #expect(response.field("retry-after") == "1")
         withExtendedLifetime(plane) {}
     }
 

@@ -296,6 +296,29 @@ import Testing
         #expect(store.database.with { $0.reads["zoho:77"] } == 1)
     }
 
+    @Test(arguments: ["zoho:a", "crm"])
+    func `a record that nobody can read can be forgotten, and the grant begins anew`(_ grant: String) throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        store.database.with { $0.rows[grant] = FakeDatabase.Row(payload: [1], generation: 7, dueAt: nil) }
+        let control = try ControlHarness(
+            store,
+            configuration: ControlHarness.configuration(provider, extra: "[grant.crm]\nprovider = \"zoho\""))
+        guard case .failure = try control.ask(grant) else {
+            Issue.record("a token came")
+            return
+        }
+        try control.until("told") { $0.storeHealth.isUnreadable(grant) }
+        #expect(try control.look { !$0.readiness().isReady })
+        let outcome = try control.outcome { $0.forget(grant, $1) }
+        guard case .forgotten = outcome else {
+            Issue.record("\(outcome)")
+            return
+        }
+        #expect(store.database.with { $0.rows[grant]?.payload } == nil)
+        try control.until("ready") { $0.readiness().isReady }
+        #expect(provider.tokenCalls == 0)
+    }
+
     @Test func `what is written says its state`() throws {
         let (provider, store) = (try FakeProvider(), FakeStore())
         let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))

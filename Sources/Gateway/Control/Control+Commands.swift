@@ -11,7 +11,9 @@ extension Control {
     /// A command stands behind a change that the store has not taken: that is tried now, so that the command waits for
     /// the store alone and not for the back-off of the tries before it.
     func hurry(_ entry: GrantEntry) {
-        guard entry.machine.holdsUnstoredChanges, grants[entry.name] === entry else { return }
+        guard entry.machine.holdsUnstoredChanges || !entry.machine.hasLoaded, grants[entry.name] === entry else {
+            return
+        }
         perform(entry.name, entry.machine.storeRecovered(now: moment))
     }
 
@@ -44,7 +46,8 @@ extension Control {
                     let state = entry.machine.status(now: moment).state
                     done(.failed(Self.failure(code: code, detail: detail, state)))
                 case nil: done(.failed(missing(grant)))
-                case .connected, .consentRefused, .consentNotStored, .revocation, .revocationNotStored, .forgotten,
+                case .connected, .consentRefused, .consentNotStored, .revocation, .revocationNotStored,
+                    .revocationNotDone, .forgotten,
                     .forgetFailed, .imported, .importFailed, .created, .alreadyExists, .createFailed:
                     done(.failed(ConsoleFailure(.internal)))
                 }
@@ -81,6 +84,11 @@ extension Control {
     func revoke(_ grant: String, _ done: @escaping (ConsoleOutcome) -> Void) {
         command(grant, done) { [unowned self] entry in
             let ticket = ticket(for: grant) { [unowned self] result in
+                if result == .revocationNotDone {
+                    let detail = "The grant's record cannot be read, so that nothing was done. Try again."
+                    done(.failed(ConsoleFailure(.storeUnavailable, detail: detail)))
+                    return
+                }
                 guard case .revocation(let outcome) = result, let found = view(named: grant) else {
                     let detail =
                         "Injection has stopped, but the store has not taken it yet: after a restart the grant would be "
@@ -106,6 +114,10 @@ extension Control {
     }
 
     func forget(_ grant: String, _ done: @escaping (ConsoleOutcome) -> Void) {
+        if storeHealth.isUnreadable(grant), grants[grant]?.machine.hasLoaded != true {
+            forgetUnreadable(grant, done)
+            return
+        }
         command(grant, done) { [unowned self] entry in
             let ticket = ticket(for: grant) { [unowned self] result in
                 guard result == .forgotten || (result == nil && entry.template != nil) else {
@@ -117,6 +129,28 @@ extension Control {
                 if entry.template != nil, grants[grant] === entry, entry.machine.storedRevision == 0 { vanish(entry) }
             }
             perform(grant, entry.machine.forgetRequested(ticket, now: moment))
+        }
+    }
+
+    /// What cannot be read is no grant's machine's to end: it never comes to have it.
+    private func forgetUnreadable(_ grant: String, _ done: @escaping (ConsoleOutcome) -> Void) {
+        withStore(.commit) { store throws(StoreError) in
+            try store.remove(grant: grant, ifGeneration: nil)
+        } then: { [unowned self] result in
+            if case .failure(let error) = result {
+                done(.failed(ConsoleFailure(.storeUnavailable, detail: error.message)))
+                return
+            }
+            storeHealth.recordRead(grant)
+            logger.notice("a record that could not be read was deleted", metadata: ["grant": "\(grant)"])
+            if let entry = grants[grant] {
+                if entry.template != nil {
+                    vanish(entry)
+                } else {
+                    perform(grant, entry.machine.storeRecovered(now: moment))
+                }
+            }
+            done(.forgotten)
         }
     }
 
@@ -183,7 +217,8 @@ extension Control {
             case .alreadyExists: done(.failed(ConsoleFailure(.grantExists)))
             case nil: done(.failed(missing(grant)))
             case .createFailed, .refreshed, .refreshFailed, .connected, .consentRefused, .consentNotStored,
-                .revocation, .revocationNotStored, .forgotten, .forgetFailed, .imported, .importFailed:
+                .revocation, .revocationNotStored, .revocationNotDone, .forgotten, .forgetFailed, .imported,
+                .importFailed:
                 done(.failed(whyNotMade(entry)))
                 loop.schedule(after: 0) { [unowned self] in
                     let isNothing = entry.machine.storedRevision == 0 && !entry.machine.holdsUnfinishedWork

@@ -9,10 +9,10 @@ import TokenStore
 /// Consents: from the link to the tokens. All that must outlive a process, or be found by another replica, is in the
 /// store.
 extension Control {
-    /// Consents, links and outcomes share one table: of more pending consents than `PendingConsent.limit` none is begun,
-    /// and what has to be remembered of those that ended fits beside them.
-    private static let consentRows = PendingConsent.limit * 2
-    private static let memoryRows = PendingConsent.limit * 6
+    /// Consents, links and, in a shared store, what is remembered for ten minutes of those that ended share one table. The
+    /// table is bounded; what has ended must not keep a team that connects its tenants from beginning the next.
+    private var consentRows: Int { PendingConsent.limit * (store?.isShared == true ? 10 : 2) }
+    private static let memoryRows = PendingConsent.limit * 12
 
     // MARK: One-time links
 
@@ -22,11 +22,11 @@ extension Control {
                 done(.failed(failure))
                 return
             }
-            let now = moment.wall / 1000
+            let (now, rows) = (moment.wall / 1000, consentRows)
             withStore(.consent) { store throws(StoreError) in
                 try store.putConsent(
                     id: "link \(link)", payload: Array(grant.utf8), expiresAt: now + ConsoleLimits.ticketSeconds,
-                    limit: Self.consentRows, now: now)
+                    limit: rows, now: now)
             } then: { [unowned self] result in
                 switch result {
                 case .success(.stored): done(.linkAllowed)
@@ -141,11 +141,11 @@ extension Control {
         _ grant: String, _ start: ConsentStart, at provider: Provider, now: Moment,
         then done: @escaping (Result<String, ConsoleFailure>) -> Void
     ) {
-        let payload = start.pending.encoded()
+        let (payload, rows) = (start.pending.encoded(), consentRows)
         withStore(.consent) { store throws(StoreError) in
             try store.putConsent(
                 id: start.key, payload: payload, expiresAt: start.pending.expiresAt / 1000 + 1,
-                limit: Self.consentRows, now: now.wall / 1000)
+                limit: rows, now: now.wall / 1000)
         } then: { [unowned self] result in
             switch result {
             case .success(.stored):

@@ -177,7 +177,8 @@ extension Control {
         switch result {
         case .connected(let report): .connected(grant: grant, report)
         case .consentRefused(let refusal): .refused(grant: grant, refusal)
-        case .consentNotStored, .refreshed, .refreshFailed, .revocation, .revocationNotStored, .forgotten,
+        case .consentNotStored, .refreshed, .refreshFailed, .revocation, .revocationNotStored, .revocationNotDone,
+            .forgotten,
             .forgetFailed,
             .imported, .importFailed, .created, .alreadyExists, .createFailed:
             .notStored(grant: grant)

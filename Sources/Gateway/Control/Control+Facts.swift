@@ -18,7 +18,7 @@ extension Control {
         case .refreshSucceeded(let generation, let rotated):
             counters.refreshEnded(grant: metricName(of: grant), outcome: .succeeded)
             if let entry = grants[grant] {
-                providers[entry.providerName]?.refusals.accepted(grant: grant, variables: entry.variables)
+                clientAccepted(entry)
             }
             logger.info(
                 "the grant was refreshed",

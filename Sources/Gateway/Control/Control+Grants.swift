@@ -92,9 +92,20 @@ extension Control {
         logger.error(
             "the provider refuses the client; its grants wait until the configuration changes, and one tries now and then",
             metadata: ["provider": "\(entry.providerName)"])
-        for other in grants.values
-        where other !== entry && other.providerName == entry.providerName && other.variables == entry.variables {
-            other.machine.remember(refusal)
+        for other in siblings(of: entry) { other.machine.remember(refusal) }
+    }
+
+    /// A refresh succeeded: who waits because the client was refused need not any longer.
+    func clientAccepted(_ entry: GrantEntry) {
+        guard let provider = providers[entry.providerName], provider.refusals.count > 0 else { return }
+        provider.refusals.accepted(grant: entry.name, variables: entry.variables)
+        for other in siblings(of: entry) { perform(other.name, other.machine.clientAccepted(now: moment)) }
+    }
+
+    /// Other grants in memory that show the same client at the same place.
+    private func siblings(of entry: GrantEntry) -> [GrantEntry] {
+        grants.values.filter {
+            $0 !== entry && $0.providerName == entry.providerName && $0.variables == entry.variables
         }
     }
 

@@ -33,7 +33,8 @@ extension Control {
             case nil: done(.failed(missing(grant)))
             // The tokens are good and in memory; commits go on.
             case .consentNotStored: done(.failed(ConsoleFailure(.storeUnavailable)))
-            case .connected, .consentRefused, .refreshed, .refreshFailed, .revocation, .revocationNotStored, .forgotten,
+            case .connected, .consentRefused, .refreshed, .refreshFailed, .revocation, .revocationNotStored,
+                .revocationNotDone, .forgotten,
                 .forgetFailed, .created, .alreadyExists, .createFailed:
                 done(.failed(ConsoleFailure(.internal)))
             }

@@ -40,6 +40,8 @@ struct StoreHealth: Sendable {
         return !wasWorking && isWorking ? .works : .none
     }
 
+    func isUnreadable(_ grant: String) -> Bool { unreadable[grant] != nil }
+
     /// - Returns: true where this is news, to be logged.
     mutating func recordUnreadable(_ grant: String, _ reason: String) -> Bool {
         guard unreadable[grant] == nil, unreadable.count < Self.limit else { return false }

@@ -153,7 +153,9 @@ extension Worker {
                 action = next
             case .sendRequest:
                 if let refusal = withdrawal(exchange) ?? expiry(exchange) {
-                    action = exchange.machine.requestRefused(refusal.error)
+                    var seconds: UInt32 = 0
+                    if case .unavailable(let wait) = refusal { seconds = wait }
+                    action = exchange.machine.requestRefused(refusal.error, retryAfter: seconds)
                     continue
                 }
                 sendRequest(exchange)

@@ -76,7 +76,9 @@ extension World {
         log("\(replicas[index].instance) answers to \(order.command): \(result)")
         checkPatience(index, order)
         switch (order.command, result) {
-        case (.revoke, .revocation(.nothingToRevoke)), (.revoke, .revocationNotStored), (.forget, .forgetFailed): break
+        case (.revoke, .revocation(.nothingToRevoke)), (.revoke, .revocationNotStored), (.revoke, .revocationNotDone),
+            (.forget, .forgetFailed):
+            break
         case (.revoke, .revocation), (.forget, .forgotten):
             let isOver = order.family.map { ended[$0] != nil || family(of: stored) != $0 } ?? true
             check(isOver, "\(order.command) is confirmed, and the store does not know")
