@@ -64,6 +64,8 @@ package final class PostgreSQLServer: Sendable {
 
     deinit {
         stop(.immediate)
+        // A line, and not only the end of the pipe: another process may have inherited the other end.
+        try? guardian.line.fileHandleForWriting.write(contentsOf: Data("end\n".utf8))
         try? guardian.line.fileHandleForWriting.close()
         guardian.process.waitUntilExit()
     }
@@ -210,13 +212,22 @@ package final class PostgreSQLServer: Sendable {
         process.executableURL = URL(fileURLWithPath: command[0])
         process.arguments = Array(command.dropFirst())
         process.currentDirectoryURL = URL(fileURLWithPath: "/")
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = pipe
+        // A file and no pipe: a process that is started at the same moment elsewhere may inherit a pipe's end, and then
+        // nobody sees the end of what is written.
+        let path = NSTemporaryDirectory() + "pg-output-" + UUID().uuidString
+        guard FileManager.default.createFile(atPath: path, contents: nil),
+            let file = FileHandle(forUpdatingAtPath: path)
+        else { throw Failure(description: "\(path) cannot be made") }
+        defer {
+            try? file.close()
+            try? FileManager.default.removeItem(atPath: path)
+        }
+        process.standardOutput = file
+        process.standardError = file
         process.standardInput = FileHandle.nullDevice
         try process.run()
-        let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
+        let output = String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
         guard process.terminationStatus == 0 else {
             throw Failure(description: "\(command.joined(separator: " ")): \(output)")
         }
