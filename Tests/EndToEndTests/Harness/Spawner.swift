@@ -53,7 +53,7 @@ final class Spawner: Sendable {
         posix_spawn_file_actions_addopen(&actions, 1, request.output, appending, 0o600)
         posix_spawn_file_actions_addopen(&actions, 2, request.errors, appending, 0o600)
         // Pipes that other tests have just made: a program that holds one open keeps its reader waiting.
-        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+        for descriptor: Int32 in 3..<512 { posix_spawn_file_actions_addclose(&actions, descriptor) }
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
