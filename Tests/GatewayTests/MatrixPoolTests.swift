@@ -1,4 +1,5 @@
 import HTTP
+import Reactor
 import Testing
 
 @testable import Gateway
@@ -387,6 +388,22 @@ import Testing
             try scene.check(on: caller)
             try scene.wait("all connections end") { scene.upstreams.allSatisfy { $0.inputEnded } }
         }
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.all)
+    func `an exchange on a connection that was idle may last longer than idle_timeout`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(upstream: "idle_timeout = \"300ms\""))
+        let caller = try scene.connect()
+        try scene.check(on: caller)
+        let call = caller.request("POST", "/long", framing: .none)
+        let served = try scene.served()
+        let deadline = MonotonicClock.milliseconds() + 400
+        try scene.wait("idle_timeout has passed") { MonotonicClock.milliseconds() > deadline }
+        try scene.settle()
+        served.answer()
+        try finish([call], scene)
+        try scene.wait("all connections end") { scene.upstreams.allSatisfy { $0.inputEnded } }
         try scene.end()
     }
 

@@ -149,7 +149,9 @@ extension Worker {
             note(connection.runtime, "TLS to the upstream failed", "the handshake took longer than tls_timeout")
             connectFailed(connection, .upstreamTLS)
         case .idle:
-            if connection.session == nil || connection.streamCount == 0 { closeUpstream(connection) }
+            if connection.state == .idle || connection.session != nil && connection.streamCount == 0 {
+                closeUpstream(connection)
+            }
         case .silence:
             silenceLasted(connection)
         case .pong:

@@ -22,6 +22,7 @@ extension Worker {
                     continue
                 }
                 connection.state = .active
+                setWait(connection, .nothing)
                 counters.upstreamConnectionsChanged(upstream: runtime.settings.metricIndex, active: 1, idle: -1)
                 attach(exchange, connection)
                 return exchange.machine.connectionReady(reused: true)
