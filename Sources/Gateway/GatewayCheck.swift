@@ -3,8 +3,8 @@ import TokenStore
 
 extension GatewayServer {
     /// What would keep a start with this snapshot from going well, beyond what the file's text shows: secrets that
-    /// cannot be read, certificates that cannot be loaded. One sentence each; opens neither a
-    /// socket nor the store, and changes nothing.
+    /// cannot be read, certificates that cannot be loaded. One sentence each; opens neither a socket nor the store, and
+    /// changes nothing.
     package static func problems(
         of snapshot: Snapshot, environment: ConfigurationEnvironment = .system, version: String
     ) -> [String] {

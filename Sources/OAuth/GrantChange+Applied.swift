@@ -253,6 +253,12 @@ extension GrantRecord.Tokens {
 }
 
 extension TokenSet {
+    /// The one token that is to be revoked where these are not wanted and nobody waits for the end; nil: the provider
+    /// takes none of them.
+    package func unwanted(at provider: ProviderSettings) -> GrantRecord.Revocation.Token? {
+        revocable.first { provider.revocation.wants($0.hint) }
+    }
+
     /// Refresh token first (RFC 7009 section 2.1: it ends the access tokens too).
     var revocable: [GrantRecord.Revocation.Token] {
         var owed = [GrantRecord.Revocation.Token(token: accessToken, hint: .accessToken)]

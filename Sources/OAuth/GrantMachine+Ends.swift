@@ -47,7 +47,7 @@ extension GrantMachine {
 
     /// Somebody else's tokens are not kept, and not left alive either. Nothing waits for the answer.
     mutating func revokeRefused(_ tokens: TokenSet) {
-        guard let token = tokens.revocable.first(where: { provider.revocation.wants($0.hint) }) else { return }
+        guard let token = tokens.unwanted(at: provider) else { return }
         actions.append(
             .revokeToken(
                 RevocationCall(
@@ -186,9 +186,13 @@ extension GrantMachine {
 
     mutating func revocationAdvanced() {
         guard record.revocation == nil, record.state == .revoked else { return }
-        let outcome = record.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked
-        actions.append(.note(.revocationFinished(outcome)))
-        finishRevocationTickets(outcome)
+        actions.append(.note(.revocationFinished(storedOutcome)))
+        finishRevocationTickets(storedOutcome)
+    }
+
+    /// Of a revocation that has ended.
+    private var storedOutcome: RevocationResult {
+        record.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked
     }
 
     mutating func finishRevocationTickets(_ result: RevocationResult) {
@@ -203,8 +207,7 @@ extension GrantMachine {
     mutating func answerRevocationTickets(_ now: Moment) {
         guard isLoaded, !revocationTickets.isEmpty, changes.isEmpty else { return }
         if record.revocation == nil {
-            let outcome = record.revocationOutcome.flatMap(RevocationResult.init(rawValue:)) ?? .revoked
-            finishRevocationTickets(record.state == .revoked ? outcome : .nothingToRevoke)
+            finishRevocationTickets(record.state == .revoked ? storedOutcome : .nothingToRevoke)
         } else if call == nil, belongsElsewhere || revocationNotBefore > now.monotonic {
             finishRevocationTickets(.failedKeptForRetry)
         }

@@ -165,13 +165,12 @@ extension ProviderMachine {
     mutating func revokeUnattended(_ tokens: TokenSet, of call: TokenCall, now: Moment) -> [ProviderAction] {
         let attempt = Attempt(credential: credentialIndex, epoch: credentialEpoch)
         let variables = call.variables.merging(tokens.captured) { _, new in new }
-        return tokens.revocable.filter { settings.revocation.wants($0.hint) }.prefix(1).flatMap { owed in
-            let revocation = RevocationCall(id: call.id, token: owed.token, hint: owed.hint, variables: variables)
-            guard settings.revocation.isSupported, let place = try? place(of: .revocation(revocation)),
-                let request = try? revocationRequest(revocation, place, attempt, now: now)
-            else { return [ProviderAction]() }
-            return [send(request, .unattended)]
-        }
+        guard settings.revocation.isSupported, let owed = tokens.unwanted(at: settings) else { return [] }
+        let revocation = RevocationCall(id: call.id, token: owed.token, hint: owed.hint, variables: variables)
+        guard let place = try? place(of: .revocation(revocation)),
+            let request = try? revocationRequest(revocation, place, attempt, now: now)
+        else { return [] }
+        return [send(request, .unattended)]
     }
 
     // MARK: Look-ups

@@ -23,8 +23,8 @@ final class ControlHarness: Sendable {
     private let seen = Mutex<[WorkerMessage]>([])
     private let serial = Mutex<UInt64>(1)
 
-    static func configuration(_ provider: FakeProvider, extra: String = "", template: String = "zoho") -> String {
-        """
+    /// What every configuration of these tests begins with.
+    static let preamble = """
         workers = 1
         [listener.internal]
         address = "127.0.0.1:8080"
@@ -34,6 +34,11 @@ final class ControlHarness: Sendable {
         [store]
         path = "/nowhere/grants.db"
         key_file = "/key"
+        """
+
+    static func configuration(_ provider: FakeProvider, extra: String = "", template: String = "zoho") -> String {
+        """
+        \(preamble)
         [provider.zoho]
         client_id = "client"
         client_auth = "none"

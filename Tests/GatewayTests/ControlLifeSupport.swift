@@ -131,15 +131,7 @@ struct LifeScene {
 
     var text: String {
         var text = """
-            workers = 1
-            [listener.internal]
-            address = "127.0.0.1:8080"
-            [console]
-            address = "127.0.0.1:9090"
-            public_url = "http://127.0.0.1:9090"
-            [store]
-            path = "/nowhere/grants.db"
-            key_file = "/key"
+            \(ControlHarness.preamble)
             [upstream.api]
             url = "http://127.0.0.1:1"
             allow_plaintext = true

@@ -182,6 +182,14 @@ final class ControlLog: LogHandler {
 
     var lines: [String] { list.withLock { $0 } }
 
+    /// What was logged since the last look.
+    func take() -> [String] {
+        list.withLock { lines in
+            defer { lines = [] }
+            return lines
+        }
+    }
+
     func count(_ text: String) -> Int { lines.count { $0.contains(text) } }
 }
 

@@ -3,7 +3,6 @@ import Foundation
 import Logging
 import OpenSSLKit
 import Reactor
-import Synchronization
 import Telemetry
 import Testing
 
@@ -211,7 +210,7 @@ private final class TLSFolder {
 /// Control without a store and a console, and what its workers are told.
 private final class TLSControl {
     let control: Control
-    let lines: LineBox
+    let lines: ControlLog
     private let mailboxes: [Mailbox<WorkerMessage>]
 
     init(_ folder: TLSFolder, configurationPath: String = "/nonexistent") throws {
@@ -219,7 +218,7 @@ private final class TLSControl {
         let prepared = try Control.prepare(snapshot, environment: .system, version: "1").get()
         let loop = try ControlLoop()
         let resolver = try Resolver()
-        let lines = LineBox()
+        let lines = ControlLog()
         self.lines = lines
         let configuration = WorkerConfiguration(
             snapshot, extending: nil, clientIdentities: prepared.tls.clientIdentities)
@@ -256,35 +255,6 @@ private final class TLSControl {
         #expect(Set(all.map { $0.certificates.map(\.listener) }).count == 1)
         #expect(Set(all.map { $0.configurations.count }).count == 1)
         return all[0]
-    }
-}
-
-/// Keeps what is logged.
-private final class LineBox: LogHandler {
-    private let list = Mutex<[String]>([])
-    var metadata: Logger.Metadata {
-        get { [:] }
-        set {}
-    }
-    var logLevel: Logger.Level {
-        get { .trace }
-        set {}
-    }
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { nil }
-        set {}
-    }
-
-    func log(event: LogEvent) {
-        let fields = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-        list.withLock { $0.append("\(event.level) \(event.message) \(fields.joined(separator: " "))") }
-    }
-
-    func take() -> [String] {
-        list.withLock { lines in
-            defer { lines = [] }
-            return lines
-        }
     }
 }
 

@@ -127,15 +127,7 @@ extension TokenEndpoint.Call {
 enum FileGrant {
     static func configuration(_ endpoint: TokenEndpoint, provider: String = "", grant: String = "") -> String {
         """
-        workers = 1
-        [listener.internal]
-        address = "127.0.0.1:8080"
-        [console]
-        address = "127.0.0.1:9090"
-        public_url = "http://127.0.0.1:9090"
-        [store]
-        path = "/nowhere/grants.db"
-        key_file = "/key"
+        \(ControlHarness.preamble)
         [provider.zoho]
         client_id = "client"
         client_auth = "none"

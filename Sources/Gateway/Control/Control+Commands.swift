@@ -202,7 +202,7 @@ extension Control {
     private func create(_ grant: String, _ order: CreateGrantOrder, _ done: @escaping (ConsoleOutcome) -> Void) {
         loading.absent[grant] = nil
         guard let entry = entry(loading: grant) else {
-            done(.failed(ConsoleFailure(isDraining ? .draining : .unknownTemplate)))
+            done(.failed(ConsoleFailure(.unknownTemplate)))
             return
         }
         entry.isBeingCreated = true

@@ -18,19 +18,12 @@ extension Control {
     func revokeUnwanted(
         _ tokens: TokenSet, of grant: String, at provider: Provider, variables: [String: String] = [:]
     ) {
-        let style = provider.machine.settings.revocation
-        let owned: [(token: Secret?, hint: RevocationCall.Hint)] = [
-            (tokens.refreshToken, .refreshToken), (tokens.accessToken, .accessToken),
-        ]
-        // The refresh token ends the access tokens, too (RFC 7009 section 2.1).
-        guard let (token, hint) = owned.first(where: { $0.token != nil && style.wants($0.hint) }), let token else {
-            return
-        }
+        guard let owed = tokens.unwanted(at: provider.machine.settings) else { return }
         let id = CallID(owner: .consent(0), number: nextStart)
         nextStart += 1
         unwanted[id] = grant
         let call = RevocationCall(
-            id: id, token: token, hint: hint, variables: variables.merging(tokens.captured) { own, _ in own })
+            id: id, token: owed.token, hint: owed.hint, variables: variables.merging(tokens.captured) { own, _ in own })
         perform(provider, provider.machine.revocationNeeded(call, now: moment))
     }
 

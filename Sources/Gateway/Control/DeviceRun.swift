@@ -53,8 +53,7 @@ struct DeviceRuns {
             guard let oldest = runs.values.filter({ $0.end != nil }).min(by: { $0.number < $1.number }) else {
                 return nil
             }
-            runs[oldest.number] = nil
-            if newest[oldest.grant] == oldest.number { newest[oldest.grant] = nil }
+            drop(oldest)
         }
         let run = DeviceRun(number: nextNumber, grant: grant, providerName: providerName, aliases: aliases)
         nextNumber += 1
@@ -65,7 +64,10 @@ struct DeviceRuns {
 
     /// Takes out what has ended, unless its last poll is to be answered yet.
     mutating func remove(_ run: DeviceRun) {
-        guard !run.isPolling else { return }
+        if !run.isPolling { drop(run) }
+    }
+
+    private mutating func drop(_ run: DeviceRun) {
         runs[run.number] = nil
         if newest[run.grant] == run.number { newest[run.grant] = nil }
     }
