@@ -84,7 +84,7 @@ import Testing
         let before = MonotonicClock.milliseconds()
         try provider.waitForEnd()
         let took = MonotonicClock.milliseconds() - before
-        #expect(took < 5_000, "it took \(took) ms")
+        #expect(took < 14_000, "it took \(took) ms")
         // The intent stays, so that the next process asks at once.
         #expect(store.database.record("crm")?.intent != nil)
     }

@@ -16,7 +16,7 @@ import Testing
 
     /// In time: never before, and not much after (the machine may be busy).
     private func expect(_ taken: UInt64, _ wanted: UInt64, location: SourceLocation = #_sourceLocation) {
-        #expect(taken + 2 >= wanted && taken < wanted + 1500, "took \(taken) ms", sourceLocation: location)
+        #expect(taken + 2 >= wanted && taken < wanted + 8000, "took \(taken) ms", sourceLocation: location)
     }
 
     @Test(arguments: ["GET / HTTP/1.1\r\nHo", "\r\n"])

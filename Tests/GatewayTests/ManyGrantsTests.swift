@@ -130,7 +130,7 @@ import Testing
             return
         }
         #expect(seconds >= 1)
-        #expect(MonotonicClock.milliseconds() - before < 1_000)
+        #expect(MonotonicClock.milliseconds() - before < 8_000)
         #expect(try Self.value(control.ask("zoho:acme").get()) == "Bearer old")
         let reason = try control.look { $0.readiness().storeReason }
         #expect(reason == "the fake database is away")
@@ -339,7 +339,7 @@ import Testing
             state.news["a", default: StoreNews()].changes = [:]
         }
         try control.until("not ready") { $0.readiness().storeReason == "the fake database is away" }
-        #expect(MonotonicClock.milliseconds() - before < 2_000)
+        #expect(MonotonicClock.milliseconds() - before < 8_000)
         store.database.comeBack()
         try control.until("ready") { $0.readiness().storeReason == nil }
     }
@@ -415,7 +415,7 @@ import Testing
             }
         }
         let took = MonotonicClock.milliseconds() - before
-        #expect(took < 1_000, "it took \(took) ms")
+        #expect(took < 8_000, "it took \(took) ms")
         guard case .failure(let answer) = try other.ask("zoho:acme") else {
             Issue.record("still injected")
             return
