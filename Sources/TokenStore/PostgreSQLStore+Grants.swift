@@ -88,17 +88,19 @@ extension PostgreSQLStore {
 
     // MARK: Many grants
 
-    package func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
+    package func names(
+        prefix: String, state: String?, after: String?, limit: Int
+    ) throws(StoreError) -> [String] {
         try call(writes: false) { link throws(ServerFailure) in
-            let sql = "SELECT grant_id FROM token_gateway.grant_record WHERE live AND grant_id >= $1 AND grant_id > $2"
-            let order = " ORDER BY grant_id LIMIT $3"
-            let (first, last, count) = (SQLValue.text(prefix), SQLValue.text(after ?? ""), Self.limit(limit))
-            let rows =
-                if let end = end(ofPrefix: prefix) {
-                    try link.run(sql + " AND grant_id < $4" + order, first, last, count, .text(end))
-                } else {
-                    try link.run(sql + order, first, last, count)
-                }
+            let sql = """
+                SELECT grant_id FROM token_gateway.grant_record
+                WHERE live AND grant_id >= $1 AND grant_id > $2 AND ($4::text IS NULL OR grant_id < $4)
+                AND ($5::text IS NULL OR state = $5)
+                ORDER BY grant_id LIMIT $3
+                """
+            let rows = try link.run(
+                sql, .text(prefix), .text(after ?? ""), Self.limit(limit), .optionalText(end(ofPrefix: prefix)),
+                .optionalText(state))
             return try rows.list { row throws(ServerFailure) in try rows.text(row, 0) }
         }
     }

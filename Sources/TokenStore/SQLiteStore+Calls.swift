@@ -51,8 +51,12 @@ extension SQLiteStore {
         }
     }
 
-    package func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
-        try read { db, _, _ in try GrantTable.names(db, prefix: prefix, after: after, limit: max(0, limit)) }
+    package func names(
+        prefix: String, state: String?, after: String?, limit: Int
+    ) throws(StoreError) -> [String] {
+        try read { db, _, _ in
+            try GrantTable.names(db, prefix: prefix, state: state, after: after, limit: max(0, limit))
+        }
     }
 
     package func count(prefix: String) throws(StoreError) -> Int {

@@ -119,15 +119,18 @@ enum GrantTable {
 
     // MARK: Questions to the indexes
 
-    static func names(_ db: Database, prefix: String, after: String?, limit: Int) throws -> [String] {
+    static func names(
+        _ db: Database, prefix: String, state: String?, after: String?, limit: Int
+    ) throws -> [String] {
         try String.fetchAll(
             db,
             sql: """
                 SELECT grant_id FROM grant_record INDEXED BY grant_live
                 WHERE live <> 0 AND grant_id >= ? AND grant_id > ? AND (? IS NULL OR grant_id < ?)
+                AND (? IS NULL OR state = ?)
                 ORDER BY grant_id LIMIT ?
                 """,
-            arguments: [prefix, after ?? "", end(ofPrefix: prefix), end(ofPrefix: prefix), limit])
+            arguments: [prefix, after ?? "", end(ofPrefix: prefix), end(ofPrefix: prefix), state, state, limit])
     }
 
     static func count(_ db: Database, prefix: String) throws -> Int {

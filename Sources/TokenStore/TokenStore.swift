@@ -205,7 +205,9 @@ package protocol TokenStore: AnyObject, Sendable {
     func remove(grant: String, ifGeneration: UInt64?) throws(StoreError) -> RemoveOutcome
 
     /// Up to `limit` names of grants that begin with `prefix` and come after `after`, in the order of their bytes.
-    func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String]
+    ///
+    /// - Parameter state: only those that were committed with this word; nil: all.
+    func names(prefix: String, state: String?, after: String?, limit: Int) throws(StoreError) -> [String]
 
     /// How many grants there are whose names begin with `prefix`.
     func count(prefix: String) throws(StoreError) -> Int
@@ -297,6 +299,10 @@ extension TokenStore {
         grant: String, payload: [UInt8], ifGeneration: UInt64, dueAt: Int64?
     ) throws(StoreError) -> CommitOutcome {
         try commit(grant: grant, payload: payload, ifGeneration: ifGeneration, terms: CommitTerms(dueAt: dueAt))
+    }
+
+    package func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
+        try names(prefix: prefix, state: nil, after: after, limit: limit)
     }
 
     package func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {

@@ -143,9 +143,11 @@ final class FakeStore: TokenStore {
         }
     }
 
-    func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
+    func names(prefix: String, state wanted: String?, after: String?, limit: Int) throws(StoreError) -> [String] {
         try locked { state in
-            let names = state.rows.filter { $0.value.payload != nil && $0.key.hasPrefix(prefix) }.keys.sorted()
+            let names = state.rows.filter { name, row in
+                row.payload != nil && name.hasPrefix(prefix) && (wanted == nil || row.state == wanted)
+            }.keys.sorted()
             return Array(names.filter { name in after.map { name > $0 } ?? true }.prefix(limit))
         }
     }

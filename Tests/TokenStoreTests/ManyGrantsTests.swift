@@ -84,6 +84,11 @@ import Testing
         #expect(try store.states(prefix: "t:", after: "t:c", limit: 2) == StatePage())
         _ = try store.commit(grant: "t:a", payload: [2], ifGeneration: 1, terms: CommitTerms(state: "revoked"))
         #expect(try store.states(prefix: "t:", after: nil, limit: 9).states == ["active": 1, "revoked": 2])
+        let revoked = try store.names(prefix: "t:", state: "revoked", after: nil, limit: 9)
+        #expect(revoked == ["t:a", "t:b"])
+        #expect(try store.names(prefix: "t:", state: "revoked", after: "t:a", limit: 9) == ["t:b"])
+        #expect(try store.names(prefix: "t:", state: "revoked", after: nil, limit: 1) == ["t:a"])
+        #expect(try store.names(prefix: "t:", state: "x", after: nil, limit: 9) == [])
         // Under another key they are what they were.
         try store.useKeys(KeyRing(active: testKey(2), older: [testKey(1)]))
         _ = try store.rekey()

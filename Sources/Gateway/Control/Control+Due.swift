@@ -60,6 +60,63 @@ extension Control {
         }
     }
 
+    // MARK: Latched grants
+
+    /// At the start, and whenever what a provider refused may be mended.
+    func walkOverLatched() {
+        for template in templates.keys {
+            var walk = latchedWalks.removeValue(forKey: template) ?? LatchedWalk()
+            let actions = walk.begin()
+            latchedWalks[template] = walk
+            perform(actions, walkOver: template)
+        }
+    }
+
+    private func perform(_ actions: [LatchedWalk.Action], walkOver template: String) {
+        for action in actions {
+            switch action {
+            case .readPage(let after, let limit): readLatched(template, after: after, limit: limit)
+            case .load(let grant):
+                // One that is loaded has heard of the change by itself.
+                let isNeeded = grants[grant] == nil && !isDraining
+                if !isNeeded || entry(loading: grant) == nil { latchedWalkEnded(grant) }
+            case .wait(let time):
+                loop.schedule(after: UInt64(max(0, time))) { [unowned self] in
+                    guard !isDraining else { return }
+                    step(walkOver: template) { $0.timerFired() }
+                }
+            }
+        }
+    }
+
+    private func readLatched(_ template: String, after: String?, limit: Int) {
+        let prefix = TemplatedName.prefix(of: template)
+        withStore(.read) { store throws(StoreError) in
+            try store.names(
+                prefix: prefix, state: GrantStateLabel.configurationError.rawValue, after: after, limit: limit)
+        } then: { [unowned self] result in
+            switch result {
+            case .success(let names): step(walkOver: template) { $0.pageArrived(names) }
+            case .failure: step(walkOver: template) { $0.failed() }
+            }
+        }
+    }
+
+    private func step(walkOver template: String, _ event: (inout LatchedWalk) -> [LatchedWalk.Action]) {
+        guard var walk = latchedWalks[template] else { return }
+        let actions = event(&walk)
+        latchedWalks[template] = walk.isOver ? nil : walk
+        perform(actions, walkOver: template)
+    }
+
+    /// The grant rests again, or is gone.
+    func latchedWalkEnded(_ grant: String) {
+        guard !latchedWalks.isEmpty, let name = TemplatedName(grant),
+            latchedWalks[name.template]?.active.contains(grant) == true
+        else { return }
+        step(walkOver: name.template) { $0.ended(grant) }
+    }
+
     // MARK: Census
 
     func perform(_ actions: [GrantCensus.Action]) {

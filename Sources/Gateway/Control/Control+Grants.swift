@@ -134,6 +134,7 @@ extension Control {
         }
         overruleConsents(of: grant)
         if due.active[grant] != nil { perform(due.ended(grant, nextDue: nil, now: moment)) }
+        latchedWalkEnded(grant)
         // A grant of the same name may come again, and then not with this token.
         if entry.isKnownToWorkers { withdraw(grant) }
     }

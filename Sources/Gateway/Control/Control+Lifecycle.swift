@@ -199,6 +199,7 @@ extension Control {
             new[template.name] = GrantTemplate(template, provider: base)
         }
         templates = new
+        for template in latchedWalks.keys where new[template] == nil { latchedWalks[template] = nil }
         for (name, entry) in grants {
             guard let templateName = entry.template else { continue }
             guard let template = new[templateName] else {
@@ -218,6 +219,7 @@ extension Control {
         guard !new.isEmpty else { return }
         perform(due.configurationChanged(now: moment))
         perform(census.templatesChanged(Array(new.keys), now: moment))
+        walkOverLatched()
     }
 
     func restartNeeded(from old: Snapshot, to new: Snapshot) -> [String] {

@@ -122,6 +122,7 @@ extension Control {
         if due.active[entry.name] != nil {
             perform(due.ended(entry.name, nextDue: entry.machine.dueAt, now: moment))
         }
+        latchedWalkEnded(entry.name)
         guard grants[entry.name] === entry, entry.lastUsed == nil, mayUnload(entry) else { return }
         unload(entry)
     }

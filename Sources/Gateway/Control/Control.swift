@@ -57,6 +57,8 @@ final class Control {
     var loading = LoadingState()
     var due = DueScheduler()
     var dueTimer: ControlLoop.Token?
+    /// By template, while one goes on.
+    var latchedWalks: [String: LatchedWalk] = [:]
     var census = GrantCensus()
     var censusTimer: ControlLoop.Token?
 

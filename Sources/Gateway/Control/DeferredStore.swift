@@ -77,8 +77,8 @@ final class DeferredStore: TokenStore {
         try opened().remove(grant: grant, ifGeneration: ifGeneration)
     }
 
-    func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
-        try opened().names(prefix: prefix, after: after, limit: limit)
+    func names(prefix: String, state: String?, after: String?, limit: Int) throws(StoreError) -> [String] {
+        try opened().names(prefix: prefix, state: state, after: after, limit: limit)
     }
 
     func count(prefix: String) throws(StoreError) -> Int { try opened().count(prefix: prefix) }
