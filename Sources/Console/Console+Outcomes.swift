@@ -34,7 +34,7 @@ extension Console {
 
     /// Every grant that a person can consent to says where.
     private func withLink(_ view: GrantView) -> GrantView {
-        guard view.provider != nil else { return view }
+        guard view.provider != nil, view.unattended != true else { return view }
         var copy = view
         copy.authorizeURL = settings.publicURL.text + Endpoint.authorize(view.name).path
         return copy

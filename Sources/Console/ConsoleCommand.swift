@@ -201,6 +201,10 @@ package struct ConsentFailure: Error, Sendable, Equatable {
         case exchangeFailed = "exchange_failed"
         case noRefreshToken = "no_refresh_token"
         case missingScope = "missing_scope"
+        /// Another account consented than the grant belongs to.
+        case wrongAccount = "wrong_account"
+        /// Who consented is not said, and a certain account is expected.
+        case accountUnknown = "account_unknown"
         case otherGrant = "other_grant"
         case storeUnavailable = "store_unavailable"
     }

@@ -51,6 +51,8 @@ package struct GrantView: Codable, Sendable, Equatable {
     package var lastConsent: LastConsent?
     /// Where a signed-in operator begins a consent; filled in by the console. `nil` where there is nobody to ask.
     package var authorizeURL: String?
+    /// `true`: the gateway gets tokens by itself, and no person consents; `nil` otherwise.
+    package var unattended: Bool?
     /// Names of the routes that use the grant.
     package var routes: [String]
     /// Who has consented, where the provider says so.
@@ -109,6 +111,7 @@ package struct GrantView: Codable, Sendable, Equatable {
         case lastError = "last_error"
         case lastConsent = "last_consent"
         case authorizeURL = "authorize_url"
+        case unattended
         case routes
         case account
         case template

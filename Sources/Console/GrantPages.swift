@@ -109,7 +109,7 @@ extension Console {
             <section class="card" aria-label="Grant \(grant.name)">
             <div class="top"><h2><a href="\(link(.grantPage(grant.name)))">\(grant.name)</a></h2>
             <span class="badge \(grant.state.style)">\(grant.state.title)</span> <span class="soft">\(source)</span></div>
-            <p>\(grant.state.meaning)</p>
+            <p>\(grant.state.meaning(isUnattended: grant.unattended == true))</p>
             \(lastError(grant, now: now))<dl class="facts">
             <div><dt>Scopes</dt><dd>\(scopes(grant.scopes))</dd></div>
             <div><dt>Access token expires</dt><dd>\(accessTokenEnd(grant, now: now))</dd></div>
@@ -177,11 +177,16 @@ extension Console {
     private func buttons(_ grant: GrantView, _ context: ConsoleContext) -> HTML {
         guard grant.provider != nil else { return "" }
         let isWorking = grant.state == .active || grant.state == .refreshing
-        let authorize = linkButton(
-            grant.state.hasTokens ? "Authorize again" : "Authorize", to: .authorize(grant.name),
-            style: isWorking ? "" : " main")
+        let isUnattended = grant.unattended == true
+        let authorize: HTML =
+            isUnattended
+            ? ""
+            : linkButton(
+                grant.state.hasTokens ? "Authorize again" : "Authorize", to: .authorize(grant.name),
+                style: isWorking ? "" : " main")
         let refresh: HTML =
-            grant.state.hasTokens ? postButton("Refresh", to: .grantAction(grant.name, .refresh), context) : ""
+            grant.state.hasTokens || isUnattended
+            ? postButton("Refresh", to: .grantAction(grant.name, .refresh), context) : ""
         let revoke: HTML =
             grant.state.hasTokens ? linkButton("Revoke …", to: .grantAction(grant.name, .revoke), style: " danger") : ""
         return "<div class=\"buttons\">\(authorize)\(refresh)\(revoke)</div>"

@@ -122,17 +122,24 @@ extension GrantStateLabel {
     }
 
     /// One sentence on what it means for calls and what to do.
-    var meaning: String {
+    ///
+    /// - Parameter isUnattended: no person consents to the grant.
+    func meaning(isUnattended: Bool) -> String {
         switch self {
+        case .notConnected where isUnattended: "There is no token yet: the first call, or a refresh, asks for one."
         case .notConnected:
             "Nobody has consented yet, so calls are answered with 503. Authorize the grant to connect it."
         case .active: "Calls carry a valid token."
         case .refreshing: "New tokens are being fetched; calls go on or wait a moment."
+        case .reauthorizationRequired where isUnattended:
+            "The provider refuses this grant, so calls are answered with 503. Mend what it asks with, then refresh it."
         case .reauthorizationRequired:
             "The provider has ended this grant, so calls are answered with 503. Authorize it again."
         case .configurationError:
             "The provider refuses this gateway's registration. Check the client id and secret in gateway.conf; the tokens "
                 + "are kept."
+        case .revoked where isUnattended:
+            "The grant was revoked, so calls are answered with 503. Refresh it to begin anew."
         case .revoked: "The grant was revoked, so calls are answered with 503. Authorize it to connect it again."
         }
     }

@@ -155,7 +155,7 @@ extension ConsentFailure.Kind {
     var status: Int {
         switch self {
         case .unknownState, .otherBrowser, .malformed, .issuerMismatch, .otherGrant: 400
-        case .denied, .providerError, .noRefreshToken, .missingScope: 422
+        case .denied, .providerError, .noRefreshToken, .missingScope, .wrongAccount, .accountUnknown: 422
         case .exchangeFailed: 502
         case .storeUnavailable: 503
         }
@@ -172,6 +172,8 @@ extension ConsentFailure.Kind {
         case .exchangeFailed: "The provider gave no tokens"
         case .noRefreshToken: "The provider gave no refresh token"
         case .missingScope: "Not everything was granted"
+        case .wrongAccount: "Another account has consented"
+        case .accountUnknown: "It is not known who has consented"
         case .otherGrant: "This answer belongs to another grant"
         case .storeUnavailable: "The tokens could not be stored"
         }
@@ -194,6 +196,11 @@ extension ConsentFailure.Kind {
             "Without one the grant would end within hours, so it was not taken over. The provider's documentation says "
                 + "which parameter or scope asks for one."
         case .missingScope: "A scope that gateway.conf asks for was not granted, so nothing was taken over."
+        case .wrongAccount:
+            "Nothing was changed. Sign out at the provider, sign in with the account that the grant belongs to, and begin "
+                + "again."
+        case .accountUnknown:
+            "Nothing was changed. The provider has to say who consented before expected_account can be compared."
         case .otherGrant: "Paste the answer to the grant for which the link was made."
         case .storeUnavailable: "Tokens are used only once they are safely stored. Begin again when the store is back."
         }

@@ -50,6 +50,22 @@ import Testing
         #expect(view?.text.contains("authorize_url") == false)
     }
 
+    @Test(arguments: [GrantStateLabel.notConnected, .active, .reauthorizationRequired, .revoked])
+    func `a grant that no person consents to is refreshed, not authorized`(_ state: GrantStateLabel) throws {
+        let harness = Harness()
+        var grant = sampleGrant("machine")
+        grant.state = state
+        let attended = try #require(harness.perform("GET", "/grants/machine", outcome: .grant(grant))?.response)
+        grant.unattended = true
+        let page = try #require(harness.perform("GET", "/grants/machine", outcome: .grant(grant))?.response)
+        #expect(attended.text.contains("/authorize/machine") && !page.text.contains("/authorize/machine"))
+        #expect(!page.text.contains("onsented") && !page.text.contains("Authorize"))
+        #expect(page.text.contains("/grants/machine/refresh"))
+        let view = try #require(harness.perform("GET", "/api/v1/grants/machine", outcome: .grant(grant))?.response)
+        #expect(view.text.contains("\"unattended\":true") && !view.text.contains("authorize_url"))
+        #expect(try ConsoleJSON.decode(GrantView.self, from: view.body) == grant)
+    }
+
     @Test func `no text from outside becomes markup, on any page`() throws {
         let harness = Harness()
         let error = GrantView.LastError(errorClass: Self.hostile, reason: Self.hostile)

@@ -50,6 +50,7 @@ import Testing
         #expect(after?.tokens == before?.tokens && after?.account == "alice")
         // Who looks at the grant sees which account it was.
         let last = try control.view()?.lastConsent
+        #expect(last?.outcome == "wrong_account")
         #expect(last?.reason?.contains("eve") == true && last?.reason?.contains("alice") == true)
         #expect(site.log.count("a consent was refused") == 1)
 

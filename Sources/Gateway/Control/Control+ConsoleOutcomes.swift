@@ -17,7 +17,8 @@ extension Control {
                 switch refusal {
                 case .noRefreshToken: .noRefreshToken
                 case .missingScopes: .missingScope
-                case .wrongAccount, .accountUnknown: .providerError
+                case .wrongAccount: .wrongAccount
+                case .accountUnknown: .accountUnknown
                 }
             return .consentFailed(ConsentFailure(kind, grant: grant, detail: refusal.explanation))
         case .deniedByProvider(let grant, let code, let description):

@@ -28,6 +28,7 @@ extension Control {
     func view(_ entry: GrantEntry) -> GrantView {
         var view = GrantView(entry.machine.status(now: moment), provider: entry.providerName)
         view.lastConsent = entry.lastConsent
+        view.unattended = entry.machine.isUnattended ? true : nil
         view.template = entry.template
         view.label = entry.label
         view.variables = entry.variables.isEmpty ? nil : entry.variables
