@@ -85,7 +85,7 @@ import Testing
         try hear(listener) { $0.mayHaveMissedSome }
         #expect(try !hear(listener, until: \.presenceIsKnown).news.mayHaveMissedSome)
         try database.server.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(database.name)'")
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '\(database.name)'")
         _ = try writer.commit(grant: "a", payload: [1], ifGeneration: 0)
         let heard = try hear(listener) { $0.mayHaveMissedSome }.news
         #expect(!heard.presenceIsKnown)
@@ -148,7 +148,7 @@ import Testing
         for _ in 0..<3 {
             try database.server.sql(
                 """
-                SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(database.name)'
+                SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '\(database.name)'
                     AND pid = (SELECT backend FROM token_gateway.replica WHERE instance = 'other')
                 """, database: database.name)
             let end = Date().addingTimeInterval(1)

@@ -31,7 +31,7 @@ import Testing
         let store = try database.open()
         for generation: UInt64 in 0..<5 {
             try database.server.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(database.name)'")
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '\(database.name)'")
             #expect(
                 try store.commit(grant: "a", payload: [1], ifGeneration: generation)
                     == .committed(generation: generation + 1))
@@ -264,7 +264,7 @@ import Testing
         #expect(try store.commit(grant: "a", payload: [1], ifGeneration: 0) == .committed(generation: 1))
         _ = try store.waitForNews(upTo: 0)
         _ = try database.sql("ALTER ROLE plain SET default_transaction_read_only = on")
-        try database.server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'plain'")
+        try database.server.sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'plain'")
         #expect(storeError { _ = try store.commit(grant: "a", payload: [2], ifGeneration: 1) }?.kind == .unavailable)
     }
 

@@ -185,7 +185,7 @@ import Testing
         #expect(error?.message.contains("schema 3") == true)
         #expect(error?.message.contains(":\(database.server.port)/\(database.name)") == true)
         try database.server.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(database.name)'")
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '\(database.name)'")
         #expect(storeError { _ = try old.read(grant: "a") }?.kind == .newerSchema)
     }
 
