@@ -11,7 +11,7 @@ struct SimulationModelTests {
         let call = TokenCall(
             id: CallID(owner: .grant("crm"), number: 1), kind: .refresh(refreshToken: Secret("r0"), scopes: ["read"]))
         world.replicas[0].flight = .init(
-            call: call, sentAt: world.replicas[0].moment(at: 0), trueTime: 0, epoch: 0)
+            call: call, sentAt: world.replicas[0].moment(at: 0), trueTime: 0, family: 0)
         world.crash(0)
         #expect(!world.replicas[0].isAlive)
         #expect(world.replicas[0].flight == nil)
