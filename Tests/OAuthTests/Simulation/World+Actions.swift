@@ -63,7 +63,7 @@ extension World {
         if case .unattended = call.kind { beginnings[family] = replica.life }
         replicas[index].flight = .init(
             call: call, sentAt: replica.moment(at: time), trueTime: time, family: family,
-            revision: replica.machine.storedRevision)
+            revision: replica.machine.record.revision)
         replicas[index].isRefusalStale = false
         misreport(index)
         // What an operator does is most interesting while something is under way.
@@ -140,7 +140,7 @@ extension World {
     /// Somebody who does not wait for a refresh, an operator, has stored something that this replica need not have
     /// heard of yet.
     private func isOvertaken(_ index: Int) -> Bool {
-        guard replicas[index].machine.storedRevision < overtaking.revision else { return false }
+        guard replicas[index].machine.record.revision < overtaking.revision else { return false }
         return isUnheard(index, since: overtaking.at, trouble: 0)
     }
 

@@ -171,7 +171,7 @@ extension World {
             step(index) { $0.recordChangedElsewhere(record, readAt: askedAt, now: $1) }
             guard replicas[index].life == life else { return }
             // The machine is at its own commit or read, whose outcome may or may not hold this, or this may be older.
-            let known = replicas[index].machine.storedRevision
+            let known = replicas[index].machine.record.revision
             if record.map({ known < $0.revision }) ?? (known > 0) {
                 schedule(after: 200, .news(replica: index, life: life))
             }
@@ -182,7 +182,7 @@ extension World {
         schedule(after: 10_000, .poll(replica: index))
         let replica = replicas[index]
         guard replica.isAlive, replica.stalledUntil <= time, !storeIsAway else { return }
-        if stored?.revision ?? 0 != replica.machine.storedRevision { ask(index, .look) }
+        if stored?.revision ?? 0 != replica.machine.record.revision { ask(index, .look) }
     }
 
     // MARK: Server

@@ -47,7 +47,7 @@ extension World {
 
     private func remember(_ ticket: Ticket, _ index: Int, _ command: OperatorCommand) {
         replicas[index].orders[ticket] = .init(
-            command: command, since: time, family: family(of: stored), isEarly: !replicas[index].machine.hasLoaded)
+            command: command, since: time, family: family(of: stored), isEarly: !replicas[index].machine.isLoaded)
     }
 
     func consentArrives(_ index: Int, _ life: Int, _ serial: Int, _ sentAt: Moment, _ event: Event) {
@@ -151,7 +151,7 @@ extension World {
     /// himself, and what was stored once are no excuse.
     private func isUnknowing(_ family: Int) -> Bool {
         guard stored == nil, let life = beginnings[family] else { return false }
-        return replicas.contains { $0.life == life && $0.isAlive && $0.machine.storedRevision == 0 }
+        return replicas.contains { $0.life == life && $0.isAlive && $0.machine.record.revision == 0 }
     }
 
     private func beginningsEnded(at replica: Replica) {
