@@ -38,7 +38,8 @@ extension GrantMachine {
     /// The record is what the store holds now. An intent's tokens were asked for after it was first seen, and perhaps
     /// long before they could be stored; those that were used before they were stored had none. Where one intent has
     /// replaced another, the replica that was taken for dead may yet store what it got under the first.
-    mutating func synced(_ readAt: Int64) {
+    mutating func synced(_ readAt: Int64, _ now: Moment) {
+        toldAt = now.monotonic
         if record.intent == nil || syncedIntent == nil { syncedAt = readAt }
         syncedIntent = record.intent
     }
@@ -58,7 +59,9 @@ extension GrantMachine {
             if byWall < -Self.clockTolerance { return lifetime ?? 0 }
             return max(byWall, 0)
         }
-        let bound = max(now.monotonic.saturatingSubtract(knownSince), 0)
+        // A refresh's tokens were asked for after its intent; a consent's wait for nobody's, but perhaps for the store.
+        let waited = tokens.origin == nil ? tokens.heldFor : 0
+        let bound = max(now.monotonic.saturatingSubtract(knownSince), 0).saturatingAdd(waited)
         // So little that it does not matter which: the safe side.
         if bound <= min(10_000, (lifetime ?? 0) / 8) { return bound }
         // Clocks that are kept in step differ by less than this; others say nothing, so the safe side again.
@@ -83,7 +86,7 @@ extension GrantMachine {
         revocationNotBefore = now.monotonic.saturatingAdd(wait)
     }
 
-    private mutating func stopClocks() {
+    mutating func stopClocks() {
         expiresAt = nil
         refreshAt = nil
         keepaliveAt = nil

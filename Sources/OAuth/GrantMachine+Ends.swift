@@ -68,6 +68,7 @@ extension GrantMachine {
         if let load, case .revocation(let ticket) = load.purpose {
             actions.append(.finish(ticket, .revocation(.nothingToRevoke)))
         }
+        if load?.isAsked == true { awaitsAbandonedRead = true }
         load = nil
     }
 
@@ -113,8 +114,7 @@ extension GrantMachine {
         let view = projected
         let hasTokens = view.tokens != nil || changes.contains(where: \.bringsTokens)
         if !environment.storeIsExclusive, !isStopped, !hasTokens, load == nil, changes.isEmpty, !isCommitting {
-            load = Load(purpose: .revocation(ticket), askedAt: now.monotonic)
-            actions.append(.load)
+            beginLoad(.revocation(ticket), now)
         } else {
             revokeAsKnown(ticket)
         }
@@ -158,6 +158,8 @@ extension GrantMachine {
     ) -> [GrantAction] {
         guard let call, call.id == id, case .revocation(let token) = call.kind else { return finish(now) }
         self.call = nil
+        // A consent or another replica has ended what this call was for: it is no answer to who asks now.
+        guard projected.revocation?.tokens.contains(where: { $0.token == token }) == true else { return finish(now) }
         var step = GrantChange.RevocationStep(token: token, failure: nil, outcome: .revoked, nextAttemptAt: 0)
         switch result {
         case .revoked: break
@@ -226,10 +228,12 @@ extension GrantMachine {
         generationFloor = max(generationFloor, record.generation)
         record = GrantRecord()
         forgottenElsewhere()
+        isDormant = true
         call = nil
         foreign = nil
-        readClocks(now, knownSince: nil)
+        stopClocks()
         rebuildCredential()
+        failForgottenRefreshTickets()
         finishRevocationTickets(.nothingToRevoke)
         for ended in imports {
             actions.append(
@@ -240,10 +244,12 @@ extension GrantMachine {
         actions.append(.finish(ticket, .forgotten))
     }
 
-    /// The record is gone: what is in use from memory, or under way, goes with it.
+    /// The record is gone: what is in use from memory, or under way, goes with it. When it went is not known: what was
+    /// asked for here and has not gone out yet may be newer, and begins with nothing.
     mutating func forgottenElsewhere() {
         unstored = nil
-        isDormant = true
+        isDormant = unattended == nil || refreshTickets.isEmpty || isRefreshUnderWay
+        if isDormant { failForgottenRefreshTickets() }
         abandonRefresh()
         changes.removeAll { change in
             switch change {
@@ -255,11 +261,25 @@ extension GrantMachine {
                 false
             }
         }
-        finishRefreshTickets(.refreshFailed(code: "not_connected", detail: "The grant was forgotten meanwhile."))
-        if imports.first?.isBegun == true {
+        if imports.first?.isBegun == true, !isImportIntentUnderWay {
             if let call, case .importing = call.kind { self.call = nil }
             endImport("forgotten", "The grant was forgotten while the refresh token was tried.")
         }
+    }
+
+    private mutating func failForgottenRefreshTickets() {
+        finishRefreshTickets(.refreshFailed(code: "not_connected", detail: "The grant was forgotten meanwhile."))
+    }
+
+    /// The token call of a refresh has been sent, and its result may yet come.
+    private var isRefreshUnderWay: Bool {
+        if let call, case .refresh = call.kind { return true }
+        return replay != nil || changes.contains { if case .refreshed = $0 { true } else { false } }
+    }
+
+    /// The import that is first in the queue has not been sent.
+    private var isImportIntentUnderWay: Bool {
+        changes.contains { if case .importIntent = $0 { true } else { false } }
     }
 
     // MARK: View

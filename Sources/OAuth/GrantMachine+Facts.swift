@@ -36,7 +36,8 @@ extension GrantMachine {
 
     /// A driver may drop the machine, and make a new one from the store when the grant is needed or due again.
     package var mayBeUnloaded: Bool {
-        isLoaded && load == nil && waiters.isEmpty && call == nil && replay == nil && !isCommitting && changes.isEmpty
+        isLoaded && load == nil && !awaitsAbandonedRead && waiters.isEmpty && call == nil && replay == nil
+            && !isCommitting && changes.isEmpty
             && unstored == nil && refreshTickets.isEmpty && revocationTickets.isEmpty && imports.isEmpty
             // What the breaker for 401s remembers is nowhere else, nor is the back-off of a store that fails.
             && lastRejectionRefreshAt == nil && storeBlockedUntil == .min

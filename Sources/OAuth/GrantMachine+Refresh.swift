@@ -278,8 +278,7 @@ extension GrantMachine {
         actions.append(.note(.refreshFailed(problem)))
         switch problem.errorClass {
         case .permanent where unattended == nil:
-            load = Load(purpose: .suspicion(problem, sent), askedAt: now.monotonic)
-            actions.append(.load)
+            beginLoad(.suspicion(problem, sent), now)
         case .permanent, .configuration: latch(problem, now: now)
         case .transient: backOff(problem, now: now)
         }

@@ -56,8 +56,7 @@ extension GrantMachine {
         guard let foreign, !foreign.isConfirmed, foreign.until <= now.monotonic, load == nil, call == nil else {
             return
         }
-        load = Load(purpose: .takeOver, askedAt: now.monotonic)
-        actions.append(.load)
+        beginLoad(.takeOver, now)
     }
 
     mutating func takeOverRead(_ now: Moment) {

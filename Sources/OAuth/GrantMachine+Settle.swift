@@ -6,9 +6,7 @@ extension GrantMachine {
         publishIfChanged(now)
         if let load {
             if let retryAt = load.retryAt, retryAt <= now.monotonic {
-                self.load?.retryAt = nil
-                self.load?.askedAt = now.monotonic
-                actions.append(.load)
+                askStore(now)
             }
         } else if isLoaded {
             commitNext(now)
@@ -178,10 +176,9 @@ extension GrantMachine {
         if mayBeginCall, call == nil, !isStopped {
             if let replay {
                 times.append(replay.dueAt)
-            } else if let replay = imports.first?.replay {
-                times.append(replay.dueAt)
-            } else if imports.first != nil, let foreign {
-                times.append(foreign.until)
+            } else if let first = imports.first {
+                // Where it waits for nothing the one before it has ended in this moment.
+                times.append(first.replay?.dueAt ?? foreign?.until ?? now.monotonic)
             } else if let due = nextRefreshTime(now) {
                 times.append(due)
             } else if record.state == .active, currentTokens?.refreshToken == nil, unattended == nil, let expiresAt {

@@ -6,9 +6,29 @@ extension GrantMachine {
 
     // MARK: Reading
 
+    mutating func beginLoad(_ purpose: Load.Purpose, _ now: Moment) {
+        load = Load(purpose: purpose, askedAt: now.monotonic)
+        askStore(now)
+    }
+
+    mutating func askStore(_ now: Moment) {
+        load?.retryAt = nil
+        load?.askedAt = now.monotonic
+        load?.isAsked = !awaitsAbandonedRead
+        if !awaitsAbandonedRead { actions.append(.load) }
+    }
+
+    /// It was the answer to a read that is of no interest any more: what waits for that is asked now.
+    private mutating func passedOver(_ now: Moment) -> Bool {
+        guard awaitsAbandonedRead else { return false }
+        awaitsAbandonedRead = false
+        if let load, !load.isAsked, load.retryAt == nil { askStore(now) }
+        return true
+    }
+
     /// The store's answer to `load`; nil: it holds nothing.
     package mutating func recordLoaded(_ found: GrantRecord?, now: Moment) -> [GrantAction] {
-        guard let load else { return finish(now) }
+        guard !passedOver(now), let load else { return finish(now) }
         self.load = nil
         let found = found ?? GrantRecord()
         switch load.purpose {
@@ -31,14 +51,15 @@ extension GrantMachine {
     }
 
     private mutating func readAgain(_ found: GrantRecord, readAt: Int64, now: Moment) {
+        guard isComparable(found, readAt: readAt) else { return }
         if isNews(found) || found.revision == 0 { adopt(found, readAt: readAt, now: now) }
-        synced(readAt)
+        synced(readAt, now)
     }
 
     /// The store could not be read. Tried again with back-off; who commanded something is told now, since a command that
     /// is obeyed when nobody expects it any more does harm. What a consent brought is kept.
     package mutating func loadFailed(now: Moment) -> [GrantAction] {
-        guard let failed = load else { return finish(now) }
+        guard !passedOver(now), let failed = load else { return finish(now) }
         if case .revocation(let ticket) = failed.purpose {
             load = nil
             actions.append(.note(.storeFailed))
@@ -53,6 +74,7 @@ extension GrantMachine {
         let failures = load?.failures ?? 0
         let retryAt = now.monotonic.saturatingAdd(commitBackoff(failures, limit: Self.commitRetryLimit))
         load?.failures = failures + 1
+        load?.isAsked = false
         load?.retryAt = retryAt
         actions.append(.note(.storeFailed))
         failInbox()
@@ -90,11 +112,18 @@ extension GrantMachine {
         found.revision > record.revision || found.lineage == record.lineage && found.generation > record.generation
     }
 
+    /// Which of two records is newer their revisions say. Of a record and none it is the time: a deletion leaves nothing
+    /// behind, and what the store was asked before it told us what we know may be from before that.
+    func isComparable(_ found: GrantRecord?, readAt: Int64) -> Bool {
+        (found?.revision ?? 0 > 0) == (record.revision > 0) || readAt >= toldAt
+    }
+
     private mutating func firstRecordLoaded(_ found: GrantRecord, readAt: Int64, now: Moment) {
         isLoaded = true
         record = found
         generationFloor = found.generation
         rejectedGeneration = found.rejectedGeneration
+        toldAt = now.monotonic
         readClocks(now, knownSince: nil)
         readBackoff(now)
         readRevocationClock(now)
@@ -131,7 +160,7 @@ extension GrantMachine {
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: syncedAt)
-        synced(readAt)
+        synced(readAt, now)
         unlatchIfOnlyOthersWereRefused(now)
         rebuildCredential()
     }
@@ -203,7 +232,7 @@ extension GrantMachine {
         if let written { record = written }
         // Whoever was at it is not waited for any more: a consent or a revocation has ended that.
         if record.intent == nil { foreign = nil }
-        synced(commitAskedAt)
+        synced(commitAskedAt, now)
         tookEffect(change, now: now)
     }
 
@@ -318,11 +347,13 @@ extension GrantMachine {
         case .consented(let tokens, let sentAt, let asked, _, let ticket):
             consentStored(tokens, sentAt: sentAt, asked: asked, ticket: ticket, now: now)
         case .created(_, let ticket): actions.append(.finish(ticket, .created))
-        case .failed, .importEnded, .unlatch: break
+        case .failed, .importEnded: break
+        // Of a latched grant only an import is at work, and nobody refreshed it: now somebody may.
+        case .unlatch: if record.intent != nil { readIntent(now, knownSince: syncedAt) }
         case .revoke:
             unstored = nil
             revocationNotBefore = .min
-            readClocks(now, knownSince: syncedAt)
+            stopClocks()
             if record.revocation == nil { finishRevocationTickets(.nothingToRevoke) }
             // They can be revoked when the configuration names their provider again.
             if belongsElsewhere { finishRevocationTickets(.failedKeptForRetry) }

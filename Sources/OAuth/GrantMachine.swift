@@ -75,7 +75,8 @@ package struct GrantMachine: Sendable {
         var purpose: Purpose
         /// What the store answers with was there then, or later.
         var askedAt: Int64
-        /// nil: in flight.
+        /// In flight; else it waits for `retryAt`, or for the answer to a read that is of no interest any more.
+        var isAsked = false
         var retryAt: Int64?
         var failures = 0
     }
@@ -136,6 +137,8 @@ package struct GrantMachine: Sendable {
     var record = GrantRecord()
     var isLoaded = false
     var load: Load?
+    /// A read is in flight whose answer nobody wants. Answers do not say to what: until it has come, there is no other.
+    var awaitsAbandonedRead = false
     var changes: [GrantChange] = []
     /// The record of the commit in flight; a deletion has none.
     var candidate: GrantRecord?
@@ -149,6 +152,8 @@ package struct GrantMachine: Sendable {
     /// Tokens that are not in `record` were asked for after this, monotonic; nil: that is not known.
     var syncedAt: Int64?
     var syncedIntent: GrantRecord.Intent?
+    /// When the store had told us what `record` is, monotonic.
+    var toldAt: Int64 = .min
     /// Generations never come twice, not even after `forget`.
     var generationFloor: UInt64 = 0
 
@@ -217,8 +222,7 @@ extension GrantMachine {
     /// The first event. Reads the record.
     package mutating func started(now: Moment) -> [GrantAction] {
         guard !isLoaded, load == nil else { return finish(now) }
-        load = Load(purpose: .start, askedAt: now.monotonic)
-        actions.append(.load)
+        beginLoad(.start, now)
         return finish(now)
     }
 
@@ -300,12 +304,14 @@ extension GrantMachine {
     }
 
     /// The store says that another replica wrote the record (nil: deleted it). Echoes of our own commits are harmless.
-    /// `readAt`: when the store was asked; nil: just now.
+    /// `readAt`: when the store was asked; nil: just now. Where `storedRevision` is still another afterwards the store is
+    /// to be asked again: the machine was at its own commit or read, or the answer may be older than what it knows.
     package mutating func recordChangedElsewhere(
         _ newer: GrantRecord?, readAt: Moment? = nil, now: Moment
     ) -> [GrantAction] {
         guard isLoaded, !isCommitting, load == nil else { return finish(now) }
         let readAt = readAt?.monotonic ?? now.monotonic
+        guard isComparable(newer, readAt: readAt) else { return finish(now) }
         if let newer {
             if isNews(newer) { adopt(newer, readAt: readAt, now: now) }
         } else if record.revision > 0 {

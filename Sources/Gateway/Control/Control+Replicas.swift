@@ -126,22 +126,27 @@ extension Control {
             perform(grant, entry.machine.recordChangedElsewhere(nil, readAt: askedAt, now: moment))
             // A templated grant that another replica deleted is nobody's any more.
             if entry.template != nil, !entry.isBeingCreated, !entry.machine.holdsUnfinishedWork { vanish(entry) }
+            if grants[grant] === entry, entry.revision > 0 { lookAgain(grant, 0) }
             return
         }
         guard let record = record(stored) else { return }
         perform(grant, entry.machine.recordChangedElsewhere(record, readAt: askedAt, now: moment))
         guard grants[grant] === entry else { return }
         if entry.revision < stored.generation {
-            // The machine is at its own commit or read, whose outcome may or may not hold this.
-            loop.schedule(after: 200) { [unowned self] in
-                changedElsewhere(grant, stored.generation)
-                readChanged()
-            }
+            lookAgain(grant, stored.generation)
             return
         }
         entry.note(record)
         tellOfDeadIntent(record, entry)
         settleTemplated(entry)
+    }
+
+    /// The machine is at its own commit or read, whose outcome may or may not hold this, or this may be older.
+    private func lookAgain(_ grant: String, _ revision: UInt64) {
+        loop.schedule(after: 200) { [unowned self] in
+            changedElsewhere(grant, revision)
+            readChanged()
+        }
     }
 
     /// The record says that a replica is at it, and that one is known to be gone.

@@ -70,9 +70,14 @@ struct ModelServer {
         token.children.contains { tokens[$0].usedAt != nil }
     }
 
-    /// nil: invalid_grant. `epoch`: the family of what comes without a refresh token.
-    mutating func refresh(_ token: Secret?, epoch: Int, now: Int64) -> Int? {
-        guard let token else { return issue(parent: nil, family: epoch, now: now) }
+    mutating func newFamily() -> Int {
+        families += 1
+        return families - 1
+    }
+
+    /// nil: invalid_grant. `family`: of what comes without a refresh token.
+    mutating func refresh(_ token: Secret?, family: Int, now: Int64) -> Int? {
+        guard let token else { return issue(parent: nil, family: family, now: now) }
         let serial = Self.serial(token)
         guard honours(token, now: now) else {
             if scenario.endsFamilyOnReuse, tokens[serial].usedAt != nil { deadFamilies.insert(tokens[serial].family) }
@@ -97,8 +102,7 @@ struct ModelServer {
 
     /// Somebody consents: the first tokens of a new family.
     mutating func connect(now: Int64) -> Int {
-        families += 1
-        return issue(parent: nil, family: families - 1, now: now)
+        issue(parent: nil, family: newFamily(), now: now)
     }
 
     /// RFC 7009. Some servers end all that came of the same consent with a refresh token, others that token alone.

@@ -70,6 +70,21 @@ struct OperatorRaceTests {
         #expect(driver.sentRefreshToken() == "ry")
     }
 
+    /// Found by the simulation (seed 136998): it waited for the next event, whenever that was.
+    @Test func `the next import begins when the one before it is not sent again`() {
+        let driver = shared(GrantDriver.record())
+        let (first, second) = (driver.importToken("x"), driver.importToken("y"))
+        driver.fail(.transient, "http_503", status: 503, unknown: true)
+        driver.writeElsewhere {
+            $0.intent = nil
+            $0.generation = 2
+        }
+        #expect(driver.calls.isEmpty && driver.results[first] == [])
+        driver.pass(1200)
+        #expect("\(driver.results[first] ?? [])".contains("importFailed"))
+        #expect(driver.sentRefreshToken() == "y" && driver.results[second] == [])
+    }
+
     @Test func `an unattended grant that was forgotten elsewhere is asked for only when it is needed`() {
         var record = GrantDriver.record(lifetime: 600_000)
         record.tokens?.refreshToken = nil

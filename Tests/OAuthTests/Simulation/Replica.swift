@@ -7,7 +7,9 @@ final class Replica {
         var sentAt: Moment
         var trueTime: Int64
         /// The family of what comes without a refresh token.
-        var epoch: Int
+        var family: Int
+        /// What was known of the store when it was sent.
+        var revision: UInt64 = 0
     }
 
     struct Wait {

@@ -58,7 +58,7 @@ struct SimulationRun {
 
     private var isAtRest: Bool {
         let revision = world.stored?.revision
-        return world.stored?.intent == nil && world.replicas.allSatisfy { $0.machine.storedRevision == revision ?? 0 }
+        return world.stored?.intent == nil && world.replicas.allSatisfy { $0.machine.record.revision == revision ?? 0 }
     }
 
     /// One token call for each expiry, over all replicas.

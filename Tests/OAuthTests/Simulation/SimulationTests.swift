@@ -4,7 +4,8 @@ import Testing
 @testable import OAuth
 
 /// Many seeds, each another cluster in other trouble. Environment: SIMULATION_SEED plays one again, SIMULATION_SEEDS says
-/// how many (10,000 by default), SIMULATION_FIRST the first.
+/// how many (10,000 by default), SIMULATION_FIRST the first, SIMULATION_FAILURES after how many failures a lane ends (3).
+/// Progress and failures are told on standard error as they come.
 struct SimulationTests {
     private static func number(_ name: String) -> UInt64? {
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
@@ -30,16 +31,23 @@ struct SimulationTests {
     }
 
     private static func play(_ seeds: Range<UInt64>, from lane: UInt64, step: UInt64) -> [String] {
+        let limit = number("SIMULATION_FAILURES") ?? 3
         var failures: [String] = []
         var seed = seeds.lowerBound + lane
-        while seed < seeds.upperBound, failures.count < 3 {
+        while seed < seeds.upperBound, failures.count < limit {
             let length = seeds.count == 1 ? 100_000 : 60
-            if let failure = SimulationRun.failure(seed: seed, traceLength: length) { failures.append(failure) }
-            seed += step
-            if (seed - seeds.lowerBound) % 50_000 < step {
-                print("simulation: \(seed - seeds.lowerBound) of \(seeds.count) seeds")
+            if let failure = SimulationRun.failure(seed: seed, traceLength: length) {
+                failures.append(failure)
+                tell("simulation: " + failure.prefix { $0 != "\n" })
             }
+            seed += step
+            let played = seed - seeds.lowerBound
+            if played % 50_000 < step { tell("simulation: \(played) of \(seeds.count) seeds") }
         }
         return failures
+    }
+
+    private static func tell(_ line: String) {
+        FileHandle.standardError.write(Data((line + "\n").utf8))
     }
 }

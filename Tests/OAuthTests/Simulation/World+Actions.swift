@@ -6,8 +6,7 @@ extension World {
         for action in actions {
             switch action {
             case .load:
-                // A consent or a revocation does not wait for what was read for the tokens before.
-                check(!replicas[index].isReading || !given.isEmpty, "two loads at once")
+                check(!replicas[index].isReading, "two loads at once")
                 replicas[index].isReading = true
                 ask(index, .load)
             case .commit(let commit):
@@ -55,11 +54,16 @@ extension World {
         let replica = replicas[index]
         calls += 1
         log("\(replica.instance) sends \(tokenName(call))")
-        // What was abandoned since an operator ended it is nobody's.
+        // What was sent before its sender had heard that an operator ended it is abandoned then, and nobody's.
         check(
-            replica.flight.map { overtaking.at >= $0.trueTime } ?? true, "two token calls of one machine at once")
+            replica.flight.map { overtaking.at >= $0.trueTime || overtaking.revision > $0.revision } ?? true,
+            "two token calls of one machine at once")
         checkSend(index, call)
-        replicas[index].flight = .init(call: call, sentAt: replica.moment(at: time), trueTime: time, epoch: epoch)
+        let family = server.newFamily()
+        if case .unattended = call.kind { beginnings[family] = replica.life }
+        replicas[index].flight = .init(
+            call: call, sentAt: replica.moment(at: time), trueTime: time, family: family,
+            revision: replica.machine.record.revision)
         replicas[index].isRefusalStale = false
         misreport(index)
         // What an operator does is most interesting while something is under way.
@@ -136,7 +140,7 @@ extension World {
     /// Somebody who does not wait for a refresh, an operator, has stored something that this replica need not have
     /// heard of yet.
     private func isOvertaken(_ index: Int) -> Bool {
-        guard replicas[index].machine.storedRevision < overtaking.revision else { return false }
+        guard replicas[index].machine.record.revision < overtaking.revision else { return false }
         return isUnheard(index, since: overtaking.at, trouble: 0)
     }
 

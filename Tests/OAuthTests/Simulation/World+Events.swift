@@ -169,8 +169,10 @@ extension World {
         case .look(let record, let askedAt):
             let life = replicas[index].life
             step(index) { $0.recordChangedElsewhere(record, readAt: askedAt, now: $1) }
-            // The machine is at its own commit or read, whose outcome may or may not hold this.
-            if let record, replicas[index].life == life, replicas[index].machine.storedRevision < record.revision {
+            guard replicas[index].life == life else { return }
+            // The machine is at its own commit or read, whose outcome may or may not hold this, or this may be older.
+            let known = replicas[index].machine.record.revision
+            if record.map({ known < $0.revision }) ?? (known > 0) {
                 schedule(after: 200, .news(replica: index, life: life))
             }
         }
@@ -180,14 +182,12 @@ extension World {
         schedule(after: 10_000, .poll(replica: index))
         let replica = replicas[index]
         guard replica.isAlive, replica.stalledUntil <= time, !storeIsAway else { return }
-        if stored?.revision ?? 0 != replica.machine.storedRevision { ask(index, .look) }
+        if stored?.revision ?? 0 != replica.machine.record.revision { ask(index, .look) }
     }
 
     // MARK: Server
 
     private func serverSees(_ index: Int, _ life: Int, _ call: TokenCall, _ answer: Answer) {
-        // What was asked for before the end of an unattended grant belongs to what was ended.
-        let epoch = replicas[index].life == life ? replicas[index].flight?.epoch ?? self.epoch : self.epoch
         func back(_ result: Result<Int, ProviderProblem>, after delay: Int64) {
             schedule(after: delay, .replyArrives(replica: index, life: life, call.id, result))
         }
@@ -199,7 +199,9 @@ extension World {
         if case .refresh(let sent, _) = call.kind { token = sent }
         let isLate = replicas[index].flight?.call.id != call.id || replicas[index].life != life
         let wasDead = token.map { server.isDead($0) } ?? false
-        let serial = server.refresh(token, epoch: epoch, now: time)
+        // What nobody waits for is nobody's.
+        let family = isLate ? nil : replicas[index].flight?.family
+        let serial = server.refresh(token, family: family ?? server.newFamily(), now: time)
         log("the server takes \(tokenName(call)): \(serial.map { "gives \($0)" } ?? "invalid_grant")")
         let standsStill = replicas.contains { replica in
             guard replica.isAlive, replica.stalledUntil > time else { return false }

@@ -47,7 +47,7 @@ extension World {
 
     private func remember(_ ticket: Ticket, _ index: Int, _ command: OperatorCommand) {
         replicas[index].orders[ticket] = .init(
-            command: command, since: time, family: family(of: stored), isEarly: !replicas[index].machine.hasLoaded)
+            command: command, since: time, family: family(of: stored), isEarly: !replicas[index].machine.isLoaded)
     }
 
     func consentArrives(_ index: Int, _ life: Int, _ serial: Int, _ sentAt: Moment, _ event: Event) {
@@ -82,6 +82,7 @@ extension World {
         case (.revoke, .revocation), (.forget, .forgotten):
             let isOver = order.family.map { ended[$0] != nil || family(of: stored) != $0 } ?? true
             check(isOver, "\(order.command) is confirmed, and the store does not know")
+            if result == .forgotten { beginningsEnded(at: replicas[index]) }
         case (.refresh, .refreshed), (.refresh, .refreshFailed): break
         case (.importGood, .imported), (.consent, .connected): break
         case (.importGood, .importFailed), (.importBad, .importFailed), (.importGood, .consentNotStored): break
@@ -137,14 +138,29 @@ extension World {
 
     /// All that the grant has is over; what a consent or an import is about to bring is not the grant's yet.
     func tokensEnded() {
-        for family in 0..<server.families where !connecting.contains(family) && ended[family] == nil {
-            ended[family] = End(at: time, storeTrouble: storeTrouble)
-        }
-        if scenario.kind == .unattended {
-            server.families += 1
-            epoch = server.families - 1
+        for family in 0..<server.families where !connecting.contains(family) && !isUnknowing(family) {
+            end(family)
         }
         overtaking = (stored == nil ? storeRevision + 1 : storeRevision, time)
+    }
+
+    /// An unattended grant has asked for these tokens without an intent, since the store failed, at a replica that knows
+    /// of no record: nothing tells it that there was one and that it was deleted, for the store keeps nothing of what is
+    /// deleted. That is as if the call had been made a moment after the deletion: the tokens never were in the record
+    /// that was deleted, and the next request would ask for such anyway. Who knew of a record, who was told to forget it
+    /// himself, and what was stored once are no excuse.
+    private func isUnknowing(_ family: Int) -> Bool {
+        guard stored == nil, let life = beginnings[family] else { return false }
+        return replicas.contains { $0.life == life && $0.isAlive && $0.machine.record.revision == 0 }
+    }
+
+    private func beginningsEnded(at replica: Replica) {
+        for (family, life) in beginnings where life == replica.life { end(family) }
+    }
+
+    private func end(_ family: Int) {
+        if ended[family] == nil { ended[family] = End(at: time, storeTrouble: storeTrouble) }
+        beginnings[family] = nil
     }
 
     /// A record is stored.
@@ -155,6 +171,7 @@ extension World {
         }
         if let family = family(of: record) {
             check(ended[family] == nil, "what an operator has ended is stored again: \(record)")
+            beginnings[family] = nil
             if connecting.remove(family) != nil { overtaking = (storeRevision, time) }
         }
         // An import does not wait for one that began before it where there is nothing to refresh.

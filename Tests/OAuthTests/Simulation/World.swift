@@ -88,8 +88,8 @@ final class World {
     var ended: [Int: End] = [:]
     /// Families of consents and imports that are not the grant's yet.
     var connecting: Set<Int> = []
-    /// Of an unattended grant's tokens.
-    var epoch = 0
+    /// Families that an unattended grant has asked for and not stored yet: by which life of a replica.
+    var beginnings: [Int: Int] = [:]
     /// What was stored last by somebody who did not wait for a refresh that may be under way.
     var overtaking: (revision: UInt64, at: Int64) = (0, 0)
 

@@ -1,0 +1,158 @@
+import Testing
+
+@testable import OAuth
+
+/// What a replica knows of the store is always a little old: found by the simulation.
+struct StaleKnowledgeTests {
+    private func shared(
+        _ record: GrantRecord? = GrantDriver.record(lifetime: 600_000),
+        configure: (inout GrantSettings, inout ProviderSettings) -> Void = { _, _ in }
+    ) -> GrantDriver {
+        let driver = GrantDriver(stored: record, instance: "a", exclusive: false, configure: configure)
+        driver.start()
+        return driver
+    }
+
+    private func advance(_ driver: GrantDriver, _ milliseconds: Int64 = 40) {
+        driver.now.monotonic += milliseconds
+        driver.now.wall += milliseconds
+    }
+
+    private func look(_ driver: GrantDriver, _ found: GrantRecord?, readAt: Moment) {
+        driver.run(driver.machine.recordChangedElsewhere(found, readAt: readAt, now: driver.now))
+    }
+
+    // MARK: A deletion that was not heard of
+
+    /// Seed 23384.
+    @Test func `an import goes on when it finds that the grant was forgotten before`() {
+        let driver = shared()
+        driver.stored = nil
+        let ticket = driver.importToken("x")
+        #expect(driver.sentRefreshToken() == "x" && driver.stored?.intent?.instance == "a")
+        driver.succeed("ax", refresh: "rx")
+        #expect("\(driver.results[ticket] ?? [])".contains("imported") && driver.publishedToken == "Bearer ax")
+    }
+
+    @Test func `an operator's refresh of an unattended grant goes on when it finds that it was forgotten before`() {
+        var settings = GrantSettings(name: "crm", provider: "zoho", scopes: ["read"])
+        settings.acquisition = .unattended(.clientCredentials)
+        var record = GrantDriver.record(lifetime: 600_000, refreshToken: nil)
+        record.acquiredWith = settings.acquisitionMark
+        let driver = shared(record) { settings, _ in settings.acquisition = .unattended(.clientCredentials) }
+        driver.stored = nil
+        let ticket = driver.refresh()
+        #expect(driver.calls.count == 1 && driver.results[ticket] == [])
+        driver.succeed("a2", lifetime: 600_000)
+        #expect(driver.publishedToken == "Bearer a2" && "\(driver.results[ticket] ?? [])".contains("refreshed"))
+        // One that has gone out belongs to what is forgotten.
+        let late = driver.refresh()
+        driver.stored = nil
+        look(driver, nil, readAt: driver.now)
+        #expect("\(driver.results[late] ?? [])".contains("not_connected"))
+        driver.succeed("a3", lifetime: 600_000)
+        #expect(driver.published == nil && driver.stored == nil)
+    }
+
+    // MARK: Answers that come late
+
+    /// Seed 32702.
+    @Test func `what was read before a deletion does not bring the grant back`() {
+        let driver = shared()
+        let before = driver.stored
+        let asked = driver.now
+        advance(driver)
+        #expect(driver.results[driver.forget()] == [.forgotten])
+        look(driver, before, readAt: asked)
+        #expect(driver.published == nil && driver.state == .notConnected && driver.machine.storedRevision == 0)
+        driver.stored = GrantDriver.record(lifetime: 600_000)
+        look(driver, driver.stored, readAt: driver.now)
+        #expect(driver.publishedToken == "Bearer a1")
+    }
+
+    @Test func `what was read before a consent does not end the grant`() {
+        let driver = shared(nil)
+        let asked = driver.now
+        advance(driver)
+        let tokens = TokenSet(accessToken: Secret("a"), refreshToken: Secret("r"), lifetime: 600_000)
+        _ = driver.consent(tokens)
+        look(driver, nil, readAt: asked)
+        #expect(driver.publishedToken == "Bearer a")
+        look(driver, nil, readAt: driver.now)
+        #expect(driver.published == nil)
+    }
+
+    @Test(arguments: [true, false])
+    func `the answer to a read of no interest is not taken for that to another`(isFailed: Bool) {
+        let driver = shared(GrantDriver.record(lifetime: 600_000, age: 700_000))
+        driver.holdsLoads = true
+        driver.fail(.permanent, "invalid_grant", status: 400)
+        #expect(driver.heldLoads == 1)
+        let before = driver.stored
+        _ = driver.consent(TokenSet(accessToken: Secret("a"), refreshToken: Secret("r"), lifetime: 600_000))
+        #expect(driver.publishedToken == "Bearer a")
+        advance(driver, 5000)
+        _ = driver.refresh()
+        driver.fail(.permanent, "invalid_grant", status: 400)
+        // The second read waits for the answer to the first.
+        #expect(driver.heldLoads == 1 && driver.state == .refreshing)
+        driver.run(
+            isFailed
+                ? driver.machine.loadFailed(now: driver.now) : driver.machine.recordLoaded(before, now: driver.now))
+        #expect(driver.heldLoads == 2 && driver.state == .refreshing)
+        driver.releaseLoad()
+        #expect(driver.state == .reauthorizationRequired)
+    }
+
+    /// Seed 41418: the second revocation was told what had become of the first.
+    @Test func `a revocation that a consent has ended says nothing of the next one`() {
+        let driver = shared()
+        let first = driver.revoke()
+        driver.writeElsewhere {
+            $0.state = .active
+            $0.revocation = nil
+            $0.generation = 5
+            $0.tokens = GrantDriver.record().tokens
+            $0.tokens?.refreshToken = Secret("r2")
+        }
+        #expect(driver.results[first] == [.revocation(.nothingToRevoke)])
+        driver.storeMode = .holds
+        let second = driver.revoke()
+        driver.replyRevocation(.failed(ProviderProblem(.replyLost(.timeout))))
+        #expect(driver.results[second] == [])
+        driver.releaseCommit()
+        #expect(driver.revocations.map { $0.token.reveal() } == ["r2"])
+    }
+
+    // MARK: What others are at
+
+    /// Seed 116635: two replicas called at once, for an import and for a refresh.
+    @Test func `a refresh of a latched grant waits for the import of a sibling`() {
+        var record = GrantDriver.record(lifetime: 600_000)
+        record.state = .reauthorizationRequired
+        record.intent = .init(instance: "b", startedAt: 1_700_000_000_000, expiresAt: 1_700_000_120_000)
+        let driver = shared(record)
+        let ticket = driver.refresh()
+        #expect(driver.stored?.state == .active && driver.stored?.intent?.instance == "b")
+        #expect(driver.calls.isEmpty && driver.results[ticket] == [])
+        driver.writeElsewhere { $0.intent = nil }
+        #expect(driver.sentRefreshToken() == "r1")
+    }
+
+    // MARK: Clocks
+
+    /// Seed 13971: a consent's tokens were asked for before the record was last seen without them.
+    @Test func `a consent's tokens that waited for the store are older than what was known before them`() {
+        let driver = shared()
+        advance(driver, 50_000)
+        driver.writeElsewhere { [wall = driver.now.wall] in
+            $0.generation = 2
+            $0.tokens?.accessToken = Secret("a2")
+            $0.tokens?.obtainedAt = wall - 120_000
+            $0.tokens?.expiresAt = wall + 480_000
+            $0.tokens?.heldFor = 100_000
+        }
+        #expect(driver.publishedToken == "Bearer a2")
+        #expect(driver.published?.expiresAt == driver.now.monotonic + 480_000)
+    }
+}
