@@ -1,0 +1,156 @@
+import HTTP
+import Proxy
+import Reactor
+import Telemetry
+import Testing
+
+@testable import Gateway
+
+/// Patience with one thing must not end another: what a wait was for is over, or is not to blame, and the exchange goes on.
+@Suite struct MatrixPatienceTests {
+    private static let fromHTTP1 = PeerPair.all.filter { $0.caller == .http1 }
+
+    // MARK: The caller is slow
+
+    enum Tail: String, CaseIterable, Sendable {
+        case `nothing follows`, `our input ends`, `half a head, and the end`, `a request follows`
+    }
+
+    /// The exchange is over for the gateway; what it still has for the caller is not.
+    @Test(arguments: fromHTTP1, Tail.allCases)
+    func `an answer that its caller takes slowly outlives keep_alive and head`(pair: PeerPair, tail: Tail) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "keep_alive = \"200ms\"\nhead = \"200ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("GET", "/large")
+        let next = tail == .`a request follows` ? caller.request("GET", "/next") : nil
+        caller.reads = false
+        let served = try scene.served("/large")
+        served.respond(200, framing: .open)
+        var size = try stuff(scene, served)
+        if next != nil {
+            // More than what lets another request begin.
+            size += 60_000
+            served.send(pattern: 60_000)
+        }
+        served.end()
+        try scene.waitForCounters("the end of the exchange") { $0.requestsCurrent == 0 }
+        if tail == .`half a head, and the end` { caller.write("GET /half HT") }
+        if tail == .`our input ends` || tail == .`half a head, and the end` { caller.finish() }
+        try passes(400, scene)
+        caller.reads = true
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count) of \(size)")
+        if let next {
+            try scene.served("/next").answer()
+            try scene.finish(next)
+            #expect(next.head?.status == 200)
+        }
+        try scene.end()
+    }
+
+    /// Content until the caller's connection takes no more; how much that was.
+    private func stuff(_ scene: Scene, _ served: PeerStream) throws -> Int {
+        var size = 0
+        while try scene.plane.inspect({ $0.callerBacklog }) == 0 {
+            served.send(pattern: 24_000)
+            size += 24_000
+            let expected = UInt64(size)
+            try scene.wait("content") { try scene.plane.inspect { $0.forwarded } == expected }
+        }
+        return size
+    }
+
+    @Test(arguments: fromHTTP1)
+    func `an empty line behind a request does not shorten keep_alive`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "head = \"200ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("GET", "/")
+        caller.write("\r\n")
+        try scene.served().answer()
+        try scene.finish(call)
+        try passes(400, scene)
+        #expect(!caller.inputEnded)
+        try scene.check(on: caller)
+        try scene.end()
+    }
+
+    // MARK: The upstream is slow
+
+    // MARK: Timers
+
+    @Test func `deadlines leave nothing behind`() throws {
+        let scene = try Scene(
+            PeerPair(caller: .http1, upstream: .http1),
+            PlaneSetup(timeouts: "head = \"20ms\"", upstream: "first_byte_timeout = \"20ms\""))
+        let caller = try scene.connect()
+        for _ in 0..<15 {
+            try scene.check(on: caller)
+            try passes(40, scene)
+        }
+        let (entries, slots) = try scene.plane.inspect { ($0.wheel.count, $0.slots.count) }
+        #expect(entries <= slots)
+        try scene.end()
+    }
+
+    // MARK: Means
+
+    private func passes(_ milliseconds: UInt64, _ scene: Scene) throws {
+        let deadline = MonotonicClock.milliseconds() + milliseconds
+        try scene.wait("time has passed") { MonotonicClock.milliseconds() > deadline }
+        try scene.settle()
+    }
+
+    /// What is sent to the peer is not taken.
+    private func hold(_ stream: PeerStream) {
+        if stream.stream != nil { stream.takes = false } else { stream.link.reads = false }
+    }
+
+    private func letGo(_ stream: PeerStream) {
+        stream.link.reads = true
+        stream.takes = true
+    }
+
+    /// Until nothing moves any more.
+    private func rests(_ scene: Scene, _ measure: () -> Int) throws {
+        var quiet = 0
+        var last = -1
+        while quiet < 5 {
+            try scene.settle()
+            quiet = measure() == last ? quiet + 1 : 0
+            last = measure()
+        }
+    }
+
+    /// Content until so much of it waits for the upstream's connection or stream; how much that was. Each piece is less
+    /// than what stops the caller.
+    private func fill(_ scene: Scene, _ call: PeerStream, backlog: Int = 1) throws -> Int {
+        var size = 0
+        var waiting = 0
+        while waiting < backlog {
+            let piece = waiting == 0 ? 24_000 : 8_000
+            call.send(pattern: piece)
+            size += piece
+            let expected = UInt64(size)
+            try scene.wait("content") { try scene.plane.inspect { $0.receivedContent } == expected }
+            waiting = try scene.plane.inspect { $0.upstreamBacklog }
+        }
+        return size
+    }
+}
+
+extension Worker {
+    /// The exchange of a test that has one.
+    private var only: Exchange? { exchanges.first { $0.caller != nil } }
+    fileprivate var forwarded: UInt64 { only?.responseBytes ?? 0 }
+    fileprivate var receivedContent: UInt64 { only?.replay.received ?? 0 }
+    fileprivate var hasSentRequest: Bool { only?.requestSent ?? false }
+
+    fileprivate var callerBacklog: Int {
+        slots.reduce(0) { if case .caller(let connection) = $1 { $0 + connection.wire.backlog } else { $0 } }
+    }
+
+    fileprivate var upstreamBacklog: Int {
+        guard let exchange = only else { return 0 }
+        return exchange.upstreamStream?.backlog ?? exchange.upstream?.wire.backlog ?? 0
+    }
+}
