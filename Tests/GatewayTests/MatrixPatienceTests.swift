@@ -60,6 +60,35 @@ import Testing
         return size
     }
 
+    @Test(arguments: PeerPair.fromHTTP2, [true, false])
+    func `an answer that nobody takes costs its own stream only`(pair: PeerPair, resets: Bool) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "write_idle = \"200ms\""))
+        let caller = try scene.connect()
+        let quiet = caller.request("GET", "/quiet")
+        let quietServed = try scene.served()
+        let call = caller.request("GET", "/large")
+        call.takes = false
+        let served = try scene.served()
+        // More than the window, and not so much that the exchange would wait.
+        served.respond(200, framing: .length(80_000))
+        served.send(pattern: 80_000)
+        served.end()
+        try scene.waitForCounters("the end of the exchange") { $0.requestsCurrent == 1 }
+        try scene.settle()
+        if resets { call.reset() }
+        try passes(400, scene)
+        if !resets {
+            try scene.wait("the end of the stream") { call.resetCode != nil }
+            #expect(call.isCut)
+        }
+        #expect(!caller.inputEnded)
+        quietServed.answer()
+        try scene.finish(quiet)
+        #expect(quiet.head?.status == 200 && quiet.content.text == "ok")
+        try scene.check(on: caller)
+        try scene.end()
+    }
+
     @Test(arguments: fromHTTP1)
     func `an empty line behind a request does not shorten keep_alive`(pair: PeerPair) throws {
         let scene = try Scene(pair, PlaneSetup(timeouts: "head = \"200ms\""))

@@ -15,7 +15,7 @@ extension Worker {
             resumeListeners()
         case .caller(let connection):
             if now >= connection.wire.writeDeadline {
-                callerGone(connection)
+                writeTimeout(connection)
             } else if now >= connection.deadline {
                 callerTimeout(connection)
             }
@@ -41,6 +41,18 @@ extension Worker {
             // One deadline has been looked at; the others still hold.
             if exchange.nextDeadline != .max { arm(slot: slot, at: exchange.nextDeadline) }
         }
+    }
+
+    /// Where the socket takes all, what waits is on streams that their exchanges have left and that the caller grants no
+    /// room on. Those end, if they still are; the others are none the worse.
+    private func writeTimeout(_ connection: CallerConnection) {
+        guard connection.mode == .multiplexed, connection.wire.backlog == 0, let session = connection.session else {
+            callerGone(connection)
+            return
+        }
+        connection.wire.writeDeadline = .max
+        session.resetDetached()
+        touch(connection)
     }
 
     private func writeTimeout(_ connection: UpstreamConnection) {
