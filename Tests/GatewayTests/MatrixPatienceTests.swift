@@ -89,6 +89,25 @@ import Testing
         try scene.end()
     }
 
+    @Test(arguments: PeerPair.fromHTTP2)
+    func `a field block that is nobody's any more does not end its connection`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "head = \"200ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        let served = try scene.served()
+        served.answer(413)
+        try scene.finish(call)
+        try scene.wait("the reset") { call.resetCode != nil }
+        // Trailers in two pieces, as they were on their way.
+        caller.write(frame: 1, flags: 1, stream: call.id, [0, 1, 0x78, 1, 0x79])
+        try scene.settle()
+        caller.write(frame: 9, flags: 4, stream: call.id, [0, 1, 0x78, 1, 0x79])
+        try passes(400, scene)
+        #expect(!caller.inputEnded)
+        try scene.check(on: caller)
+        try scene.end()
+    }
+
     @Test(arguments: fromHTTP1)
     func `an empty line behind a request does not shorten keep_alive`(pair: PeerPair) throws {
         let scene = try Scene(pair, PlaneSetup(timeouts: "head = \"200ms\""))
