@@ -122,6 +122,32 @@ import Testing
         try scene.end()
     }
 
+    /// The worker is behind: there is always more to read than it reads in a turn.
+    @Test(arguments: ["response_idle_timeout", "first_byte_timeout"])
+    func `an answer that flows without a pause is not idle`(name: String) throws {
+        let scene = try Scene(
+            PeerPair(caller: .http1, upstream: .http1), PlaneSetup(upstream: "\(name) = \"500ms\""))
+        let caller = try scene.connect()
+        let call = caller.request()
+        let served = try scene.served()
+        let size = 24 << 20
+        served.respond(200, framing: .length(size))
+        if name == "response_idle_timeout" {
+            served.send(pattern: 10)
+            try scene.wait("the beginning") { call.content.count == 10 }
+        }
+        served.send(pattern: size - (name == "response_idle_timeout" ? 10 : 0))
+        let deadline = MonotonicClock.milliseconds() + 900
+        try scene.wait("time has passed") {
+            scene.plane.post(.inspect { _ in _ = pause(30) })
+            scene.pump()
+            return MonotonicClock.milliseconds() > deadline
+        }
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count)")
+        try scene.end()
+    }
+
     // MARK: The upstream is slow
 
     // MARK: Timers
