@@ -148,6 +148,30 @@ import Testing
         try scene.end()
     }
 
+    @Test(arguments: PeerPair.all)
+    func `a caller that takes its tunnel slowly and has said all is waited for`(pair: PeerPair) throws {
+        var setup = PlaneSetup(upstream: "response_idle_timeout = \"200ms\"", route: "allow_upgrade = [\"websocket\"]")
+        if pair.isTLS, pair.upstream == .http2 { setup.upstream += "\nprotocol = \"http2\"" }
+        let scene = try Scene(pair, setup)
+        let caller = try scene.connect()
+        let call = caller.webSocket()
+        let served = try scene.served()
+        served.agree()
+        try scene.wait("the agreement") { call.head != nil }
+        hold(call)
+        let size = 16 << 20
+        served.send(pattern: size)
+        served.end()
+        try rests(scene) { served.queued }
+        #expect(served.queued > 0)
+        call.end()
+        try passes(400, scene)
+        letGo(call)
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count)")
+        try scene.end()
+    }
+
     // MARK: The upstream is slow
 
     // MARK: Timers
