@@ -174,6 +174,59 @@ import Testing
 
     // MARK: The upstream is slow
 
+    @Test(arguments: PeerPair.all, ["first_byte_timeout", "write_idle_timeout", "response_idle_timeout"])
+    func `a rejection of half a request waits for its credential`(pair: PeerPair, name: String) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(upstream: "\(name) = \"400ms\"", route: "retry_body_limit = \"64MiB\"")
+        ) { $0.rejected == nil ? .generation(1) : .silence }
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        let size = try fill(scene, call)
+        call.end()
+        try scene.wait("the request") { try scene.plane.inspect { $0.hasSentRequest } }
+        served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
+        try scene.wait("the question") { scene.plane.control.questions.count == 2 }
+        // The upstream takes what it has refused.
+        letGo(served)
+        try passes(700, scene)
+        scene.plane.control.answer(scene.plane.control.questions[1].waiter, .generation(2))
+        let again = try scene.served()
+        try scene.finish(again)
+        #expect(again.content.isPattern(of: size))
+        again.answer()
+        try scene.finish(call)
+        #expect(call.head?.status == 200)
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.all)
+    func `a rejection of half a request that is left where it is waits for its credential`(pair: PeerPair) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(upstream: "write_idle_timeout = \"400ms\"", route: "retry_body_limit = \"64MiB\"")
+        ) { $0.rejected == nil ? .generation(1) : .silence }
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        let size = try fill(scene, call)
+        call.end()
+        served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
+        try scene.wait("the question") { scene.plane.control.questions.count == 2 }
+        try passes(700, scene)
+        scene.plane.control.answer(scene.plane.control.questions[1].waiter, .generation(2))
+        let again = try scene.served()
+        try scene.finish(again)
+        #expect(again.content.isPattern(of: size))
+        again.answer()
+        try scene.finish(call)
+        #expect(call.head?.status == 200)
+        try scene.end()
+    }
+
     // MARK: Timers
 
     @Test func `deadlines leave nothing behind`() throws {

@@ -60,6 +60,8 @@ extension Worker {
             note(connection.runtime, "an HTTP/2 connection to the upstream is dead", "it takes no octets")
             sessionLost(connection, "the upstream takes no octets", .upstreamTimeout)
         } else if let exchange = connection.exchange {
+            // Half a request that was rejected may lie where it is until it is known what comes of it.
+            if exchange.machine.phase == .holding { return }
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
         } else {
             closeUpstream(connection)

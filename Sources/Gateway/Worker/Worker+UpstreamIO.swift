@@ -73,7 +73,8 @@ extension Worker {
                 queue(exchange)
             }
         } else if exchange.requestSent {
-            if exchange.stage == .head, exchange.upstreamWait != .firstByte {
+            // Not where its answer, a rejection, is there already.
+            if exchange.stage == .head, exchange.machine.phase == .sending {
                 setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
             }
         } else {
