@@ -227,6 +227,27 @@ import Testing
         try scene.end()
     }
 
+    @Test(arguments: PeerPair.all)
+    func `the first octet is not waited for while the request is on its way`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(upstream: "first_byte_timeout = \"300ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        let size = try fill(scene, call)
+        call.end()
+        try scene.wait("the request") { try scene.plane.inspect { $0.hasSentRequest } }
+        try passes(600, scene)
+        letGo(served)
+        try scene.finish(served)
+        #expect(served.content.isPattern(of: size))
+        served.answer()
+        try scene.finish(call)
+        #expect(call.head?.status == 200)
+        try scene.end()
+    }
+
     // MARK: Timers
 
     @Test func `deadlines leave nothing behind`() throws {

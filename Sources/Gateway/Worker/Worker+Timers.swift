@@ -123,6 +123,8 @@ extension Worker {
         switch wait {
         case .continuation:
             continueRequest(exchange)
+        case .firstByte where isOnItsWay(exchange):
+            break
         case .firstByte, .response:
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
         case .room:
@@ -143,6 +145,29 @@ extension Worker {
         case .nothing:
             break
         }
+    }
+
+    /// The end of the request is written and the upstream has not taken it: as long as it takes something its answer is
+    /// not late.
+    private func isOnItsWay(_ exchange: Exchange) -> Bool {
+        guard exchange.requestSent, let connection = exchange.upstream else { return false }
+        let settings = connection.runtime.settings
+        guard let stream = exchange.upstreamStream else {
+            // `write_idle_timeout` runs beside; whoever writes the last octet begins this anew.
+            guard connection.session == nil, connection.wire.backlog > 0 else { return false }
+            setWait(exchange, upstream: .firstByte, after: settings.firstByteTimeout)
+            return true
+        }
+        let before = exchange.roomBacklog
+        exchange.roomBacklog = stream.backlog
+        if stream.backlog == 0 {
+            guard before > 0 else { return false }
+            setWait(exchange, upstream: .firstByte, after: settings.firstByteTimeout)
+            return true
+        }
+        guard before == 0 || stream.backlog < before else { return false }
+        setWait(exchange, upstream: .firstByte, after: settings.writeIdleTimeout)
+        return true
     }
 
     private func refuseLate(_ connection: CallerConnection) {
