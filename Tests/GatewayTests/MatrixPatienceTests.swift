@@ -248,6 +248,34 @@ import Testing
         try scene.end()
     }
 
+    @Test(arguments: PeerPair.all)
+    func `an upstream is not blamed for what a slow caller holds up`(pair: PeerPair) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(upstream: "write_idle_timeout = \"300ms\"", route: "retry_body_limit = 0"))
+        let caller = try scene.connect()
+        let size = 16 << 20
+        let call = caller.request("POST", "/echo", framing: .length(size))
+        call.send("")
+        let served = try scene.served()
+        served.respond(200, framing: .length(size))
+        hold(call)
+        served.send(pattern: size)
+        served.end()
+        try rests(scene) { served.queued }
+        #expect(served.queued > 0)
+        // It reads again when its answer goes on.
+        hold(served)
+        call.send(pattern: size)
+        call.end()
+        try rests(scene) { call.queued }
+        try passes(600, scene)
+        letGo(call)
+        letGo(served)
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count)")
+        try scene.end()
+    }
+
     // MARK: Timers
 
     @Test func `deadlines leave nothing behind`() throws {

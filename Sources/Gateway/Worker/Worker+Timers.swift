@@ -62,6 +62,11 @@ extension Worker {
         } else if let exchange = connection.exchange {
             // Half a request that was rejected may lie where it is until it is known what comes of it.
             if exchange.machine.phase == .holding { return }
+            if exchange.isHeldUp {
+                // It may take nothing because nothing is taken of what it says: that is the caller's matter.
+                blocked(connection)
+                return
+            }
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
         } else {
             closeUpstream(connection)
@@ -128,7 +133,7 @@ extension Worker {
         case .firstByte, .response:
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
         case .room:
-            if let stream = exchange.upstreamStream, stream.backlog < exchange.roomBacklog {
+            if let stream = exchange.upstreamStream, exchange.isHeldUp || stream.backlog < exchange.roomBacklog {
                 exchange.roomBacklog = stream.backlog
                 let patience = exchange.runtime?.settings.writeIdleTimeout ?? 0
                 setWait(exchange, upstream: .room, after: patience)
