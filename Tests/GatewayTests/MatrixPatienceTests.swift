@@ -276,6 +276,23 @@ import Testing
         try scene.end()
     }
 
+    /// The other way round: a wait that nobody had begun.
+    @Test(arguments: PeerPair.all, ["0", "\"40KiB\""])
+    func `content that stops behind a slow upstream is noticed`(pair: PeerPair, limit: String) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(timeouts: "body_idle = \"300ms\"", route: "retry_body_limit = \(limit)"))
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        _ = try fill(scene, call, backlog: Worker.highWater)
+        letGo(served)
+        try scene.finish(call)
+        #expect(call.head?.status == 408)
+        try scene.end()
+    }
+
     // MARK: Timers
 
     @Test func `deadlines leave nothing behind`() throws {

@@ -79,8 +79,13 @@ extension Worker {
             }
         } else {
             feedUpstream(exchange)
-            // In the next tick: two fast peers must not keep this one from ending.
-            if let caller = exchange.caller, isMoreThere(exchange, caller) { queue(exchange) }
+            guard let caller = exchange.caller else { return }
+            if isMoreThere(exchange, caller) {
+                // In the next tick: two fast peers must not keep this one from ending.
+                queue(exchange)
+            } else if exchange.callerWait == .nothing, !exchange.requestEnded, canTake(exchange) {
+                setWait(exchange, caller: .body, after: configuration.timeouts.bodyIdle)
+            }
         }
     }
 
