@@ -2,13 +2,14 @@
 ///
 /// Time is milliseconds of the monotonic clock, handed in. A token fires never before its deadline and, when the loop
 /// calls ``advance(to:into:)`` in time, at most ``tickMilliseconds`` after it. There is no cancelling: the owner looks,
-/// when told, whether the deadline still holds, and schedules again if it has moved. An owner should therefore keep at
-/// most one entry per connection; a token may be in the wheel several times and then fires as often.
+/// when told, whether the deadline still holds, and schedules again if it has moved. A token waits for one deadline at a
+/// time: to schedule it again moves it. Were it in the wheel twice, each firing would schedule it anew, and what is in the
+/// wheel would only ever grow.
 ///
 /// The wheel is a hierarchy: level 0 has 64 slots of one tick, level 1 has 64 slots of 64 ticks and so on. An entry
 /// waits at the level of the highest six bits in which its tick differs from now, and comes down a level when that slot
-/// is reached, so each is moved a few times at most whatever its distance. Entries live in one array with a free list:
-/// no allocation once the array has grown to the largest number of entries.
+/// is reached, so each is moved a few times at most whatever its distance. Tokens are small numbers: entries live in one
+/// array by token, and nothing is allocated once it has grown to the largest.
 package struct TimerWheel {
     /// How late a token may fire.
     package static let tickMilliseconds: UInt64 = 16
@@ -20,14 +21,16 @@ package struct TimerWheel {
     private static let none: UInt32 = .max
 
     private struct Entry {
-        var tick: UInt64
-        var token: UInt32
-        /// The next entry of the slot, or of the free list.
-        var next: UInt32
+        var tick: UInt64 = 0
+        /// The neighbours in the slot's list.
+        var next = TimerWheel.none
+        var previous = TimerWheel.none
+        /// Where the list begins in `slots`; -1: it does not wait.
+        var position: Int32 = -1
     }
 
+    /// By token.
     private var entries: [Entry] = []
-    private var firstFree = TimerWheel.none
     private var live = 0
     /// The first entry of each slot, level by level.
     private var slots = [UInt32](repeating: TimerWheel.none, count: TimerWheel.levels * TimerWheel.slotsPerLevel)
@@ -45,21 +48,13 @@ package struct TimerWheel {
     /// The number of entries that wait.
     package var count: Int { live }
 
-    /// Arms a deadline. One that has passed fires with the next tick.
+    /// Arms a deadline, instead of the one that the token waits for. One that has passed fires with the next tick.
     package mutating func schedule(_ token: UInt32, at deadline: UInt64) {
         let (whole, rest) = deadline.quotientAndRemainder(dividingBy: Self.tickMilliseconds)
         let tick = max(rest == 0 ? whole : whole + 1, current + 1)
-        let index: UInt32
-        if firstFree == Self.none {
-            index = UInt32(entries.count)
-            entries.append(Entry(tick: tick, token: token, next: Self.none))
-        } else {
-            index = firstFree
-            firstFree = entries[Int(index)].next
-            entries[Int(index)] = Entry(tick: tick, token: token, next: Self.none)
-        }
-        live += 1
-        place(index, tick: tick)
+        while entries.count <= Int(token) { entries.append(Entry()) }
+        if entries[Int(token)].position < 0 { live += 1 } else { unlink(token) }
+        place(token, tick: tick)
     }
 
     /// Appends the tokens whose time has come. Ticks fire in order; within one there is none.
@@ -98,33 +93,48 @@ package struct TimerWheel {
         return nil
     }
 
-    private mutating func place(_ index: UInt32, tick: UInt64) {
+    private mutating func place(_ token: UInt32, tick: UInt64) {
         let highestBit = UInt64(63 - (tick ^ current | 1).leadingZeroBitCount)
         let level = highestBit / Self.slotBits
         let slot = Int((tick >> (level * Self.slotBits)) & 63)
         let position = Int(level) * Self.slotsPerLevel + slot
-        entries[Int(index)].next = slots[position]
-        slots[position] = index
+        let first = slots[position]
+        entries[Int(token)] = Entry(tick: tick, next: first, previous: Self.none, position: Int32(position))
+        if first != Self.none { entries[Int(first)].previous = token }
+        slots[position] = token
         occupied[Int(level)] |= 1 << UInt64(slot)
+    }
+
+    private mutating func unlink(_ token: UInt32) {
+        let entry = entries[Int(token)]
+        if entry.next != Self.none { entries[Int(entry.next)].previous = entry.previous }
+        guard entry.previous == Self.none else {
+            entries[Int(entry.previous)].next = entry.next
+            return
+        }
+        let position = Int(entry.position)
+        slots[position] = entry.next
+        if entry.next == Self.none {
+            occupied[position / Self.slotsPerLevel] &= ~(1 << UInt64(position % Self.slotsPerLevel))
+        }
     }
 
     /// Fires what is due in a slot that was reached and moves the rest down.
     private mutating func empty(level: Int, slot: Int, into fired: inout [UInt32]) {
         let position = level * Self.slotsPerLevel + slot
-        var index = slots[position]
+        var token = slots[position]
         slots[position] = Self.none
         occupied[level] &= ~(1 << UInt64(slot))
-        while index != Self.none {
-            let entry = entries[Int(index)]
+        while token != Self.none {
+            let entry = entries[Int(token)]
             if entry.tick <= current {
-                fired.append(entry.token)
-                entries[Int(index)].next = firstFree
-                firstFree = index
+                fired.append(token)
+                entries[Int(token)].position = -1
                 live -= 1
             } else {
-                place(index, tick: entry.tick)
+                place(token, tick: entry.tick)
             }
-            index = entry.next
+            token = entry.next
         }
     }
 }

@@ -100,11 +100,39 @@ private struct Seeded: RandomNumberGenerator {
         #expect(wheel.isEmpty)
     }
 
-    @Test func `a token may be armed several times and fires as often`() {
+    @Test func `a token that is armed again waits for the new deadline only`() {
         var wheel = TimerWheel(now: 0)
         for deadline in [100, 100, 50_000] as [UInt64] { wheel.schedule(3, at: deadline) }
-        #expect(fired(&wheel, at: 200) == [3, 3])
-        #expect(fired(&wheel, at: 60_000) == [3])
+        #expect(wheel.count == 1)
+        #expect(fired(&wheel, at: 200) == [])
+        wheel.schedule(3, at: 300)
+        #expect(wheel.count == 1)
+        #expect(fired(&wheel, at: 400) == [3] && wheel.isEmpty)
+        #expect(fired(&wheel, at: 60_000) == [])
+    }
+
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func `tokens that are armed again and again fire as those of a naive model`(seed: UInt64) {
+        var random = Seeded(state: seed)
+        var now = UInt64.random(in: 0...1 << 40, using: &random)
+        var wheel = TimerWheel(now: now)
+        var model: [UInt32: UInt64] = [:]
+        let spans: [UInt64] = [5, 40, 1_000, 20_000, 3_000_000]
+        for step in 0..<6_000 {
+            let token = UInt32.random(in: 0..<40, using: &random)
+            let deadline = now + .random(in: 0...(spans.randomElement(using: &random) ?? 1), using: &random)
+            wheel.schedule(token, at: deadline)
+            model[token] = deadline
+            if step % 3 == 0 {
+                now += .random(in: 0...(spans[Int.random(in: 0..<4, using: &random)] / 5), using: &random)
+            }
+            for token in fired(&wheel, at: now) {
+                let deadline = model.removeValue(forKey: token) ?? .max
+                #expect(deadline <= now, "seed \(seed): early, or never armed")
+            }
+            #expect(model.values.allSatisfy { $0 + Self.tick > now }, "seed \(seed), step \(step): late")
+            #expect(wheel.count == model.count)
+        }
     }
 
     @Test func `zero milliseconds are told only when there is something to fire`() {

@@ -40,6 +40,8 @@ final class CallerConnection {
     /// Until when the session knows of time; monotonic milliseconds.
     var sessionTime: UInt64 = 0
     var mode: Mode = .reading
+    /// HTTP/2: its SETTINGS have come, the preface is whole.
+    var hasSettings = false
     /// No request has come yet: what comes may be the preface of HTTP/2.
     var isFresh = true
     var isDirty = false

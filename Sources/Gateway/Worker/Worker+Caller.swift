@@ -90,6 +90,7 @@ extension Worker {
         }
         guard connection.mode == .reading else { return }
         release(&connection.wire.inbound)
+        waitForRequest(connection)
         if connection.wire.inputEnded { callerInputEnded(connection) }
     }
 
@@ -206,7 +207,7 @@ extension Worker {
                 queue(exchange)
             }
         case .reading:
-            if connection.waitingFor == .nothing { waitForRequest(connection) }
+            waitForRequest(connection)
             if !connection.wire.inbound.isEmpty || connection.wire.canRead { readyAgain.append(connection.slot) }
         case .handshaking, .multiplexed, .lingering, .closed:
             break
@@ -220,12 +221,13 @@ extension Worker {
         arm(slot: connection.slot, at: connection.wire.writeDeadline)
     }
 
-    func waitForRequest(_ connection: CallerConnection) {
-        if connection.wire.inbound.isEmpty {
-            setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
-        } else {
-            setWait(connection, .head, after: configuration.timeouts.head)
+    /// Patience with the next request begins when the last answer has left: until then `write_idle` runs. With a head that
+    /// has begun it begins where that is found to be incomplete.
+    private func waitForRequest(_ connection: CallerConnection) {
+        guard connection.waitingFor == .nothing, connection.wire.inbound.isEmpty, connection.wire.backlog == 0 else {
+            return
         }
+        setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
     }
 
     /// The connection is free for the next request, which may be in the buffer already.
@@ -236,7 +238,6 @@ extension Worker {
             closeAfterFlush(caller, linger: false)
             return
         }
-        waitForRequest(caller)
         // Not from here: the stack would grow with each pipelined request.
         if !caller.wire.inbound.isEmpty || caller.wire.canRead || caller.wire.inputEnded {
             readyAgain.append(caller.slot)
@@ -249,6 +250,8 @@ extension Worker {
     func closeAfterFlush(_ connection: CallerConnection, linger: Bool) {
         guard connection.mode != .closed else { return }
         connection.mode = .closing
+        // What it waited for is over; how long the rest may take to leave is another matter.
+        setWait(connection, .nothing)
         connection.lingerAfterFlush = linger && !connection.wire.inputEnded
         discard(&connection.wire.inbound)
         touch(connection)

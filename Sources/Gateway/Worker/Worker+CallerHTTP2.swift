@@ -70,8 +70,8 @@ extension Worker {
         release(&connection.wire.inbound)
         if session.isInHead, connection.waitingFor != .head {
             setWait(connection, .head, after: configuration.timeouts.head)
-        } else if !session.isInHead, connection.waitingFor == .head, connection.streamCount > 0 {
-            setWait(connection, .nothing)
+        } else if !session.isInHead, connection.waitingFor == .head {
+            headEnded(connection)
         }
         if !connection.isDirty, session.hasOutput { touch(connection) }
         if let failure = session.failure, connection.mode == .multiplexed {
@@ -79,6 +79,15 @@ extension Worker {
             return false
         }
         return connection.mode == .multiplexed
+    }
+
+    /// A field block is whole that began no exchange: it was of one that runs, or of one that is over.
+    private func headEnded(_ connection: CallerConnection) {
+        if connection.streamCount > 0 {
+            setWait(connection, .nothing)
+        } else if connection.hasSettings {
+            setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
+        }
     }
 
     /// What a peer does without use is forgiven as time passes: one that only asks now and then whether we live, for
@@ -116,6 +125,7 @@ extension Worker {
             if isDraining { session.end(code: HTTP2Code.noError) }
         case .settings:
             // The preface is whole (RFC 9113 3.4); from now on patience is as with any connection that is kept.
+            connection.hasSettings = true
             if connection.waitingFor == .head, connection.streamCount == 0 {
                 setWait(connection, .keepAlive, after: configuration.timeouts.keepAlive)
             }

@@ -262,6 +262,7 @@ extension Worker {
         writeEnd(exchange, toUpstream: connection)
         touch(connection)
         if exchange.stage == .head {
+            exchange.roomBacklog = 0
             setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
         }
     }

@@ -23,6 +23,8 @@ extension Worker {
             guard exchange.upstream === connection, connection.state == .active else { return }
             if reads == Self.readsPerTick {
                 readyAgain.append(connection.slot)
+                // All the time there was something to read: the pause that is waited for has not begun.
+                watch(exchange, connection)
                 return
             }
             reads += 1
@@ -39,6 +41,10 @@ extension Worker {
 
     private func waitForUpstream(_ exchange: Exchange, _ connection: UpstreamConnection) {
         release(&connection.wire.inbound)
+        watch(exchange, connection)
+    }
+
+    private func watch(_ exchange: Exchange, _ connection: UpstreamConnection) {
         switch exchange.stage {
         case .body:
             setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)

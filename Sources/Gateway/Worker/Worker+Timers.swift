@@ -15,7 +15,7 @@ extension Worker {
             resumeListeners()
         case .caller(let connection):
             if now >= connection.wire.writeDeadline {
-                callerGone(connection)
+                writeTimeout(connection)
             } else if now >= connection.deadline {
                 callerTimeout(connection)
             }
@@ -43,11 +43,30 @@ extension Worker {
         }
     }
 
+    /// Where the socket takes all, what waits is on streams that their exchanges have left and that the caller grants no
+    /// room on. Those end, if they still are; the others are none the worse.
+    private func writeTimeout(_ connection: CallerConnection) {
+        guard connection.mode == .multiplexed, connection.wire.backlog == 0, let session = connection.session else {
+            callerGone(connection)
+            return
+        }
+        connection.wire.writeDeadline = .max
+        session.resetDetached()
+        touch(connection)
+    }
+
     private func writeTimeout(_ connection: UpstreamConnection) {
         if connection.session != nil {
             note(connection.runtime, "an HTTP/2 connection to the upstream is dead", "it takes no octets")
             sessionLost(connection, "the upstream takes no octets", .upstreamTimeout)
         } else if let exchange = connection.exchange {
+            // Half a request that was rejected may lie where it is until it is known what comes of it.
+            if exchange.machine.phase == .holding { return }
+            if exchange.isHeldUp {
+                // It may take nothing because nothing is taken of what it says: that is the caller's matter.
+                blocked(connection)
+                return
+            }
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
         } else {
             closeUpstream(connection)
@@ -109,10 +128,12 @@ extension Worker {
         switch wait {
         case .continuation:
             continueRequest(exchange)
+        case .firstByte where isOnItsWay(exchange):
+            break
         case .firstByte, .response:
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
         case .room:
-            if let stream = exchange.upstreamStream, stream.backlog < exchange.roomBacklog {
+            if let stream = exchange.upstreamStream, exchange.isHeldUp || stream.backlog < exchange.roomBacklog {
                 exchange.roomBacklog = stream.backlog
                 let patience = exchange.runtime?.settings.writeIdleTimeout ?? 0
                 setWait(exchange, upstream: .room, after: patience)
@@ -129,6 +150,29 @@ extension Worker {
         case .nothing:
             break
         }
+    }
+
+    /// The end of the request is written and the upstream has not taken it: as long as it takes something its answer is
+    /// not late.
+    private func isOnItsWay(_ exchange: Exchange) -> Bool {
+        guard exchange.requestSent, let connection = exchange.upstream else { return false }
+        let settings = connection.runtime.settings
+        guard let stream = exchange.upstreamStream else {
+            // `write_idle_timeout` runs beside; whoever writes the last octet begins this anew.
+            guard connection.session == nil, connection.wire.backlog > 0 else { return false }
+            setWait(exchange, upstream: .firstByte, after: settings.firstByteTimeout)
+            return true
+        }
+        let before = exchange.roomBacklog
+        exchange.roomBacklog = stream.backlog
+        if stream.backlog == 0 {
+            guard before > 0 else { return false }
+            setWait(exchange, upstream: .firstByte, after: settings.firstByteTimeout)
+            return true
+        }
+        guard before == 0 || stream.backlog < before else { return false }
+        setWait(exchange, upstream: .firstByte, after: settings.writeIdleTimeout)
+        return true
     }
 
     private func refuseLate(_ connection: CallerConnection) {

@@ -122,7 +122,10 @@ extension Worker {
     /// The caller has said its last words: when they are written the upstream is told, and may still answer.
     func endTunnelUpstream(_ exchange: Exchange) {
         guard let connection = exchange.upstream else { return }
-        setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
+        // While the caller takes nothing of what is there already, the upstream may be silent.
+        if !exchange.isHeldUp {
+            setWait(exchange, upstream: .response, after: connection.runtime.settings.responseIdleTimeout)
+        }
         if let stream = exchange.upstreamStream {
             connection.session?.finish(stream)
             touch(connection)

@@ -73,13 +73,19 @@ extension Worker {
                 queue(exchange)
             }
         } else if exchange.requestSent {
-            if exchange.stage == .head, exchange.upstreamWait != .firstByte {
+            // Not where its answer, a rejection, is there already.
+            if exchange.stage == .head, exchange.machine.phase == .sending {
                 setWait(exchange, upstream: .firstByte, after: connection.runtime.settings.firstByteTimeout)
             }
         } else {
             feedUpstream(exchange)
-            // In the next tick: two fast peers must not keep this one from ending.
-            if let caller = exchange.caller, isMoreThere(exchange, caller) { queue(exchange) }
+            guard let caller = exchange.caller else { return }
+            if isMoreThere(exchange, caller) {
+                // In the next tick: two fast peers must not keep this one from ending.
+                queue(exchange)
+            } else if exchange.callerWait == .nothing, !exchange.requestEnded, canTake(exchange) {
+                setWait(exchange, caller: .body, after: configuration.timeouts.bodyIdle)
+            }
         }
     }
 

@@ -198,6 +198,11 @@ package final class HTTP2Session {
         }
     }
 
+    /// Ends the streams that the driver has released and whose content has not left.
+    package func resetDetached() {
+        for index in streams.indices where streams[index].isDetached { reset(streams[index], code: HTTP2Code.cancel) }
+    }
+
     private func letGo(_ stream: HTTP2Stream) {
         if !stream.isClosed {
             if !stream.isLocalReset {

@@ -1,0 +1,373 @@
+import HTTP
+import Proxy
+import Reactor
+import Telemetry
+import Testing
+
+@testable import Gateway
+
+/// Patience with one thing must not end another: what a wait was for is over, or is not to blame, and the exchange goes on.
+@Suite struct MatrixPatienceTests {
+    private static let fromHTTP1 = PeerPair.all.filter { $0.caller == .http1 }
+
+    // MARK: The caller is slow
+
+    enum Tail: String, CaseIterable, Sendable {
+        case `nothing follows`, `our input ends`, `half a head, and the end`, `a request follows`
+    }
+
+    /// The exchange is over for the gateway; what it still has for the caller is not.
+    @Test(arguments: fromHTTP1, Tail.allCases)
+    func `an answer that its caller takes slowly outlives keep_alive and head`(pair: PeerPair, tail: Tail) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "keep_alive = \"200ms\"\nhead = \"200ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("GET", "/large")
+        let next = tail == .`a request follows` ? caller.request("GET", "/next") : nil
+        caller.reads = false
+        let served = try scene.served("/large")
+        served.respond(200, framing: .open)
+        var size = try stuff(scene, served)
+        if next != nil {
+            // More than what lets another request begin.
+            size += 60_000
+            served.send(pattern: 60_000)
+        }
+        served.end()
+        try scene.waitForCounters("the end of the exchange") { $0.requestsCurrent == 0 }
+        if tail == .`half a head, and the end` { caller.write("GET /half HT") }
+        if tail == .`our input ends` || tail == .`half a head, and the end` { caller.finish() }
+        try passes(400, scene)
+        caller.reads = true
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count) of \(size)")
+        if let next {
+            try scene.served("/next").answer()
+            try scene.finish(next)
+            #expect(next.head?.status == 200)
+        }
+        try scene.end()
+    }
+
+    /// Content until the caller's connection takes no more; how much that was.
+    private func stuff(_ scene: Scene, _ served: PeerStream) throws -> Int {
+        var size = 0
+        while try scene.plane.inspect({ $0.callerBacklog }) == 0 {
+            served.send(pattern: 24_000)
+            size += 24_000
+            let expected = UInt64(size)
+            try scene.wait("content") { try scene.plane.inspect { $0.forwarded } == expected }
+        }
+        return size
+    }
+
+    @Test(arguments: PeerPair.fromHTTP2, [true, false])
+    func `an answer that nobody takes costs its own stream only`(pair: PeerPair, resets: Bool) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "write_idle = \"200ms\""))
+        let caller = try scene.connect()
+        let quiet = caller.request("GET", "/quiet")
+        let quietServed = try scene.served()
+        let call = caller.request("GET", "/large")
+        call.takes = false
+        let served = try scene.served()
+        // More than the window, and not so much that the exchange would wait.
+        served.respond(200, framing: .length(80_000))
+        served.send(pattern: 80_000)
+        served.end()
+        try scene.waitForCounters("the end of the exchange") { $0.requestsCurrent == 1 }
+        try scene.settle()
+        if resets { call.reset() }
+        try passes(400, scene)
+        if !resets {
+            try scene.wait("the end of the stream") { call.resetCode != nil }
+            #expect(call.isCut)
+        }
+        #expect(!caller.inputEnded)
+        quietServed.answer()
+        try scene.finish(quiet)
+        #expect(quiet.head?.status == 200 && quiet.content.text == "ok")
+        try scene.check(on: caller)
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.fromHTTP2)
+    func `a field block that is nobody's any more does not end its connection`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "head = \"200ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        let served = try scene.served()
+        served.answer(413)
+        try scene.finish(call)
+        try scene.wait("the reset") { call.resetCode != nil }
+        // Trailers in two pieces, as they were on their way.
+        caller.write(frame: 1, flags: 1, stream: call.id, [0, 1, 0x78, 1, 0x79])
+        try scene.settle()
+        caller.write(frame: 9, flags: 4, stream: call.id, [0, 1, 0x78, 1, 0x79])
+        try passes(400, scene)
+        #expect(!caller.inputEnded)
+        try scene.check(on: caller)
+        try scene.end()
+    }
+
+    @Test(arguments: fromHTTP1)
+    func `an empty line behind a request does not shorten keep_alive`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "head = \"200ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("GET", "/")
+        caller.write("\r\n")
+        try scene.served().answer()
+        try scene.finish(call)
+        try passes(400, scene)
+        #expect(!caller.inputEnded)
+        try scene.check(on: caller)
+        try scene.end()
+    }
+
+    /// The worker is behind: there is always more to read than it reads in a turn.
+    @Test(arguments: ["response_idle_timeout", "first_byte_timeout"])
+    func `an answer that flows without a pause is not idle`(name: String) throws {
+        let scene = try Scene(
+            PeerPair(caller: .http1, upstream: .http1), PlaneSetup(upstream: "\(name) = \"500ms\""))
+        let caller = try scene.connect()
+        let call = caller.request()
+        let served = try scene.served()
+        let size = 24 << 20
+        served.respond(200, framing: .length(size))
+        if name == "response_idle_timeout" {
+            served.send(pattern: 10)
+            try scene.wait("the beginning") { call.content.count == 10 }
+        }
+        served.send(pattern: size - (name == "response_idle_timeout" ? 10 : 0))
+        let deadline = MonotonicClock.milliseconds() + 900
+        try scene.wait("time has passed") {
+            scene.plane.post(.inspect { _ in _ = pause(30) })
+            scene.pump()
+            return MonotonicClock.milliseconds() > deadline
+        }
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count)")
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.all)
+    func `a caller that takes its tunnel slowly and has said all is waited for`(pair: PeerPair) throws {
+        var setup = PlaneSetup(upstream: "response_idle_timeout = \"200ms\"", route: "allow_upgrade = [\"websocket\"]")
+        if pair.isTLS, pair.upstream == .http2 { setup.upstream += "\nprotocol = \"http2\"" }
+        let scene = try Scene(pair, setup)
+        let caller = try scene.connect()
+        let call = caller.webSocket()
+        let served = try scene.served()
+        served.agree()
+        try scene.wait("the agreement") { call.head != nil }
+        hold(call)
+        let size = 16 << 20
+        served.send(pattern: size)
+        served.end()
+        try rests(scene) { served.queued }
+        #expect(served.queued > 0)
+        call.end()
+        try passes(400, scene)
+        letGo(call)
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count)")
+        try scene.end()
+    }
+
+    // MARK: The upstream is slow
+
+    @Test(arguments: PeerPair.all, ["first_byte_timeout", "write_idle_timeout", "response_idle_timeout"])
+    func `a rejection of half a request waits for its credential`(pair: PeerPair, name: String) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(upstream: "\(name) = \"400ms\"", route: "retry_body_limit = \"64MiB\"")
+        ) { $0.rejected == nil ? .generation(1) : .silence }
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        let size = try fill(scene, call)
+        call.end()
+        try scene.wait("the request") { try scene.plane.inspect { $0.hasSentRequest } }
+        served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
+        try scene.wait("the question") { scene.plane.control.questions.count == 2 }
+        // The upstream takes what it has refused.
+        letGo(served)
+        try passes(700, scene)
+        scene.plane.control.answer(scene.plane.control.questions[1].waiter, .generation(2))
+        let again = try scene.served()
+        try scene.finish(again)
+        #expect(again.content.isPattern(of: size))
+        again.answer()
+        try scene.finish(call)
+        #expect(call.head?.status == 200)
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.all)
+    func `a rejection of half a request that is left where it is waits for its credential`(pair: PeerPair) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(upstream: "write_idle_timeout = \"400ms\"", route: "retry_body_limit = \"64MiB\"")
+        ) { $0.rejected == nil ? .generation(1) : .silence }
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        let size = try fill(scene, call)
+        call.end()
+        served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
+        try scene.wait("the question") { scene.plane.control.questions.count == 2 }
+        try passes(700, scene)
+        scene.plane.control.answer(scene.plane.control.questions[1].waiter, .generation(2))
+        let again = try scene.served()
+        try scene.finish(again)
+        #expect(again.content.isPattern(of: size))
+        again.answer()
+        try scene.finish(call)
+        #expect(call.head?.status == 200)
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.all)
+    func `the first octet is not waited for while the request is on its way`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(upstream: "first_byte_timeout = \"300ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        let size = try fill(scene, call)
+        call.end()
+        try scene.wait("the request") { try scene.plane.inspect { $0.hasSentRequest } }
+        try passes(600, scene)
+        letGo(served)
+        try scene.finish(served)
+        #expect(served.content.isPattern(of: size))
+        served.answer()
+        try scene.finish(call)
+        #expect(call.head?.status == 200)
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.all)
+    func `an upstream is not blamed for what a slow caller holds up`(pair: PeerPair) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(upstream: "write_idle_timeout = \"300ms\"", route: "retry_body_limit = 0"))
+        let caller = try scene.connect()
+        let size = 16 << 20
+        let call = caller.request("POST", "/echo", framing: .length(size))
+        call.send("")
+        let served = try scene.served()
+        served.respond(200, framing: .length(size))
+        hold(call)
+        served.send(pattern: size)
+        served.end()
+        try rests(scene) { served.queued }
+        #expect(served.queued > 0)
+        // It reads again when its answer goes on.
+        hold(served)
+        call.send(pattern: size)
+        call.end()
+        try rests(scene) { call.queued }
+        try passes(600, scene)
+        letGo(call)
+        letGo(served)
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: size), "\(call.content.count)")
+        try scene.end()
+    }
+
+    /// The other way round: a wait that nobody had begun.
+    @Test(arguments: PeerPair.all, ["0", "\"40KiB\""])
+    func `content that stops behind a slow upstream is noticed`(pair: PeerPair, limit: String) throws {
+        let scene = try Scene(
+            pair, PlaneSetup(timeouts: "body_idle = \"300ms\"", route: "retry_body_limit = \(limit)"))
+        let caller = try scene.connect()
+        let call = caller.request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        _ = try fill(scene, call, backlog: Worker.highWater)
+        letGo(served)
+        try scene.finish(call)
+        #expect(call.head?.status == 408)
+        try scene.end()
+    }
+
+    // MARK: Timers
+
+    @Test func `deadlines leave nothing behind`() throws {
+        let scene = try Scene(
+            PeerPair(caller: .http1, upstream: .http1),
+            PlaneSetup(timeouts: "head = \"20ms\"", upstream: "first_byte_timeout = \"20ms\""))
+        let caller = try scene.connect()
+        for _ in 0..<15 {
+            try scene.check(on: caller)
+            try passes(40, scene)
+        }
+        let (entries, slots) = try scene.plane.inspect { ($0.wheel.count, $0.slots.count) }
+        #expect(entries <= slots)
+        try scene.end()
+    }
+
+    // MARK: Means
+
+    private func passes(_ milliseconds: UInt64, _ scene: Scene) throws {
+        let deadline = MonotonicClock.milliseconds() + milliseconds
+        try scene.wait("time has passed") { MonotonicClock.milliseconds() > deadline }
+        try scene.settle()
+    }
+
+    /// What is sent to the peer is not taken.
+    private func hold(_ stream: PeerStream) {
+        if stream.stream != nil { stream.takes = false } else { stream.link.reads = false }
+    }
+
+    private func letGo(_ stream: PeerStream) {
+        stream.link.reads = true
+        stream.takes = true
+    }
+
+    /// Until nothing moves any more.
+    private func rests(_ scene: Scene, _ measure: () -> Int) throws {
+        var quiet = 0
+        var last = -1
+        while quiet < 5 {
+            try scene.settle()
+            quiet = measure() == last ? quiet + 1 : 0
+            last = measure()
+        }
+    }
+
+    /// Content until so much of it waits for the upstream's connection or stream; how much that was. Each piece is less
+    /// than what stops the caller.
+    private func fill(_ scene: Scene, _ call: PeerStream, backlog: Int = 1) throws -> Int {
+        var size = 0
+        var waiting = 0
+        while waiting < backlog {
+            let piece = waiting == 0 ? 24_000 : 8_000
+            call.send(pattern: piece)
+            size += piece
+            let expected = UInt64(size)
+            try scene.wait("content") { try scene.plane.inspect { $0.receivedContent } == expected }
+            waiting = try scene.plane.inspect { $0.upstreamBacklog }
+        }
+        return size
+    }
+}
+
+extension Worker {
+    /// The exchange of a test that has one.
+    private var only: Exchange? { exchanges.first { $0.caller != nil } }
+    fileprivate var forwarded: UInt64 { only?.responseBytes ?? 0 }
+    fileprivate var receivedContent: UInt64 { only?.replay.received ?? 0 }
+    fileprivate var hasSentRequest: Bool { only?.requestSent ?? false }
+
+    fileprivate var callerBacklog: Int {
+        slots.reduce(0) { if case .caller(let connection) = $1 { $0 + connection.wire.backlog } else { $0 } }
+    }
+
+    fileprivate var upstreamBacklog: Int {
+        guard let exchange = only else { return 0 }
+        return exchange.upstreamStream?.backlog ?? exchange.upstream?.wire.backlog ?? 0
+    }
+}
