@@ -80,7 +80,7 @@ import Testing
         #expect(MonotonicClock.milliseconds() >= before / 1_000_000)
         #expect(MonotonicClock.nanoseconds() >= before)
         #expect(abs(WallClock.seconds() - Int64(Date().timeIntervalSince1970)) <= 1)
-        #expect(abs(WallClock.milliseconds() - Int64(Date().timeIntervalSince1970 * 1000)) < 1000)
+        #expect(abs(WallClock.milliseconds() - Int64(Date().timeIntervalSince1970 * 1000)) < 10_000)
     }
 
     @Test func `random bytes fill all of a buffer and differ`() {
