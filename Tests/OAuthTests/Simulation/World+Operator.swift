@@ -161,6 +161,14 @@ extension World {
         return replicas.contains { $0.life == life && $0.isAlive && $0.machine.record.revision == 0 }
     }
 
+    /// A replica hears of a deletion while its call for an import is under way: what comes of that is ended, too.
+    func endImportUnderWay(_ index: Int) {
+        guard let call = replicas[index].flight?.call, call.isImport, let token = tokenSent(call) else { return }
+        let family = server.tokens[ModelServer.serial(token)].family
+        connecting.remove(family)
+        end(family)
+    }
+
     private func beginningsEnded(at replica: Replica) {
         for (family, life) in beginnings where life == replica.life { end(family) }
     }
