@@ -98,7 +98,8 @@ extension GrantMachine {
         }
         actions.append(.note(.connected(generation: record.generation)))
         finishRefreshTickets(.refreshed(generation: record.generation))
-        finishRevocationTickets(.nothingToRevoke)
+        // A revocation that came after the consent is stored next.
+        if !isStopped { finishRevocationTickets(.nothingToRevoke) }
         if let ticket, asked.isImport {
             actions.append(.finish(ticket, .imported(generation: record.generation)))
         } else if let ticket {
@@ -122,7 +123,7 @@ extension GrantMachine {
 
     mutating func revokeAsKnown(_ ticket: Ticket) {
         let view = projected
-        if isStopped || view.state == .revoked {
+        if !endsInTokens, isStopped || view.state == .revoked {
             guard view.revocation != nil || isStopped else {
                 actions.append(.finish(ticket, .revocation(.nothingToRevoke)))
                 return
@@ -132,7 +133,7 @@ extension GrantMachine {
             if view.state != .revoked { changes.append(.revoke) }
             return
         }
-        guard view.tokens != nil || changes.contains(where: \.bringsTokens) else {
+        guard view.tokens != nil || endsInTokens else {
             actions.append(.finish(ticket, .revocation(.nothingToRevoke)))
             return
         }
@@ -142,6 +143,11 @@ extension GrantMachine {
         revocationTickets.append(ticket)
         changes.append(.revoke)
         rebuildCredential()
+    }
+
+    /// Tokens wait for the store, and nobody has ended the grant since they came.
+    private var endsInTokens: Bool {
+        changes.last { $0.bringsTokens || $0.stopsInjection }?.bringsTokens ?? false
     }
 
     mutating func startRevocation(_ owed: GrantRecord.Revocation.Token) {

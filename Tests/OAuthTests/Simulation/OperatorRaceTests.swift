@@ -220,6 +220,29 @@ struct RevocationRaceTests {
         #expect(driver.results[ticket] == [.revocation(.failedKeptForRetry)])
     }
 
+    @Test(arguments: [true, false])
+    func `a revocation after a consent that waits for the store ends that too`(isRevokedBefore: Bool) {
+        let driver = GrantDriver(stored: GrantDriver.record(), instance: "a", exclusive: false)
+        driver.start()
+        if isRevokedBefore {
+            _ = driver.revoke()
+            while !driver.revocations.isEmpty { driver.replyRevocation(.revoked) }
+        }
+        driver.storeMode = .fails
+        if !isRevokedBefore { _ = driver.revoke() }
+        let consent = driver.consent(
+            TokenSet(accessToken: Secret("a2"), refreshToken: Secret("r2"), lifetime: 600_000))
+        let ticket = driver.revoke()
+        #expect(driver.published == nil && driver.state == .revoked)
+        driver.storeMode = .works
+        driver.pass(60_000)
+        while !driver.revocations.isEmpty { driver.replyRevocation(.revoked) }
+        #expect(driver.stored?.state == .revoked && driver.published == nil)
+        #expect(driver.stored?.revocation == nil && driver.results[consent]?.count == 1)
+        #expect(driver.results[ticket]?.count == 1)
+        #expect(driver.results[ticket] != [.revocation(.nothingToRevoke)])
+    }
+
     @Test func `forgetting asks the store even where nothing is known here`() {
         let driver = GrantDriver(instance: "a", exclusive: false)
         driver.start()

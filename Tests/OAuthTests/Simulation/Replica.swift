@@ -23,6 +23,8 @@ final class Replica {
         var since: Int64
         /// Whose tokens the store had then.
         var family: Int?
+        /// It was given where what the store held was known, and nothing was under way.
+        var isInformed: Bool
         /// It came before the record was read: it waits for the store, too.
         var isEarly: Bool
     }

@@ -53,7 +53,9 @@ extension World {
     /// One event of a replica's machine. The process may die right after.
     func step(_ index: Int, _ event: (inout GrantMachine, Moment) -> [GrantAction]) {
         let now = replicas[index].moment(at: time)
+        let known = replicas[index].machine.record.revision
         let actions = event(&replicas[index].machine, now)
+        if known > 0, replicas[index].machine.record.revision == 0 { endImportUnderWay(index) }
         act(index, actions)
         if isRough, dice.once(in: scenario.crashAtStep) { crash(index) }
     }

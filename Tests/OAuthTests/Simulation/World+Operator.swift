@@ -46,8 +46,11 @@ extension World {
     }
 
     private func remember(_ ticket: Ticket, _ index: Int, _ command: OperatorCommand) {
+        let machine = replicas[index].machine
+        let isInformed = machine.record == stored && machine.changes.isEmpty && machine.load == nil
         replicas[index].orders[ticket] = .init(
-            command: command, since: time, family: family(of: stored), isEarly: !replicas[index].machine.isLoaded)
+            command: command, since: time, family: family(of: stored), isInformed: isInformed,
+            isEarly: !machine.isLoaded)
     }
 
     func consentArrives(_ index: Int, _ life: Int, _ serial: Int, _ sentAt: Moment, _ event: Event) {
@@ -76,12 +79,11 @@ extension World {
         log("\(replicas[index].instance) answers to \(order.command): \(result)")
         checkPatience(index, order)
         switch (order.command, result) {
-        case (.revoke, .revocation(.nothingToRevoke)), (.revoke, .revocationNotStored), (.revoke, .revocationNotDone),
-            (.forget, .forgetFailed):
-            break
+        case (.revoke, .revocation(.nothingToRevoke)):
+            check(!order.isInformed || isOver(order), "there is nothing to revoke, it says, and there is")
+        case (.revoke, .revocationNotStored), (.revoke, .revocationNotDone), (.forget, .forgetFailed): break
         case (.revoke, .revocation), (.forget, .forgotten):
-            let isOver = order.family.map { ended[$0] != nil || family(of: stored) != $0 } ?? true
-            check(isOver, "\(order.command) is confirmed, and the store does not know")
+            check(isOver(order), "\(order.command) is confirmed, and the store does not know")
             if result == .forgotten { beginningsEnded(at: replicas[index]) }
         case (.refresh, .refreshed), (.refresh, .refreshFailed): break
         case (.importGood, .imported), (.consent, .connected): break
@@ -89,6 +91,11 @@ extension World {
         case (.consent, .consentNotStored): break
         default: check(false, "\(order.command) ends with \(result)")
         }
+    }
+
+    /// What the grant had when the command was given is not the grant's any more.
+    private func isOver(_ order: Replica.Order) -> Bool {
+        order.family.map { ended[$0] != nil || family(of: stored) != $0 } ?? true
     }
 
     /// Every command is answered in bounded time.
@@ -152,6 +159,14 @@ extension World {
     private func isUnknowing(_ family: Int) -> Bool {
         guard stored == nil, let life = beginnings[family] else { return false }
         return replicas.contains { $0.life == life && $0.isAlive && $0.machine.record.revision == 0 }
+    }
+
+    /// A replica hears of a deletion while its call for an import is under way: what comes of that is ended, too.
+    func endImportUnderWay(_ index: Int) {
+        guard let call = replicas[index].flight?.call, call.isImport, let token = tokenSent(call) else { return }
+        let family = server.tokens[ModelServer.serial(token)].family
+        connecting.remove(family)
+        end(family)
     }
 
     private func beginningsEnded(at replica: Replica) {
