@@ -50,7 +50,7 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
             "tls_timeout", .duration(shortest...longest), \.tlsTimeout, default: "5s", "For the TLS handshake."),
         Directive(
             "first_byte_timeout", .duration(shortest...longest), \.firstByteTimeout, default: "60s",
-            "From the end of the request to the response's first byte."),
+            "From when the upstream has taken the whole request to the response's first byte."),
         Directive(
             "response_idle_timeout", .duration(shortest...longest), \.responseIdleTimeout, default: "60s",
             "The longest pause inside a response."),
