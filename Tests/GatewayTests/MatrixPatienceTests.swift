@@ -215,29 +215,18 @@ import Testing
             let scene = try Scene(
                 pair, PlaneSetup(upstream: "\(name) = \"1s\"", route: "retry_body_limit = \"64MiB\"")
             ) { $0.rejected == nil ? .generation(1) : .silence }
-            let caller = try scene.connect()
-            let call = caller.request("POST", "/", framing: .open)
-            call.send("")
-            let served = try scene.served()
-            hold(served)
+            let (call, served) = try heldRequest(scene)
             let size = try fill(scene, call)
             call.end()
             try settle(scene) { try scene.plane.inspect { $0.hasSentRequest } }
-            served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
-            try scene.wait("the question") { scene.plane.control.questions.count == 2 }
+            try reject(served, scene)
             // The upstream takes what it has refused.
             letGo(served)
             try scene.settle()
             return {
                 try scene.settle()
                 scene.plane.control.answer(scene.plane.control.questions[1].waiter, .generation(2))
-                let again = try scene.served()
-                try scene.finish(again)
-                #expect(again.content.isPattern(of: size))
-                again.answer()
-                try scene.finish(call)
-                #expect(call.head?.status == 200, "\(pair)")
-                try scene.end()
+                try endsWell(scene, call, try scene.served(), size)
             }
         }
     }
@@ -248,26 +237,15 @@ import Testing
             let scene = try Scene(
                 pair, PlaneSetup(upstream: "write_idle_timeout = \"1s\"", route: "retry_body_limit = \"64MiB\"")
             ) { $0.rejected == nil ? .generation(1) : .silence }
-            let caller = try scene.connect()
-            let call = caller.request("POST", "/", framing: .open)
-            call.send("")
-            let served = try scene.served()
-            hold(served)
+            let (call, served) = try heldRequest(scene)
             let size = try fill(scene, call)
             call.end()
-            served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
-            try scene.wait("the question") { scene.plane.control.questions.count == 2 }
+            try reject(served, scene)
             try scene.settle()
             return {
                 try scene.settle()
                 scene.plane.control.answer(scene.plane.control.questions[1].waiter, .generation(2))
-                let again = try scene.served()
-                try scene.finish(again)
-                #expect(again.content.isPattern(of: size))
-                again.answer()
-                try scene.finish(call)
-                #expect(call.head?.status == 200, "\(pair)")
-                try scene.end()
+                try endsWell(scene, call, try scene.served(), size)
             }
         }
     }
@@ -276,11 +254,7 @@ import Testing
     func `the first octet is not waited for while the request is on its way`() throws {
         try together(PeerPair.all, after: 1300) { pair in
             let scene = try Scene(pair, PlaneSetup(upstream: "first_byte_timeout = \"1s\""))
-            let caller = try scene.connect()
-            let call = caller.request("POST", "/", framing: .open)
-            call.send("")
-            let served = try scene.served()
-            hold(served)
+            let (call, served) = try heldRequest(scene)
             let size = try fill(scene, call)
             call.end()
             try settle(scene) { try scene.plane.inspect { $0.hasSentRequest } }
@@ -288,12 +262,7 @@ import Testing
             return {
                 try scene.settle()
                 letGo(served)
-                try scene.finish(served)
-                #expect(served.content.isPattern(of: size))
-                served.answer()
-                try scene.finish(call)
-                #expect(call.head?.status == 200, "\(pair)")
-                try scene.end()
+                try endsWell(scene, call, served, size)
             }
         }
     }
@@ -337,11 +306,7 @@ import Testing
         try together(PeerPair.all, after: 0) { pair in
             let scene = try Scene(
                 pair, PlaneSetup(timeouts: "body_idle = \"1s\"", route: "retry_body_limit = \(limit)"))
-            let caller = try scene.connect()
-            let call = caller.request("POST", "/", framing: .open)
-            call.send("")
-            let served = try scene.served()
-            hold(served)
+            let (call, served) = try heldRequest(scene)
             _ = try fill(scene, call, backlog: Worker.highWater)
             letGo(served)
             try scene.settle()
@@ -396,6 +361,31 @@ import Testing
         let deadline = MonotonicClock.milliseconds() + milliseconds
         try scene.wait("time has passed") { MonotonicClock.milliseconds() > deadline }
         try scene.settle()
+    }
+
+    /// A request whose content the upstream does not take.
+    private func heldRequest(_ scene: Scene) throws -> (call: PeerStream, served: PeerStream) {
+        let call = try scene.connect().request("POST", "/", framing: .open)
+        call.send("")
+        let served = try scene.served()
+        hold(served)
+        return (call, served)
+    }
+
+    /// The upstream wants another token, and control is asked for it.
+    private func reject(_ served: PeerStream, _ scene: Scene) throws {
+        served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
+        try scene.wait("the question") { scene.plane.control.questions.count == 2 }
+    }
+
+    /// All of the request comes to the upstream, and its answer to the caller.
+    private func endsWell(_ scene: Scene, _ call: PeerStream, _ served: PeerStream, _ size: Int) throws {
+        try scene.finish(served)
+        #expect(served.content.isPattern(of: size))
+        served.answer()
+        try scene.finish(call)
+        #expect(call.head?.status == 200, "\(scene.pair)")
+        try scene.end()
     }
 
     /// What is sent to the peer is not taken.

@@ -24,19 +24,9 @@ import Testing
     }
 }
 
-private struct SoakRandom: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
-
-    mutating func below(_ count: Int) -> Int { Int.random(in: 0..<count, using: &self) }
-    mutating func one(in count: Int) -> Bool { below(count) == 0 }
+extension SplitMix {
+    fileprivate mutating func below(_ count: Int) -> Int { Int.random(in: 0..<count, using: &self) }
+    fileprivate mutating func one(in count: Int) -> Bool { below(count) == 0 }
 }
 
 private struct SoakRound {
@@ -48,7 +38,7 @@ private struct SoakRound {
 
     let seed: UInt64
     let scene: Scene
-    private var random: SoakRandom
+    private var random: SplitMix
     private var idle: [PeerLink] = []
     private var calls: [Call] = []
     /// Requests upstream that have no answer, or half of one.
@@ -57,7 +47,7 @@ private struct SoakRound {
 
     init(_ seed: UInt64) throws {
         self.seed = seed
-        random = SoakRandom(state: seed)
+        random = SplitMix(state: seed)
         let pair = PeerPair.all[random.below(PeerPair.all.count)]
         let connections = random.below(4) + 1
         scene = try Scene(
