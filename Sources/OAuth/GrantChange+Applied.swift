@@ -101,14 +101,17 @@ extension GrantRecord {
         return origin.generation == sent.generation && origin.fence < sent.fence
     }
 
+    /// More than can be made while one waits for the store.
+    private static let rememberedConnections = 8
+
     fileprivate mutating func connect(
         _ new: TokenSet, sentAt: Moment, from asked: GrantChange.Asked, generationAbove floor: UInt64
     ) -> Bool {
         // It is there already, though the store said that it had failed: perhaps used, refreshed or revoked since.
         // With the time: some providers give the same access token to a second consent.
         let mark = Crypto.base64URL(Array(Crypto.sha256(new.accessToken.bytes + "\(sentAt.wall)".utf8).prefix(12)))
-        guard connectedBy != mark else { return false }
-        connectedBy = mark
+        guard !connectedBy.contains(mark) else { return false }
+        connectedBy = [mark] + connectedBy.prefix(Self.rememberedConnections - 1)
         tokens = Tokens(new, sentAt: sentAt, scopes: new.scopes ?? asked.scopes, old: nil)
         provider = asked.provider
         generation = max(generation, floor) + 1

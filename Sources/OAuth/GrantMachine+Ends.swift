@@ -259,11 +259,11 @@ extension GrantMachine {
         abandonRefresh()
         changes.removeAll { change in
             switch change {
-            case .refreshed: true
+            case .refreshed, .failed: true
             // One that the store has refused before may have been made all the same, and be what was forgotten.
             case .consented(_, _, _, _, let ticket): ticket == nil
-            case .intent, .failed, .importIntent, .importEnded, .created, .lateTokens, .revoke, .revocationStep,
-                .unlatch, .forget:
+            case .intent, .importIntent, .importEnded, .created, .lateTokens, .revoke, .revocationStep, .unlatch,
+                .forget:
                 false
             }
         }

@@ -115,6 +115,14 @@ extension GrantMachine {
     /// Which of two records is newer their revisions say. Of a record and none it is the time: a deletion leaves nothing
     /// behind, and what the store was asked before it told us what we know may be from before that.
     func isComparable(_ found: GrantRecord?, readAt: Int64) -> Bool {
+    /// What we know was deleted; `newer` is nothing, or what began after that.
+    private func isOfAnotherLife(_ newer: GrantRecord) -> Bool {
+        guard record.revision > 0 else { return false }
+        if newer.revision == 0 { return true }
+        guard let known = record.lineage, let found = newer.lineage else { return false }
+        return known != found
+    }
+
         (found?.revision ?? 0 > 0) == (record.revision > 0) || readAt >= toldAt
     }
 
@@ -142,7 +150,10 @@ extension GrantMachine {
     /// Takes over what another has written.
     mutating func adopt(_ newer: GrantRecord, readAt: Int64, now: Moment) {
         let tokensChanged = newer.generation != record.generation || newer.tokens != record.tokens
-        if newer.revision == 0, record.revision > 0 { forgottenElsewhere() }
+        if isOfAnotherLife(newer) {
+            if newer.tokens != nil { finishRefreshTickets(.refreshed(generation: newer.generation)) }
+            forgottenElsewhere()
+        }
         // Somebody else has taken over, or has ended what we began: the token that we would send again is his to send.
         if newer.intent?.instance != environment.instance { replay = nil }
         record = newer

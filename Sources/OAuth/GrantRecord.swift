@@ -110,8 +110,9 @@ package struct GrantRecord: Sendable, Equatable {
     package var latchedFingerprint: String?
     /// What an unattended grant's tokens were asked for with; tokens of another subject are not this grant's.
     package var acquiredWith: String?
-    /// Marks the consent or the import that the tokens come from.
-    package var connectedBy: String?
+    /// Marks the consents and the imports that the grant's tokens came from, the last one first. One whose commit was
+    /// reported as failed is not made again, even where another has come since, or a revocation.
+    package var connectedBy: [String] = []
     /// Values that the provider's callbacks and replies gave, by name.
     package var captured: [String: String] = [:]
     /// The template that a grant outside the file was made from.

@@ -20,7 +20,7 @@ extension GrantRecord {
         members["last_refresh_at"] = lastRefreshAt.map { .number(String($0)) }
         members["latched_fingerprint"] = latchedFingerprint.map { .string($0) }
         members["acquired_with"] = acquiredWith.map { .string($0) }
-        members["connected_by"] = connectedBy.map { .string($0) }
+        if !connectedBy.isEmpty { members["connected_by"] = .array(connectedBy.map { .string($0) }) }
         members["template"] = template.map { .string($0) }
         members["label"] = label.map { .string($0) }
         if !captured.isEmpty { members["captured"] = .object(captured.mapValues { .string($0) }) }
@@ -61,7 +61,7 @@ extension GrantRecord {
         lastRefreshAt = json.number("last_refresh_at")
         latchedFingerprint = json["latched_fingerprint"]?.text
         acquiredWith = json["acquired_with"]?.text
-        connectedBy = json["connected_by"]?.text
+        connectedBy = json["connected_by"]?.list?.compactMap(\.text) ?? []
         template = json["template"]?.text
         label = json["label"]?.text
         captured = json.texts("captured")

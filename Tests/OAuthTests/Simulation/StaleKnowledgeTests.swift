@@ -54,6 +54,79 @@ struct StaleKnowledgeTests {
         #expect(driver.published == nil && driver.stored == nil)
     }
 
+    private func beginAnew(_ driver: GrantDriver) {
+        driver.writeElsewhere {
+            let revision = $0.revision
+            $0 = GrantRecord()
+            $0.revision = revision
+            $0.lineage = "another"
+        }
+    }
+
+    /// Seeds 255230, 327754 and 615412: the deletion itself was never seen, only what began after it.
+    @Test func `what was asked for before a deletion is not stored in what began after it`() {
+        let driver = shared(nil) { settings, _ in settings.acquisition = .unattended(.clientCredentials) }
+        let ticket = driver.refresh()
+        #expect(driver.calls.count == 1 && driver.stored?.generation == 0)
+        beginAnew(driver)
+        #expect("\(driver.results[ticket] ?? [])".contains("not_connected"))
+        driver.succeed("a1")
+        #expect(driver.stored?.lineage == "another" && driver.stored?.tokens == nil && driver.published == nil)
+    }
+
+    @Test func `who waits for a refresh over a deletion is told of the tokens that came after it`() {
+        let driver = shared()
+        let ticket = driver.refresh()
+        driver.writeElsewhere {
+            let revision = $0.revision
+            $0 = GrantDriver.record(lifetime: 600_000)
+            $0.revision = revision
+            $0.lineage = "another"
+            $0.tokens?.accessToken = Secret("a9")
+        }
+        #expect(driver.results[ticket] == [.refreshed(generation: 1)] && driver.publishedToken == "Bearer a9")
+        driver.succeed("a2", refresh: "r2")
+        #expect(driver.stored?.tokens?.accessToken.reveal() == "a9")
+    }
+
+    @Test func `a refresh that fails after the grant was forgotten makes no record`() {
+        var settings = GrantSettings(name: "crm", provider: "zoho", scopes: ["read"])
+        settings.acquisition = .unattended(.clientCredentials)
+        var record = GrantDriver.record(lifetime: 600_000, refreshToken: nil)
+        record.acquiredWith = settings.acquisitionMark
+        let driver = shared(record) { settings, _ in settings.acquisition = .unattended(.clientCredentials) }
+        _ = driver.refresh()
+        driver.stored = nil
+        driver.fail(.transient, "http_429", status: 429)
+        #expect(driver.stored == nil && driver.state == .notConnected)
+    }
+
+    /// Seeds 227220, 228701, 506483 and 599304.
+    @Test(arguments: [GrantRecord.State.active, .revoked])
+    func `a consent that was stored although the store failed is not stored again over another`(
+        state: GrantRecord.State
+    ) {
+        let driver = shared()
+        driver.storeMode = .holds
+        let ticket = driver.consent(TokenSet(accessToken: Secret("a2"), refreshToken: Secret("r2"), lifetime: 600_000))
+        #expect(driver.apply(driver.heldCommits[0]) == .committed)
+        driver.releaseCommit(.failed)
+        #expect(driver.results[ticket] == [.consentNotStored])
+        driver.storeMode = .works
+        driver.writeElsewhere {
+            $0.generation += 1
+            $0.connectedBy.insert("a sibling's consent", at: 0)
+            $0.state = state
+            $0.tokens?.accessToken = Secret("a3")
+            $0.tokens?.refreshToken = Secret("r3")
+            if state == .revoked { $0.tokens = nil }
+        }
+        let revision = driver.stored?.revision
+        driver.pass(60_000)
+        #expect(driver.stored?.state == state && driver.stored?.revision == revision)
+        #expect(driver.publishedToken == (state == .active ? "Bearer a3" : nil))
+    }
+
     // MARK: Answers that come late
 
     /// Seed 32702.
