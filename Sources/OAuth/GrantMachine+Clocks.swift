@@ -81,9 +81,14 @@ extension GrantMachine {
     }
 
     mutating func readRevocationClock(_ now: Moment) {
-        guard let revocation = record.revocation else { return }
+        if let time = storedRevocationTime(now) { revocationNotBefore = time }
+    }
+
+    /// When the record says that a revocation is to be tried again; nil: none is owed.
+    func storedRevocationTime(_ now: Moment) -> Int64? {
+        guard let revocation = record.revocation else { return nil }
         let wait = revocation.nextAttemptAt.saturatingSubtract(now.wall).clamped(to: 0...RetryAfter.limit)
-        revocationNotBefore = now.monotonic.saturatingAdd(wait)
+        return now.monotonic.saturatingAdd(wait)
     }
 
     mutating func stopClocks() {

@@ -192,7 +192,9 @@ extension GrantMachine {
         return finish(now)
     }
 
-    mutating func revocationAdvanced() {
+    mutating func revocationAdvanced(_ now: Moment) {
+        // A sibling's attempt was read while ours waited for the store, and ours was the last.
+        if let time = storedRevocationTime(now) { revocationNotBefore = min(revocationNotBefore, time) }
         guard record.revocation == nil, record.state == .revoked else { return }
         actions.append(.note(.revocationFinished(storedOutcome)))
         finishRevocationTickets(storedOutcome)

@@ -337,10 +337,10 @@ extension GrantMachine {
         notBefore = now.monotonic.saturatingAdd(wait)
         // In force at once, whether or not the store takes it.
         record.consecutiveFailures = failures + 1
-        record.lastFailure = GrantRecord.Failure(problem, at: now.wall)
-        append(
-            failure: GrantRecord.Failure(problem, at: now.wall), nextAttemptAt: now.wall.saturatingAdd(wait),
-            outcomeUnknown: problem.outcomeUnknown)
+        let failure = GrantRecord.Failure(problem, at: now.wall)
+        record.lastFailure = failure
+        record.nextAttemptAt = now.wall.saturatingAdd(wait)
+        append(failure: failure, nextAttemptAt: record.nextAttemptAt, outcomeUnknown: problem.outcomeUnknown)
         finishRefreshTickets(.refreshFailed(code: problem.code, detail: problem.detail))
     }
 

@@ -63,12 +63,9 @@ extension GrantMachine {
         if case .revocation(let ticket) = failed.purpose {
             load = nil
             actions.append(.note(.storeFailed))
-            // What is owed already is known without the store; that there is nothing to revoke is not.
-            if projected.revocation == nil {
-                actions.append(.finish(ticket, .revocationNotDone))
-            } else {
-                revokeAsKnown(ticket)
-            }
+            // What is owed already is known without the store, and is tried. Whether there is more to revoke is not.
+            revocationNotBefore = .min
+            actions.append(.finish(ticket, .revocationNotDone))
             return finish(now)
         }
         let failures = load?.failures ?? 0
@@ -115,15 +112,15 @@ extension GrantMachine {
     /// Which of two records is newer their revisions say. Of a record and none it is the time: a deletion leaves nothing
     /// behind, and what the store was asked before it told us what we know may be from before that.
     func isComparable(_ found: GrantRecord?, readAt: Int64) -> Bool {
+        (found?.revision ?? 0 > 0) == (record.revision > 0) || readAt >= toldAt
+    }
+
     /// What we know was deleted; `newer` is nothing, or what began after that.
     private func isOfAnotherLife(_ newer: GrantRecord) -> Bool {
         guard record.revision > 0 else { return false }
         if newer.revision == 0 { return true }
         guard let known = record.lineage, let found = newer.lineage else { return false }
         return known != found
-    }
-
-        (found?.revision ?? 0 > 0) == (record.revision > 0) || readAt >= toldAt
     }
 
     private mutating func firstRecordLoaded(_ found: GrantRecord, readAt: Int64, now: Moment) {
@@ -241,8 +238,10 @@ extension GrantMachine {
         commitRetryAt = nil
         storeBlockedUntil = .min
         if let written { record = written }
-        // Whoever was at it is not waited for any more: a consent or a revocation has ended that.
+        // Whoever was at it is not waited for any more, nor is what he began made again: new tokens or a revocation have
+        // ended that.
         if record.intent == nil { foreign = nil }
+        if change.bringsTokens { recovery = nil }
         synced(commitAskedAt, now)
         tookEffect(change, now: now)
     }
@@ -369,7 +368,7 @@ extension GrantMachine {
             // They can be revoked when the configuration names their provider again.
             if belongsElsewhere { finishRevocationTickets(.failedKeptForRetry) }
         case .lateTokens: revocationNotBefore = .min
-        case .revocationStep: revocationAdvanced()
+        case .revocationStep: revocationAdvanced(now)
         case .forget(let ticket): forgotten(ticket, now: now)
         }
         rebuildCredential()

@@ -85,7 +85,7 @@ extension Control {
         command(grant, done) { [unowned self] entry in
             let ticket = ticket(for: grant) { [unowned self] result in
                 if result == .revocationNotDone {
-                    let detail = "The grant's record cannot be read, so that nothing was done. Try again."
+                    let detail = "The grant's record cannot be read, so that nothing new was revoked. Try again."
                     done(.failed(ConsoleFailure(.storeUnavailable, detail: detail)))
                     return
                 }

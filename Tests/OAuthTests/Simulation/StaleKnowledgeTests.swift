@@ -197,7 +197,55 @@ struct StaleKnowledgeTests {
         #expect(driver.revocations.map { $0.token.reveal() } == ["r2"])
     }
 
+    /// Seed 288639: it was told that what is owed is tried again, and a sibling's consent had ended that.
+    @Test func `a revocation that cannot read the store says so, and tries what is owed`() {
+        let driver = shared()
+        _ = driver.revoke()
+        driver.replyRevocation(.failed(ProviderProblem(.replyLost(.timeout))))
+        driver.storeMode = .fails
+        let again = driver.revoke()
+        #expect(driver.results[again] == [.revocationNotDone])
+        #expect(driver.revocations.map { $0.token.reveal() } == ["r1"])
+    }
+
+    /// Seed 502751: by the record it was due, and everybody waited for longer.
+    @Test func `a revocation is tried again when the record says, whoever wrote that last`() {
+        let driver = shared()
+        _ = driver.revoke()
+        driver.storeMode = .holds
+        driver.replyRevocation(.failed(ProviderProblem(.replyLost(.timeout))))
+        driver.writeElsewhere(
+            { [wall = driver.now.wall] in
+                $0.revocation?.attempts += 1
+                $0.revocation?.nextAttemptAt = wall + 900_000
+            }, telling: false)
+        driver.storeMode = .works
+        driver.releaseCommit()
+        let planned = driver.stored?.revocation?.nextAttemptAt ?? 0
+        #expect(planned <= driver.now.wall + 5000 && driver.revocations.isEmpty)
+        driver.pass(5000)
+        #expect(driver.revocations.count == 1)
+    }
+
     // MARK: What others are at
+
+    /// Seeds 250681, 334393, 510494 and 525896: the needless refresh ended what the other one was about to send again.
+    @Test(arguments: [false, true])
+    func `new tokens are not refreshed again because a sibling had taken over`(isConsent: Bool) {
+        let driver = shared(GrantDriver.record(lifetime: 600_000, age: 700_000))
+        #expect(driver.sentRefreshToken() == "r1")
+        driver.writeElsewhere { [wall = driver.now.wall] in
+            $0.intent = .init(instance: "b", startedAt: wall, expiresAt: wall + 120_000)
+        }
+        if isConsent {
+            _ = driver.consent(TokenSet(accessToken: Secret("a2"), refreshToken: Secret("r2"), lifetime: 600_000))
+        } else {
+            driver.succeed("a2", refresh: "r2", lifetime: 600_000)
+        }
+        #expect(driver.publishedToken == "Bearer a2" && driver.stored?.intent == nil)
+        driver.pass(10_000)
+        #expect(driver.calls.count == (isConsent ? 1 : 0))
+    }
 
     /// Seed 116635: two replicas called at once, for an import and for a refresh.
     @Test func `a refresh of a latched grant waits for the import of a sibling`() {
@@ -213,6 +261,25 @@ struct StaleKnowledgeTests {
     }
 
     // MARK: Clocks
+
+    /// Seed 443981: the one was from before a step of the wall clock, the other from after it: an hour without a refresh.
+    @Test func `a back-off that the store did not take is written with the failure that it is for`() throws {
+        let driver = shared(GrantDriver.record(lifetime: 600_000, age: 700_000))
+        driver.fail(.transient, "http_503", status: 503)
+        driver.now.wall -= 3_600_000
+        driver.storeMode = .fails
+        driver.pass(2000)
+        driver.storeMode = .works
+        driver.pass(2000)
+        #expect(driver.calls.count == 1)
+        driver.storeMode = .fails
+        driver.fail(.transient, "http_503", status: 503)
+        driver.storeMode = .works
+        driver.pass(10_000)
+        let stored = try #require(driver.stored)
+        let wait = try #require(stored.nextAttemptAt) - (stored.lastFailure?.at ?? 0)
+        #expect(stored.intent != nil && stored.consecutiveFailures == 2 && (0...10_000).contains(wait))
+    }
 
     /// Seed 13971: a consent's tokens were asked for before the record was last seen without them.
     @Test func `a consent's tokens that waited for the store are older than what was known before them`() {
