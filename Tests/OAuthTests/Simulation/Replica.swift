@@ -10,6 +10,8 @@ final class Replica {
         var family: Int
         /// What was known of the store when it was sent.
         var revision: UInt64 = 0
+        /// Its sender has forgotten the grant since, and waits for nothing.
+        var isAbandoned = false
     }
 
     struct Wait {

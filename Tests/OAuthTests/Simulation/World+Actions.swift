@@ -56,7 +56,9 @@ extension World {
         log("\(replica.instance) sends \(tokenName(call))")
         // What was sent before its sender had heard that an operator ended it is abandoned then, and nobody's.
         check(
-            replica.flight.map { overtaking.at >= $0.trueTime || overtaking.revision > $0.revision } ?? true,
+            replica.flight.map {
+                $0.isAbandoned || overtaking.at >= $0.trueTime || overtaking.revision > $0.revision
+            } ?? true,
             "two token calls of one machine at once")
         checkSend(index, call)
         let family = server.newFamily()

@@ -84,7 +84,10 @@ extension World {
         case (.revoke, .revocationNotStored), (.revoke, .revocationNotDone), (.forget, .forgetFailed): break
         case (.revoke, .revocation), (.forget, .forgotten):
             check(isOver(order), "\(order.command) is confirmed, and the store does not know")
-            if result == .forgotten { beginningsEnded(at: replicas[index]) }
+            if result == .forgotten {
+                beginningsEnded(at: replicas[index])
+                replicas[index].flight?.isAbandoned = true
+            }
         case (.refresh, .refreshed), (.refresh, .refreshFailed): break
         case (.importGood, .imported), (.consent, .connected): break
         case (.importGood, .importFailed), (.importBad, .importFailed), (.importGood, .consentNotStored): break
