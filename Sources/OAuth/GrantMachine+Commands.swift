@@ -132,7 +132,8 @@ extension GrantMachine {
             imports.removeFirst()
             let asked = GrantChange.Asked(provider: first.provider, scopes: settings.scopes, isImport: true)
             consentArrived(tokens, sentAt: report.sentAt, asked: asked, ticket: first.ticket)
-        case .failure(let problem):
+        case .failure(let failure):
+            let problem = failure.after(first.replay)
             if problem.outcomeUnknown, let next = nextReplay(of: first.replay, after: problem, now: now) {
                 actions.append(.note(.refreshOutcomeUnknown(code: problem.code, willReplay: true)))
                 imports[0].replay = next

@@ -264,6 +264,7 @@ extension GrantMachine {
             replay = nil
             return
         }
+        let problem = problem.after(replay)
         if problem.outcomeUnknown, !belongsElsewhere {
             let next = nextReplay(of: replay, after: problem, now: now)
             actions.append(.note(.refreshOutcomeUnknown(code: problem.code, willReplay: next != nil)))
@@ -328,6 +329,7 @@ extension GrantMachine {
     }
 
     private mutating func backOff(_ problem: ProviderProblem, now: Moment) {
+        if problem.isOwnEnd { return suspendRefresh(problem, now: now) }
         let failures = record.consecutiveFailures
         let grown = min(Self.backoffBase << Int64(min(failures, 16)), Self.backoffLimit)
         // Between a half and the whole of it; what the provider asks for is never shortened.
@@ -344,6 +346,15 @@ extension GrantMachine {
         finishRefreshTickets(.refreshFailed(code: problem.code, detail: problem.detail))
     }
 
+    /// The process ends: what was under way is made again at the next start, without a wait, and counts as no failure.
+    private mutating func suspendRefresh(_ problem: ProviderProblem, now: Moment) {
+        notBefore = now.monotonic.saturatingAdd(Self.backoffBase)
+        append(
+            failure: record.lastFailure ?? GrantRecord.Failure(problem, at: now.wall), nextAttemptAt: nil,
+            outcomeUnknown: problem.outcomeUnknown)
+        finishRefreshTickets(.refreshFailed(code: problem.code, detail: problem.detail))
+    }
+
     mutating func append(failure: GrantRecord.Failure, nextAttemptAt: Int64?, outcomeUnknown: Bool) {
         changes.append(
             .failed(
@@ -353,6 +364,15 @@ extension GrantMachine {
                     instance: environment.instance, isRejected: rejectedGeneration == currentGeneration,
                     isUnattended: unattended != nil)))
         rebuildCredential()
+    }
+}
+
+extension ProviderProblem {
+    /// What was lost before a repetition that failed is lost all the same, whatever that came to.
+    func after(_ replay: GrantMachine.Replay?) -> ProviderProblem {
+        var problem = self
+        if replay != nil, errorClass == .transient { problem.outcomeUnknown = true }
+        return problem
     }
 }
 

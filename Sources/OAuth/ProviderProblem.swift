@@ -16,6 +16,11 @@ extension ProviderProblem {
     package static let stopping = ProviderProblem(
         .transient, code: "stopping", detail: "The gateway stops; nothing was sent.")
 
+    /// It was this process that ended the call, since it ends itself: the provider has not failed.
+    var isOwnEnd: Bool {
+        code == Self.stopping.code || code == Self(.notSent(.stopped)).code || code == Self(.replyLost(.stopped)).code
+    }
+
     /// A call without a reply.
     package init(_ failure: ProviderFailure) {
         let (code, detail): (String, String) =

@@ -60,6 +60,37 @@ struct GrantFailureTests {
         #expect(driver.facts.contains(.refreshOutcomeUnknown(code: "timeout", willReplay: false)))
     }
 
+    @Test func `a repetition that was not sent does not make up for the reply that was lost`() {
+        let driver = expired()
+        driver.reply(.failure(ProviderProblem(.replyLost(.reset))))
+        driver.reply(.failure(ProviderProblem(.notSent(.refused))))
+        driver.pass(2200)
+        driver.reply(.failure(ProviderProblem(.notSent(.refused))))
+        #expect(driver.stored?.intent?.isOver == true, "the next start asks at once")
+        let imported = GrantDriver()
+        imported.start()
+        let ticket = imported.importToken("x")
+        imported.reply(.failure(ProviderProblem(.replyLost(.reset))))
+        imported.reply(.failure(ProviderProblem(.notSent(.refused))))
+        imported.pass(2200)
+        imported.succeed("a1", refresh: "r1")
+        #expect("\(imported.results[ticket] ?? [])".contains("imported"))
+    }
+
+    @Test(arguments: [ProviderProblem.stopping, ProviderProblem(.replyLost(.stopped))])
+    func `a refresh that our own end cut is made again at the next start, without a wait`(problem: ProviderProblem) {
+        let driver = expired { $1.replayWindow = 0 }
+        let waiter = driver.need()
+        driver.reply(.failure(problem))
+        #expect(driver.refusal(waiter) == .refreshFailed && driver.calls.isEmpty)
+        #expect(driver.stored?.consecutiveFailures == 0 && driver.stored?.nextAttemptAt == nil)
+        #expect(driver.stored?.intent?.isOver == (problem.outcomeUnknown ? true : nil))
+        let next = GrantDriver(stored: driver.stored, instance: "b", exclusive: false)
+        next.start()
+        _ = next.need()
+        #expect(next.sentRefreshToken() == "r1")
+    }
+
     @Test func `a restart in the middle of a refresh repeats it at once, although the token is still valid`() {
         let driver = GrantDriver(stored: GrantDriver.record(lifetime: 600_000))
         driver.start()
