@@ -140,20 +140,22 @@ extension GrantRecord {
     fileprivate mutating func fail(_ failed: GrantChange.FailedRefresh) -> Bool {
         guard generation == failed.generation else { return false }
         guard state == .active || failed.isUnattended && canBeAcquired else { return false }
-        // We were taken for dead, and another replica is at it: what comes of that counts.
-        if let intent, intent.instance != failed.instance, !intent.isOver { return false }
+        // We were taken for dead, and another replica is at it: what comes of that counts. Where there is no refresh token
+        // it is at an import, which need not come to anything: the grant is over all the same.
+        let isAnothers = intent.map { $0.instance != failed.instance && !$0.isOver } ?? false
+        if isAnothers, failed.isUnattended || tokens?.refreshToken != nil { return false }
         lastFailure = failed.failure
         consecutiveFailures = failed.consecutive
         nextAttemptAt = failed.nextAttemptAt
         if failed.isRejected { rejectedGeneration = generation }
         // The intent stays where the outcome is unknown: a restart then refreshes at once.
-        if failed.outcomeUnknown { intent?.isOver = true } else { intent = nil }
+        if failed.outcomeUnknown { intent?.isOver = true } else if !isAnothers { intent = nil }
         switch failed.failure.errorClass {
         case .permanent: state = .reauthorizationRequired
         case .configuration: state = .configurationError
         case .transient: return true
         }
-        intent = nil
+        if !isAnothers { intent = nil }
         latchedFingerprint = failed.fingerprint
         return true
     }

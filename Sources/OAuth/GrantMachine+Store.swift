@@ -74,6 +74,7 @@ extension GrantMachine {
         load?.isAsked = false
         load?.retryAt = retryAt
         actions.append(.note(.storeFailed))
+        finishRefreshTickets(.refreshFailed(code: "store_unavailable", detail: "The grant's record cannot be read."))
         failInbox()
         return finish(now)
     }

@@ -154,6 +154,30 @@ struct GrantFailureTests {
         #expect(driver.facts.contains(.siblingTokensAdopted(generation: 2)))
     }
 
+    @Test func `an operator's refresh is answered when the store cannot be read after invalid_grant`() {
+        let driver = expired(exclusive: false)
+        let ticket = driver.refresh()
+        driver.storeMode = .fails
+        driver.fail(.permanent, "invalid_grant", status: 400)
+        guard case .refreshFailed("store_unavailable", _)? = driver.results[ticket]?.first else {
+            Issue.record("told \(String(describing: driver.results[ticket]))")
+            return
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func `a token without a refresh token comes to its end although an import of the dead stands in the record`(
+        isExclusive: Bool
+    ) {
+        var record = GrantDriver.record(lifetime: 30_000, refreshToken: nil)
+        record.intent = .init(instance: "dead", startedAt: 1_700_000_000_000, expiresAt: 1_700_000_120_000)
+        let driver = GrantDriver(stored: record, instance: "a", exclusive: isExclusive)
+        driver.start()
+        driver.pass(31_000)
+        #expect(driver.stored?.state == .reauthorizationRequired && driver.timer == nil)
+        #expect(driver.stored?.intent?.instance == "dead", "a sibling that lives may yet ask again for a lost reply")
+    }
+
     @Test func `a store that cannot be read after invalid_grant leaves the verdict open`() {
         let driver = expired()
         let waiter = driver.need()
