@@ -19,6 +19,8 @@ struct ModelServer {
         var children: [Int] = []
         var isDead = false
         var fate = Fate.underway
+        /// Who got it had been taken for dead, and what the other one got is stored: nobody has it.
+        var isDropped = false
     }
 
     let scenario: Scenario

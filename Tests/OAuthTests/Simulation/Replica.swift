@@ -47,6 +47,8 @@ final class Replica {
     var isReading = false
     var waiting: [WaiterID: Wait] = [:]
     var published: Credential?
+    /// The last one that the server gave it.
+    var got: Int?
     /// Access tokens that it fetched itself.
     var own: Set<String> = []
     var orders: [Ticket: Order] = [:]

@@ -122,7 +122,7 @@ struct SimulationRun {
         guard world.given.isSubset(of: [.revoke, .refresh]), world.scenario.kind == .rotating else { return }
         let owed = Set(record.revocation?.tokens.map { $0.token.reveal() } ?? [])
         for (serial, token) in world.server.tokens.enumerated()
-        where token.usedAt == nil && !owed.contains("r\(serial)") {
+        where token.usedAt == nil && !token.isDropped && !owed.contains("r\(serial)") {
             let isKept = world.replicas.contains { token.fate == .held(by: $0.life) } || token.fate == .durable
             let isGood = world.server.honours(Secret("r\(serial)"), now: world.time)
             world.check(!(isKept && isGood), "r\(serial) of a revoked grant is left alive")

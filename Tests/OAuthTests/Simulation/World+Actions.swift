@@ -30,6 +30,7 @@ extension World {
                 schedule(after: delay, .timer(replica: index, serial: replicas[index].timerSerial))
             case .note(let fact):
                 if case .stateChanged(.reauthorizationRequired, _) = fact { checkRefusal(index) }
+                if case .lateResultDropped = fact, let got = replicas[index].got { server.tokens[got].isDropped = true }
                 log("\(replicas[index].instance) \(fact)")
             }
         }

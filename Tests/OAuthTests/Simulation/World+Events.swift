@@ -146,7 +146,6 @@ extension World {
     /// A grant that the server still honours is not given up.
     private func checkLatch(_ record: GrantRecord) {
         guard record.state == .reauthorizationRequired || record.state == .configurationError else { return }
-        if latchedAt == nil { latchedAt = time }
         if let token = record.tokens?.refreshToken {
             check(
                 !server.honours(token, now: time), "the grant is given up although the server honours \(token.reveal())"
@@ -280,6 +279,7 @@ extension World {
             successes += 1
             if server.tokens[serial].fate != .durable { server.tokens[serial].fate = .held(by: replicas[index].life) }
             replicas[index].own.insert("a\(serial)")
+            replicas[index].got = serial
             set = .success(server.reply(serial))
             log("\(replicas[index].instance) gets a\(serial)")
         case .failure(let problem):

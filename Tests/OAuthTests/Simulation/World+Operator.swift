@@ -148,7 +148,8 @@ extension World {
 
     /// All that the grant has is over; what a consent or an import is about to bring is not the grant's yet.
     func tokensEnded() {
-        for family in 0..<server.families where !connecting.contains(family) && !isUnknowing(family) {
+        for family in 0..<server.families
+        where !connecting.contains(family) && !isUnknowing(family) && !isUntold(family) {
             end(family)
         }
         overtaking = (stored == nil ? storeRevision + 1 : storeRevision, time)
@@ -162,6 +163,19 @@ extension World {
     private func isUnknowing(_ family: Int) -> Bool {
         guard stored == nil, let life = beginnings[family] else { return false }
         return replicas.contains { $0.life == life && $0.isAlive && $0.machine.record.revision == 0 }
+    }
+
+    /// A consent was stored and reported as not stored, and was deleted before the replica, which knew of no record, had
+    /// heard that it was there: it stores it still. Its operator was told that it does.
+    private func isUntold(_ family: Int) -> Bool {
+        guard stored == nil else { return false }
+        return replicas.contains { replica in
+            guard replica.isAlive, replica.machine.record.revision == 0 else { return false }
+            return replica.machine.changes.contains { change in
+                guard case .consented(let tokens, _, _, _, nil) = change else { return false }
+                return server.tokens[ModelServer.serial(tokens.accessToken)].family == family
+            }
+        }
     }
 
     /// A replica hears of a deletion while its call for an import is under way: what comes of that is ended, too.

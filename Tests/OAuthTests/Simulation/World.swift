@@ -77,7 +77,6 @@ final class World {
     var successes = 0
     var answered = 0
     var crashes = 0
-    var latchedAt: Int64?
     var storeTrouble: Int64 = 0
     /// A replica was told that the store did not take something.
     var storeHasFailed = false
