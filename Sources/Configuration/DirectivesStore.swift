@@ -55,5 +55,6 @@ private let sharedDirectives: [Directive<StoreDraft>] = [
         "instance",
         .string(expected: "1 to 64 letters, digits, \".\", \"-\" and \"_\"") { text in
             text.utf8.count <= 64 && text.utf8.allSatisfy { $0.isLetter || $0.isDigit || ".-_".utf8.contains($0) }
-        }, \.store.instance, "This gateway's name among those that share the database; unset: a new one each start."),
+        }, \.store.instance,
+        "This gateway's name among those that share the database; each start adds something random to it."),
 ]

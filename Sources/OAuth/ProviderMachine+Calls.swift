@@ -223,10 +223,7 @@ extension ProviderMachine {
             return [.pushFinished(call.id, .failure(problem))]
         }
         do throws(ProviderProblem) {
-            var request = try requests(place, attempt, now: now).pushedRequest(call.parameters, url: url)
-            if let key = try proofKey(encoded: call.proofKey) {
-                request.headers.append(try proof(for: request, key: key, now: now))
-            }
+            let request = try requests(place, attempt, now: now).pushedRequest(call.parameters, url: url)
             return [send(request, .push(call, attempt))]
         } catch {
             return [.pushFinished(call.id, .failure(error))]
@@ -236,20 +233,13 @@ extension ProviderMachine {
     mutating func pushReplyReceived(
         _ outcome: ProviderOutcome, _ call: PushCall, _ attempt: Attempt, now: Moment
     ) -> [ProviderAction] {
-        let place = try? place(of: .push(call))
-        let url = call.proofKey == nil ? nil : place?.endpoints.pushedRequest
-        let newNonce = url.flatMap { nonces.learn(outcome, from: $0) }
         let result = PushedRequestReply.read(outcome, settings: settings, now: now, hiding: settings.clientSecrets)
         switch result {
         case .success: worked(attempt)
         case .failure(let problem):
-            guard let place else { break }
-            if problem.code == "use_dpop_nonce", newNonce != nil, !attempt.hasRepeatedForNonce {
-                var attempt = attempt
-                attempt.hasRepeatedForNonce = true
-                return sendPush(call, place, attempt, now: now)
-            }
-            if let next = self.attempt(after: attempt, problem, method: place.endpoints.tokenAuthentication) {
+            if let place = try? place(of: .push(call)),
+                let next = self.attempt(after: attempt, problem, method: place.endpoints.tokenAuthentication)
+            {
                 return [.note(.secretRefused(index: attempt.credential))] + sendPush(call, place, next, now: now)
             }
         }

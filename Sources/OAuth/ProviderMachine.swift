@@ -83,11 +83,10 @@ package struct ProviderMachine: Sendable {
         var url: ProviderURL
     }
 
-    /// An authorization request to be pushed, and the key that the consent's tokens are to be bound to.
+    /// An authorization request to be pushed.
     struct PushCall: Sendable {
         var id: CallID
         var parameters: [ProviderSettings.Parameter]
-        var proofKey: Secret?
     }
 
     /// The settings and endpoints as one grant has them: without templates.
@@ -143,13 +142,12 @@ package struct ProviderMachine: Sendable {
     /// An authorization request is to be pushed (RFC 9126): `ConsentStart.pushed`. Answered by `pushFinished`; it is not
     /// repeated, a person who waits can start again.
     ///
-    /// - Parameter proofKey: `PendingConsent.proofKey`: a proof goes with the request, which binds the code to the key at
-    ///   servers that do not read `dpop_jkt`, and brings the server's nonce before the code is there (RFC 9449 section
-    ///   10.1).
+    /// `dpop_jkt` among the parameters binds the code to the consent's key (RFC 9449 section 10.1). No proof goes beside
+    /// it: a server must take either, and glewlwyd refuses the proof.
     package mutating func pushNeeded(
-        _ id: CallID, _ parameters: [ProviderSettings.Parameter], proofKey: Secret? = nil, now: Moment
+        _ id: CallID, _ parameters: [ProviderSettings.Parameter], now: Moment
     ) -> [ProviderAction] {
-        begin(.push(PushCall(id: id, parameters: parameters, proofKey: proofKey)), now: now)
+        begin(.push(PushCall(id: id, parameters: parameters)), now: now)
     }
 
     /// A reload. Calls in flight end as they began; what is known of another issuer is forgotten.

@@ -129,6 +129,8 @@ final class NewsListener: Sendable {
                 return try listen(connection, isNew: isNew, &state)
             } catch {
                 state.session.drop()
+                // Where the tables are gone, or a standby answers, each connection can be made and none is of use.
+                if isNew { state.session.failed() }
                 throw error
             }
         } catch {

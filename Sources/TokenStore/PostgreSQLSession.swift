@@ -98,6 +98,9 @@ struct PostgreSQLSession {
     /// The connection served its purpose: a later failure begins with a short pause again.
     mutating func succeeded() { backoff.succeeded() }
 
+    /// A connection that was made was of no use: the next attempt is put off as after one that failed.
+    mutating func failed() { backoff.failed(now: monotonicMilliseconds()) }
+
     mutating func drop() {
         if connection?.hasTimedOut == true {
             silentSince = monotonicMilliseconds()

@@ -113,7 +113,55 @@ import Testing
         #expect(WallClock.milliseconds() < now + 40_000)
     }
 
+    @Test func `grants that cannot be read leave their turns to others`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        let now = WallClock.milliseconds()
+        store.database.with { state in
+            for index in 0..<100 {
+                state.rows["zoho:\(index)"] = .init(payload: [1, 2, 3], generation: 1, dueAt: now - 2_000)
+            }
+        }
+        let record = Self.record(expiresIn: 1_000, age: 3_599_000)
+        Self.put("zoho:good", record, dueAt: now - 1_000, in: store.database)
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        try control.until("the one that can be read is refreshed") { [store] _ in
+            store.database.with { $0.rows["zoho:good"]?.generation == 3 }
+        }
+        #expect(provider.tokenCalls == 1)
+        // They are told, and read again when that may help.
+        #expect(try control.look { $0.readiness().storeReason }?.contains("and 99 more") == true)
+        store.database.with { state in
+            for index in 0..<100 { state.rows["zoho:\(index)"]?.payload = Self.record().encoded() }
+        }
+        try control.look { $0.storeCameBack() }
+        try control.until("all can be read") { $0.readiness().isReady }
+    }
+
     // MARK: Away and back
+
+    @Test func `names that callers make up while the store is away are not kept`() throws {
+        let (provider, store) = (try FakeProvider(), FakeStore())
+        Self.put("zoho:acme", in: store.database)
+        Self.put("zoho:other", in: store.database)
+        let control = try ControlHarness(store, configuration: ControlHarness.configuration(provider))
+        _ = try control.ask("zoho:acme").get()
+        store.database.goAway()
+        for index in 0..<200 {
+            guard case .failure(let answer) = try control.ask("zoho:\(index)"), case .unavailable = answer.refusal
+            else {
+                Issue.record("not unavailable")
+                return
+            }
+        }
+        try control.until("none of them is kept") { Set($0.grants.keys) == ["zoho:acme"] }
+        let left = try control.look { control in
+            control.loading.templated.count + control.waiters.count + control.waiterIDs.count + control.told.count
+        }
+        #expect(left <= 2)
+        #expect(try Self.value(control.ask("zoho:acme").get()) == "Bearer old")
+        store.database.comeBack()
+        #expect(try Self.value(control.ask("zoho:other").get()) == "Bearer old")
+    }
 
     @Test func `with the store away, what is valid goes on and what is not there is answered at once`() throws {
         let (provider, store) = (try FakeProvider(), FakeStore())

@@ -211,47 +211,6 @@ import Testing
 
     // MARK: At other endpoints
 
-    private static let endpoint = ProviderURL("https://as.example/par")
-
-    private func push(_ server: inout ScriptedServer, proofKey: Secret?) {
-        server.run(
-            server.machine.pushNeeded(
-                CallID(owner: .consent(0), number: 7), [.init("state", "x")], proofKey: proofKey, now: server.now))
-    }
-
-    @Test func `a pushed request proves the key of its consent, and takes the server's nonce`() throws {
-        var server = ScriptedServer {
-            $0.dpop = .on
-            $0.pushedRequestEndpoint = Self.endpoint
-        }
-        push(&server, proofKey: Self.encoded)
-        let first = try proof(server.requests.last)
-        #expect(first.claims["htm"]?.text == "POST" && first.claims["htu"]?.text == "https://as.example/par")
-        #expect(first.claims["ath"] == nil && first.claims["nonce"] == nil)
-        server.reply(400, #"{"error":"use_dpop_nonce"}"#, headers: [HeaderField("DPoP-Nonce", "n1")])
-        #expect(try proof(server.requests.last).claims["nonce"]?.text == "n1")
-        server.reply(201, #"{"request_uri":"urn:a","expires_in":5}"#, headers: [HeaderField("DPoP-Nonce", "n2")])
-        #expect(server.pushes == [.success(.init(requestURI: "urn:a", expiresIn: 5000))])
-        // What the push brought serves the code exchange at the same server.
-        server.tokens(ScriptedServer.code(proofKey: Self.encoded))
-        #expect(try proof(server.requests.last).claims["nonce"]?.text == "n2")
-    }
-
-    @Test func `a push is repeated for a nonce once, and not at all without a key`() {
-        var server = ScriptedServer { $0.pushedRequestEndpoint = Self.endpoint }
-        push(&server, proofKey: Self.encoded)
-        for nonce in ["n1", "n2"] {
-            server.reply(400, #"{"error":"use_dpop_nonce"}"#, headers: [HeaderField("DPoP-Nonce", nonce)])
-        }
-        #expect(server.requests.count == 2 && server.pushes.count == 1)
-        push(&server, proofKey: nil)
-        #expect(server.requests.last?.header("dpop") == nil)
-        server.reply(400, #"{"error":"use_dpop_nonce"}"#, headers: [HeaderField("DPoP-Nonce", "n3")])
-        #expect(server.requests.count == 3 && server.pushes.count == 2)
-        push(&server, proofKey: Secret("garbage"))
-        #expect(server.requests.count == 3 && server.pushes.count == 3)
-    }
-
     @Test func `a look-up with a bound token carries a proof of it, and takes the API's nonce`() throws {
         var server = ScriptedServer {
             $0.dpop = .on

@@ -75,6 +75,24 @@ import Testing
         return server
     }
 
+    /// RFC 9449 section 10.1: a server must take either, and glewlwyd refuses a proof.
+    @Test func `a pushed request names the key of its consent, and carries no proof`() throws {
+        let start = try Self.start {
+            $0.dpop = .on
+            $0.pushedRequestEndpoint = Self.endpoint
+        }.get()
+        let parameters = try #require(start.pushed)
+        let key = try #require(start.pending.proofKey.flatMap { ProofKey(encoded: $0.reveal()) })
+        var server = ScriptedServer {
+            $0.dpop = .on
+            $0.pushedRequestEndpoint = Self.endpoint
+        }
+        server.run(
+            server.machine.pushNeeded(CallID(owner: .consent(0), number: 7), parameters, now: server.now))
+        let request = try #require(server.requests.first)
+        #expect(request.parameter("dpop_jkt") == key.thumbprint && request.header("dpop") == nil)
+    }
+
     @Test func `a request is pushed as a form, whatever the token endpoint takes`() throws {
         var server = pushing { $0.tokenBody = .json }
         let request = try #require(server.requests.first)

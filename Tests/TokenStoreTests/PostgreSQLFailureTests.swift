@@ -141,6 +141,23 @@ import Testing
         #expect(try store.commit(grant: "a", payload: [2], ifGeneration: 1) == .committed(generation: 2))
     }
 
+    @Test func `a database without tables is not asked for one connection after another`() throws {
+        let database = try SharedDatabase(PostgreSQLServer())
+        let store = try database.open()
+        while try !store.waitForNews(upTo: 50).presenceIsKnown {}
+        func sessions() throws -> Int {
+            let sql = "SELECT sessions FROM pg_stat_database WHERE datname = '\(database.name)'"
+            return try #require(Int(try database.server.sql(sql).trimmingCharacters(in: .whitespacesAndNewlines)))
+        }
+        _ = try database.sql("DROP SCHEMA token_gateway CASCADE")
+        let before = try sessions()
+        let end = Date().addingTimeInterval(4)
+        while Date() < end { _ = try store.waitForNews(upTo: 500) }
+        // One in 0.4 s at most, once the first pauses are over.
+        let made = try sessions() - before
+        #expect((2...16).contains(made))
+    }
+
     @Test(arguments: [true, false])
     func `an empty store in the place of ours is not taken for it`(_ hasNoticed: Bool) throws {
         let database = try SharedDatabase(PostgreSQLServer())

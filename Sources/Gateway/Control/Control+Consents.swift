@@ -182,8 +182,6 @@ extension Control {
                         : Self.providerFailure(code: problem.code, detail: problem.detail)
                 })
         }
-        // `dpop_jkt` among the parameters binds the code to the key (RFC 9449 section 10.1). No proof beside it: a server
-        // must take either, and glewlwyd refuses the proof.
         perform(provider, provider.machine.pushNeeded(id, parameters, now: moment))
     }
 

@@ -155,6 +155,29 @@ extension Control {
         if let dueAt { perform(due.dueKnown(at: dueAt, now: moment)) }
     }
 
+    /// The record could not be read, and who waited for it was told. What stands behind the grant in a queue has its turn.
+    /// A machine without a record has nothing to lose, so it goes, and whoever needs the grant next asks the store again:
+    /// callers can make up names while the store is away, and each would have a machine. One whose record is there, and
+    /// cannot be opened, stays: a change of the keys finds it here.
+    func restUnread(_ entry: GrantEntry) {
+        let grant = entry.name
+        guard entry.template != nil, grants[grant] === entry, !entry.machine.hasLoaded else { return }
+        let isUnreadable = storeHealth.isUnreadable(grant)
+        if due.active[grant] != nil {
+            // What is away may be back soon; what cannot be opened has time.
+            let next = isUnreadable ? nil : moment.wall.saturatingAdd(2_000)
+            perform(due.ended(grant, nextDue: next, now: moment))
+        }
+        latchedWalkEnded(grant)
+        guard grants[grant] === entry, !isUnreadable, !entry.isBeingCreated, !entry.isPerforming, entry.waiters.isEmpty,
+            entry.whenRead.isEmpty, !entry.machine.holdsUnstoredChanges
+        else { return }
+        if let timer = entry.timer { loop.cancel(timer) }
+        grants[grant] = nil
+        loading.templated.remove(grant)
+        told[grant] = nil
+    }
+
     private func scheduleSweep() {
         guard loading.sweepTimer == nil else { return }
         loading.sweepTimer = loop.schedule(after: LoadingState.sweepInterval) { [unowned self] in

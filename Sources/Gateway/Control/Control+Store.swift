@@ -146,6 +146,7 @@ extension Control {
         let waiting = entry.whenRead
         entry.whenRead = []
         for done in waiting { done(result) }
+        if result == .failed { restUnread(entry) }
         settleTemplated(entry)
     }
 

@@ -18,19 +18,21 @@ struct Version: ParsableCommand {
         var openssl: String
         var nghttp2: String
         var sqlite: String
+        var libpq: String
     }
 
     func run() {
         let report = Report(
             version: gatewayVersion, swift: Self.swift, openssl: OpenSSLVersion.text,
-            nghttp2: HTTP2Session.libraryVersion, sqlite: SQLiteVersion.text)
+            nghttp2: HTTP2Session.libraryVersion, sqlite: SQLiteVersion.text, libpq: PostgreSQLVersion.text)
         guard !json else {
             return Terminal.output.write(String(decoding: ConsoleJSON.encode(report), as: UTF8.self))
         }
         let library = report.openssl.hasPrefix("OpenSSL") ? report.openssl : "OpenSSL \(report.openssl)"
         Terminal.output.line("token-gateway \(report.version)")
         Terminal.output.line(
-            "Swift \(report.swift), \(library), nghttp2 \(report.nghttp2), SQLite \(report.sqlite)")
+            "Swift \(report.swift), \(library), nghttp2 \(report.nghttp2), SQLite \(report.sqlite), "
+                + "libpq \(report.libpq)")
     }
 
     /// The compiler tells its version in conditions only.
