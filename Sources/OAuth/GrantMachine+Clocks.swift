@@ -8,11 +8,15 @@ extension GrantMachine {
     /// Tokens from further in the future than this mean that a clock went back.
     static let clockTolerance: Int64 = 60_000
     static let smallClockError: Int64 = 2000
+    /// So wrong another replica's clock may be before what it says ends a grant that has no refresh token.
+    static let endTolerance: Int64 = 300_000
 
     /// Sets the times of a token set that came with a call sent at `sentAt`.
     mutating func startClocks(sentAt: Moment) {
         guard let tokens = currentTokens else { return stopClocks() }
         obtainedAt = sentAt.monotonic
+        tokensSeenAt = sentAt.monotonic
+        wereThereBefore = false
         expiresAt = tokens.expiresAt.map {
             sentAt.monotonic.saturatingAdd(max($0.saturatingSubtract(tokens.obtainedAt), 0))
         }
@@ -27,6 +31,8 @@ extension GrantMachine {
         let lifetime = tokens.expiresAt.map { max($0.saturatingSubtract(tokens.obtainedAt), 0) }
         let age = age(of: tokens, lifetime: lifetime, now, knownSince: knownSince)
         obtainedAt = now.monotonic.saturatingSubtract(age)
+        tokensSeenAt = now.monotonic
+        wereThereBefore = !isLoaded
         expiresAt = lifetime.map { obtainedAt.saturatingAdd($0) }
         lastCallAt = max(lastCallAt ?? .min, obtainedAt)
         // Many grants may be read at once: those that can wait part. One that has expired is needed now.
@@ -66,6 +72,18 @@ extension GrantMachine {
         if bound <= min(10_000, (lifetime ?? 0) / 8) { return bound }
         // Clocks that are kept in step differ by less than this; others say nothing, so the safe side again.
         return byWall < -Self.smallClockError ? bound : min(max(byWall, 0), bound)
+    }
+
+    /// When a token that nothing can refresh is over for everybody, and not just by a clock of ours that may be wrong: who
+    /// says so too soon ends the grant at the other replicas, too. nil: it does not expire.
+    func certainEnd(_ now: Moment) -> Int64? {
+        guard let expiresAt, let tokens = record.tokens, let end = tokens.expiresAt else { return nil }
+        if environment.storeIsExclusive { return expiresAt }
+        let bySight = tokensSeenAt.saturatingAdd(max(end.saturatingSubtract(tokens.obtainedAt), 0))
+        guard wereThereBefore else { return max(expiresAt, bySight) }
+        let byWall = now.monotonic.saturatingAdd(
+            end.saturatingAdd(Self.endTolerance).saturatingSubtract(now.wall))
+        return max(expiresAt, min(bySight, byWall))
     }
 
     /// Back-off that the record says: from before a restart, or of a sibling. Never longer than it was when it was

@@ -300,7 +300,7 @@ extension GrantMachine {
         let next = nextRefresh.map { now.wall.saturatingAdd($0.saturatingSubtract(now.monotonic)) }
         return GrantStatus(
             name: settings.name, provider: settings.provider, state: state,
-            reason: belongsElsewhere ? "other_provider" : view.lastFailure?.code,
+            reason: belongsElsewhere ? "other_provider" : isOver ? Self.noRefreshToken : view.lastFailure?.code,
             generation: unstored?.generation ?? view.generation, usable: usableCredential(now) != nil,
             hasRefreshToken: view.tokens?.refreshToken != nil, scopes: scopes,
             missingScopes: view.tokens?.lacking(of: settings.scopes) ?? [],

@@ -54,6 +54,9 @@ extension GrantMachine {
     /// The settings in force.
     package var grantSettings: GrantSettings { settings }
 
+    /// Why a grant is over that has nothing to be refreshed with.
+    static let noRefreshToken = "no_refresh_token"
+
     // MARK: What is current
 
     var currentTokens: GrantRecord.Tokens? { unstored?.tokens ?? record.tokens }
@@ -127,7 +130,9 @@ extension GrantMachine {
             return isAcquired
                 ? max(record.nextAttemptAt ?? 0, record.intent.map { $0.isOver ? 0 : $0.expiresAt } ?? 0) : nil
         }
-        guard isAcquired || tokens.refreshToken != nil else { return tokens.expiresAt }
+        guard isAcquired || tokens.refreshToken != nil else {
+            return tokens.expiresAt?.saturatingAdd(environment.storeIsExclusive ? 0 : Self.endTolerance)
+        }
         if let intent = record.intent, !intent.isOver { return intent.expiresAt }
         let lead = lead(of: tokens)
         var times: [Int64] = []

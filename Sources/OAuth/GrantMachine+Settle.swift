@@ -2,6 +2,7 @@
 extension GrantMachine {
     mutating func settle(_ now: Moment, answering: Answering) {
         releaseBrakes(now)
+        isOver = hasExpiredForGood(now)
         // A stop of injection goes out before anything else.
         publishIfChanged(now)
         if let load {
@@ -38,9 +39,9 @@ extension GrantMachine {
         } else if let reason = dueRefresh(now) {
             startRefresh(reason, now: now)
             commitNext(now)
-        } else if isExhausted(now) {
+        } else if isOver, let end = certainEnd(now), end <= now.monotonic {
             let failure = GrantRecord.Failure(
-                errorClass: .permanent, code: "no_refresh_token",
+                errorClass: .permanent, code: Self.noRefreshToken,
                 detail: "The access token has expired and there is no refresh token.", at: now.wall)
             append(failure: failure, nextAttemptAt: nil, outcomeUnknown: false)
             commitNext(now)
@@ -67,8 +68,7 @@ extension GrantMachine {
         changes.isEmpty || commitFailures > 0
     }
 
-    /// The token has expired and nothing can replace it.
-    private func isExhausted(_ now: Moment) -> Bool {
+    private func hasExpiredForGood(_ now: Moment) -> Bool {
         guard unattended == nil, record.state == .active, let tokens = record.tokens, tokens.refreshToken == nil else {
             return false
         }
@@ -122,7 +122,7 @@ extension GrantMachine {
         let state = self.state
         guard isLoaded, state != notedState else { return }
         notedState = state
-        actions.append(.note(.stateChanged(state, reason: projected.lastFailure?.code)))
+        actions.append(.note(.stateChanged(state, reason: isOver ? Self.noRefreshToken : projected.lastFailure?.code)))
     }
 
     var state: GrantState {
@@ -132,6 +132,7 @@ extension GrantMachine {
         case .notConnected where unattended != nil && isRefreshing: return .refreshing
         case .notConnected: return .notConnected
         case .active where belongsElsewhere && unattended == nil: return .reauthorizationRequired
+        case .active where isOver && !changes.contains(where: \.bringsTokens): return .reauthorizationRequired
         case .active: return isRefreshing ? .refreshing : .active
         case .reauthorizationRequired: return .reauthorizationRequired
         case .configurationError: return .configurationError
@@ -181,8 +182,8 @@ extension GrantMachine {
                 times.append(first.replay?.dueAt ?? foreign?.until ?? now.monotonic)
             } else if let due = nextRefreshTime(now) {
                 times.append(due)
-            } else if record.state == .active, currentTokens?.refreshToken == nil, unattended == nil, let expiresAt {
-                times.append(expiresAt)
+            } else if record.state == .active, currentTokens?.refreshToken == nil, unattended == nil {
+                if let end = isOver ? certainEnd(now) : expiresAt { times.append(end) }
             }
         }
         return times.min()

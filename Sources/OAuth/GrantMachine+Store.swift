@@ -125,12 +125,12 @@ extension GrantMachine {
     }
 
     private mutating func firstRecordLoaded(_ found: GrantRecord, readAt: Int64, now: Moment) {
-        isLoaded = true
         record = found
         generationFloor = found.generation
         rejectedGeneration = found.rejectedGeneration
         toldAt = now.monotonic
         readClocks(now, knownSince: nil)
+        isLoaded = true
         readBackoff(now)
         readRevocationClock(now)
         readIntent(now, knownSince: nil)

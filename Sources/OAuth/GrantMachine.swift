@@ -169,6 +169,12 @@ package struct GrantMachine: Sendable {
     // Times, monotonic.
     var expiresAt: Int64?
     var obtainedAt: Int64 = .min
+    /// The current tokens are at least as old as that.
+    var tokensSeenAt: Int64 = .min
+    /// They were there when the machine began: how much older they are only the wall clock says.
+    var wereThereBefore = false
+    /// The access token has expired by our clock, and there is nothing to refresh it with.
+    var isOver = false
     var refreshAt: Int64?
     var keepaliveAt: Int64?
     var notBefore: Int64 = .min

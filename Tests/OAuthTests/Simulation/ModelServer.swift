@@ -116,10 +116,10 @@ struct ModelServer {
         if scenario.revokesFamily { deadFamilies.insert(tokens[serial].family) } else { tokens[serial].isDead = true }
     }
 
-    /// The reply to a code: that one always has a refresh token.
+    /// The reply to a code.
     func firstReply(_ serial: Int) -> TokenSet {
         var tokens = reply(serial)
-        tokens.refreshToken = Secret("r\(serial)")
+        tokens.refreshToken = scenario.givesRefreshTokens ? Secret("r\(serial)") : nil
         return tokens
     }
 

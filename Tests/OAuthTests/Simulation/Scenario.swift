@@ -85,6 +85,8 @@ struct Scenario {
     /// A revoked refresh token takes its whole family with it.
     let revokesFamily: Bool
     let revocationFault: Int
+    /// false: a consent brings an access token and no more, and the grant ends with it.
+    let givesRefreshTokens: Bool
     /// An operator ends the grant and brings it back once all is calm.
     let endsWithOrders: Bool
 
@@ -131,7 +133,6 @@ struct Scenario {
         self.provider = provider
         var settings = GrantSettings(name: "crm", provider: "zoho", scopes: ["read"])
         if kind == .unattended { settings.acquisition = .unattended(.clientCredentials) }
-        self.settings = settings
         orders = dice.pick([0, 0, 0, 1, 2, 5])
         let commands = dice.pick([
             OperatorCommand.allCases, [.revoke, .refresh], [.importGood, .importBad, .consent, .refresh],
@@ -141,6 +142,9 @@ struct Scenario {
         revokesFamily = dice.roll(2) == 0
         revocationFault = dice.pick([0, 2, 4])
         endsWithOrders = dice.roll(3) == 0
+        givesRefreshTokens = dice.roll(4) > 0 || kind != .reusable
+        if !givesRefreshTokens { settings.refreshTokenRequired = false }
+        self.settings = settings
     }
 
     /// Whatever is lost, the server takes the token that is stored: the grant must live.

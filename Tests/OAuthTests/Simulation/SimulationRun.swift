@@ -26,14 +26,20 @@ struct SimulationRun {
         world.run(until: world.time + 340_000)
         // A reply that was lost in the rough time may have been the end of it, though nobody knows yet.
         let token = world.stored?.tokens?.refreshToken
-        let isAlive = world.stored?.state == .active && token.map { world.server.honours($0, now: world.time) } ?? true
+        let isAlive =
+            world.stored?.state == .active
+            && token.map { world.server.honours($0, now: world.time) } ?? (world.scenario.kind == .unattended)
         world.callsFor = [:]
+        world.timers = 0
         let calls = world.calls
         let measured = 5 * world.scenario.lifetime / 2
         world.run(until: world.time + measured)
         guard world.failure == nil else { return }
         settle()
         guard world.failure == nil else { return }
+        world.check(
+            world.timers <= Int64(world.scenario.replicas) * (measured / 1000 + 100),
+            "\(world.timers) timers in \(measured) ms of calm")
         if isAlive { lookAtCalm(calls: world.calls - calls, measured: measured) }
         lookAtEnd()
         if world.failure == nil, world.stored?.state == .reauthorizationRequired { consentAgain() }
@@ -92,6 +98,12 @@ struct SimulationRun {
         }
         if record.state == .revoked { return lookAtRevocation(record) }
         let token = record.tokens?.refreshToken
+        // It has nothing to live on, and by now its access token is over.
+        if token == nil, world.scenario.kind != .unattended {
+            world.check(!world.scenario.givesRefreshTokens, "there is no refresh token at the end")
+            return world.check(
+                record.state == .reauthorizationRequired, "nothing is left of the grant, and it is \(record.state)")
+        }
         let isHonoured = token.map { world.server.honours($0, now: world.time) } ?? (world.scenario.kind == .unattended)
         let family = world.family(of: record)
         let isRevoked = family.map { world.server.revokedFamilies.contains($0) } ?? false
@@ -184,10 +196,12 @@ struct SimulationRun {
     private func bringBack(_ index: Int, by command: OperatorCommand) {
         guard world.failure == nil else { return }
         world.order(index, command)
-        world.run(until: world.time + 25_000)
+        // What cannot be refreshed is looked at while it lives; who has another clock may take it for older than it is.
+        world.run(until: world.time + (world.scenario.givesRefreshTokens ? 25_000 : 15_000))
         settle()
         guard world.failure == nil else { return }
         world.check(world.stored?.state == .active, "\(command) does not bring the grant back")
+        guard world.scenario.givesRefreshTokens else { return lookAtReplica(index) }
         for index in world.replicas.indices where world.failure == nil { lookAtReplica(index) }
     }
 

@@ -262,6 +262,20 @@ struct StaleKnowledgeTests {
 
     // MARK: Clocks
 
+    /// A clock that is two minutes fast ended the grant everywhere.
+    @Test func `a token that nothing can refresh ends for everybody when that is certain`() {
+        let driver = shared(GrantDriver.record(lifetime: 60_000, age: 120_000, refreshToken: nil))
+        #expect(driver.state == .reauthorizationRequired && driver.published == nil)
+        #expect(driver.refusal(driver.need()) == .reauthorizationRequired)
+        #expect(driver.stored?.state == .active && driver.stored?.revision == 1)
+        driver.pass(59_000)
+        #expect(driver.stored?.state == .active)
+        driver.pass(1000)
+        #expect(driver.stored?.state == .reauthorizationRequired && driver.timer == nil)
+        let late = shared(GrantDriver.record(lifetime: 600_000, age: 900_001, refreshToken: nil))
+        #expect(late.stored?.state == .reauthorizationRequired)
+    }
+
     /// Seed 443981: the one was from before a step of the wall clock, the other from after it: an hour without a refresh.
     @Test func `a back-off that the store did not take is written with the failure that it is for`() throws {
         let driver = shared(GrantDriver.record(lifetime: 600_000, age: 700_000))

@@ -73,6 +73,7 @@ extension World {
     private func timerFired(_ index: Int, _ serial: Int, _ event: Event) {
         guard replicas[index].timerSerial == serial else { return }
         guard isPresent(index, replicas[index].life, event) else { return }
+        timers += 1
         step(index) { $0.timerFired(now: $1) }
     }
 

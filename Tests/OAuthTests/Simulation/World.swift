@@ -73,6 +73,7 @@ final class World {
     var wronglyGone: Set<String> = []
     var misreportedAt: Int64?
     var callsFor: [UInt64: Int] = [:]
+    var timers: Int64 = 0
     var calls = 0
     var successes = 0
     var answered = 0
@@ -127,8 +128,9 @@ final class World {
         record.state = .active
         record.provider = "zoho"
         record.tokens = .init(
-            accessToken: Secret("a0"), refreshToken: Secret("r0"), obtainedAt: Self.epoch,
-            expiresAt: Self.epoch + scenario.lifetime, refreshTokenExpiresAt: nil, scopes: ["read"])
+            accessToken: Secret("a0"), refreshToken: scenario.givesRefreshTokens ? Secret("r0") : nil,
+            obtainedAt: Self.epoch, expiresAt: Self.epoch + scenario.lifetime, refreshTokenExpiresAt: nil,
+            scopes: ["read"])
         return record
     }
 
