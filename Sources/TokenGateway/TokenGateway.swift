@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 
 @main
 struct TokenGateway: ParsableCommand {
@@ -17,4 +18,11 @@ struct TokenGateway: ParsableCommand {
             Run.self, Check.self, Authorize.self, Import.self, Grants.self, Refresh.self, Revoke.self, Forget.self,
             Keys.self, Rekey.self, Providers.self, Demo.self, Version.self,
         ])
+
+    static func main() {
+        main(nil)
+        guard Terminal.hasLostOutput else { return }
+        Terminal.errors.line("error: not all of the output could be written")
+        exit(CommandStatus.failed.rawValue)
+    }
 }
