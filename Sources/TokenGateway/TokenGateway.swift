@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 
 @main
 struct TokenGateway: ParsableCommand {
@@ -23,6 +22,6 @@ struct TokenGateway: ParsableCommand {
         main(nil)
         guard Terminal.hasLostOutput else { return }
         Terminal.errors.line("error: not all of the output could be written")
-        exit(CommandStatus.failed.rawValue)
+        exit(withError: ExitCode(CommandStatus.failed.rawValue))
     }
 }

@@ -35,6 +35,10 @@ struct Terminal {
 
     func line(_ text: String = "") { write(text + "\n") }
 
+    func warn(_ troubles: [String]) {
+        for trouble in troubles { line("\(styled("warning:", .yellow)) \(printable(trouble))") }
+    }
+
     private static let lostOutput = Atomic<Bool>(false)
 
     /// Something could not be written, for example because the disk is full. Who reads it has less than there is.
