@@ -11,7 +11,7 @@ let variableDirectives: [Directive<Snapshot.Provider>] = [
 
 let keyDirectives: [Directive<Snapshot.Provider>] = [
     Directive(
-        "client_key_file", .oneOrMore(of: .path), \.clientKeyFiles,
+        "client_key_file", .oneOrMore(of: .secretPath), \.clientKeyFiles,
         "A private key (PEM, not encrypted) that signs our assertions; several are tried in order."),
     Directive(
         "client_key_id", .oneOrMore(of: .string()), \.clientKeyIDs,
@@ -20,13 +20,13 @@ let keyDirectives: [Directive<Snapshot.Provider>] = [
         "client_key_algorithm", .choice, \.clientKeyAlgorithm, words: Snapshot.SignatureAlgorithm.self,
         default: "by the key: RS256, ES256 or EdDSA", "How the key signs."),
     Directive(
-        "service_account_file", .path, \.serviceAccountFile,
+        "service_account_file", .secretPath, \.serviceAccountFile,
         "Google's JSON file of a service account, instead of client_id, client_key_file and client_key_id."),
     Directive(
         "client_certificate_file", .path, \.clientCertificateFile,
         "Our certificate and its chain (PEM) for a provider that authenticates us by TLS (RFC 8705)."),
     Directive(
-        "client_certificate_key_file", .path, \.clientCertificateKeyFile,
+        "client_certificate_key_file", .secretPath, \.clientCertificateKeyFile,
         "The private key of client_certificate_file (PEM, not encrypted)."),
     Directive(
         "assertion_audience", .string(), \.assertionAudience,

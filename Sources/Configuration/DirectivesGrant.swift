@@ -32,7 +32,7 @@ let grantDirectives = Directives<GrantDraft>(
     place: .grant,
     list: sourceDirectives + [
         Directive(
-            "token_file", .path, \.tokenFile,
+            "token_file", .secretPath, \.tokenFile,
             "Instead of a provider: a file with the token, re-read when it changes.")
     ] + consentDirectives + assertionDirectives + exchangeDirectives)
 
@@ -87,7 +87,7 @@ private let assertionDirectives: [Directive<GrantDraft>] = [
 
 private let exchangeDirectives: [Directive<GrantDraft>] = [
     Directive(
-        "subject_token_file", .path, \.subjectTokenFile,
+        "subject_token_file", .secretPath, \.subjectTokenFile,
         "`token_exchange`: the file with the token to be exchanged, read for each call."),
     Directive(
         "subject_token_grant", .string(), \.subjectTokenGrant,
@@ -96,7 +96,7 @@ private let exchangeDirectives: [Directive<GrantDraft>] = [
         "subject_token_type", .tokenType, \.exchange.subjectTokenType, default: "access_token",
         "What that token is: `access_token`, `id_token`, `jwt`, `saml1`, `saml2`, or a URI."),
     Directive(
-        "actor_token_file", .path, \.actorTokenFile,
+        "actor_token_file", .secretPath, \.actorTokenFile,
         "`token_exchange`: the file with the token of who acts for the subject."),
     Directive(
         "actor_token_grant", .string(), \.actorTokenGrant, "`token_exchange`: instead of that file, a grant."),

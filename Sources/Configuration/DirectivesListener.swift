@@ -26,7 +26,7 @@ let listenerDirectives = Directives<ListenerDraft>(
             "certificate_file", .oneOrMore(of: .placed(.path)), \.certificateFiles,
             "Callers speak TLS: our certificate and its chain (PEM), re-read when it changes; of several, SNI chooses."),
         Directive(
-            "key_file", .oneOrMore(of: .placed(.path)), \.keyFiles,
+            "key_file", .oneOrMore(of: .placed(.secretPath)), \.keyFiles,
             "The private key of certificate_file (PEM, not encrypted); as many as certificates, in their order."),
         Directive("tls_min_version", .tlsVersion, \.tls.minimumVersion, default: "1.2", "The oldest TLS version."),
         Directive(

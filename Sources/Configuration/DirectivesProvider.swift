@@ -47,7 +47,7 @@ private let clientDirectives: [Directive<Snapshot.Provider>] = [
         "client_id", .string(), \.clientID, default: .described("required, but for a service account"),
         "Our client identifier."),
     Directive(
-        "client_secret_file", .oneOrMore(of: .path), default: .none,
+        "client_secret_file", .oneOrMore(of: .secretPath), default: .none,
         "A file with the client secret, re-read when it changes; several are tried in order."
     ) { $0.clientSecrets += $1.map { .file(path: $0) } },
     Directive(

@@ -23,7 +23,7 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
             "Our certificate and its chain (PEM) for an upstream that asks for one (mutual TLS), re-read when it changes."
         ),
         Directive(
-            "client_key_file", .path, \.clientKeyFile,
+            "client_key_file", .secretPath, \.clientKeyFile,
             "The private key of client_certificate_file (PEM, not encrypted)."),
         Directive(
             "protocol", .upstreamProtocol, \.protocolChoice, default: "auto",

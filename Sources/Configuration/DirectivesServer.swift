@@ -19,7 +19,7 @@ let consoleDirectives = Directives<Snapshot.Console>(
             "public_url", .baseURL, \.publicURL,
             "Where browsers reach the console: the redirect URI is this + `/oauth/callback`."),
         Directive(
-            "secret_file", .oneOrMore(of: .path), default: .none,
+            "secret_file", .oneOrMore(of: .secretPath), default: .none,
             "A file with the bearer secret of the admin surface; of several, each is accepted."
         ) { $0.secrets += $1.map { .file(path: $0) } },
         Directive(

@@ -17,7 +17,7 @@ let storeDirectives = Directives<StoreDraft>(
             "path", .path, \.store.path, default: .described("required, unless there is `url`"),
             "The database file; its folder must exist."),
         Directive(
-            "key_file", .oneOrMore(of: .path), default: .none,
+            "key_file", .oneOrMore(of: .secretPath), default: .none,
             "A file with the key that seals the store; of several, the first seals and the others only open."
         ) { $0.store.keys += $1.map { .file(path: $0) } },
         Directive(
@@ -34,7 +34,7 @@ private let sharedDirectives: [Directive<StoreDraft>] = [
         "url", .databaseURL, \.database,
         "Instead of path: a PostgreSQL database for several gateways; `?sslmode=` is `verify-full` unless it is local."),
     Directive(
-        "password_file", .path, default: .none, "A file with the database's password; read at the start."
+        "password_file", .secretPath, default: .none, "A file with the database's password; read at the start."
     ) { $0.passwords.append(.file(path: $1)) },
     Directive(
         "password_env", .variableName, default: .none,

@@ -22,7 +22,7 @@ struct Node: Sendable {
     /// What messages call this value.
     var found: String {
         switch kind {
-        case .string(_, let raw): quoted(raw)
+        case .string(_, let raw): quoted(Self.withoutUser(raw))
         case .integer(let number): "the number \(number)"
         case .float(let number): "the number \(number)"
         case .boolean(let flag): "\(flag)"
@@ -30,5 +30,13 @@ struct Node: Sendable {
         case .array: "a list"
         case .table: "a table"
         }
+    }
+
+    /// A URL without what stands before its host's "@", where some write a password.
+    private static func withoutUser(_ text: String) -> String {
+        guard let scheme = text.firstRange(of: "://") else { return text }
+        let authority = text[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+        guard let end = authority.lastIndex(of: "@") else { return text }
+        return text[..<scheme.upperBound] + "…" + text[end...]
     }
 }

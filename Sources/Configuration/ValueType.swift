@@ -27,6 +27,15 @@ struct ValueType<Value: Sendable>: Sendable {
         }
     }
 
+    /// For values in whose place the secret itself is put by mistake: messages do not show a text that is wrong.
+    var unshown: Self {
+        Self(name, expected: expected, legal: legal) { node in
+            guard case .wrong = read(node), case .string = node.kind else { return read(node) }
+            let advice = "what stands there is not shown, as it may be the secret itself"
+            return .mistakes([Mistake(node.position, "must be \(expected); \(advice)")])
+        }
+    }
+
     /// The same text read into another value; nil from `transform` means that it is not of the type.
     func map<Other: Sendable>(_ transform: @escaping @Sendable (Value) -> Other?) -> ValueType<Other> {
         ValueType<Other>(name, expected: expected, legal: legal) { node in

@@ -23,6 +23,9 @@ extension ValueType where Value == String {
         }
     }
 
+    /// The path of a file with a secret.
+    static var secretPath: Self { path.unshown }
+
     /// RFC 9110 section 5.1.
     static var fieldName: Self {
         string("header name", expected: "a header field's name") { isFieldName($0) }
@@ -57,12 +60,14 @@ extension ValueType where Value == String {
         string("variable", expected: "the name of an environment variable, without \"$\"") { text in
             text.utf8.first?.isDigit == false && text.utf8.allSatisfy { $0.isDigit || $0.isLetter || $0 == 0x5f }
         }
+        .unshown
     }
 
     static var credentialName: Self {
         string("credential", expected: "the name of a systemd credential, without \"/\"") {
             !$0.contains("/") && $0 != "." && $0 != ".." && $0.utf8.count < 256
         }
+        .unshown
     }
 }
 

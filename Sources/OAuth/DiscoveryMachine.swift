@@ -104,8 +104,10 @@ struct DiscoveryMachine: Sendable {
     private mutating func fail(_ text: String, now: Moment) -> Step {
         let wait = min(Self.firstBackoff << Int64(min(failures, 10)), Self.longestBackoff)
         failures += 1
+        let sentence = text.hasSuffix(".") ? text : text + "."
         let problem = ProviderProblem(
-            .transient, code: "discovery_failed", detail: "Discovery of \(issuer) failed: \(text).", retryAfter: wait)
+            .transient, code: "discovery_failed", detail: "Discovery of \(issuer) failed: \(sentence)", retryAfter: wait
+        )
         state = .waiting(until: now.monotonic.saturatingAdd(wait), problem)
         return .failed(problem)
     }

@@ -17,4 +17,11 @@ struct TokenGateway: ParsableCommand {
             Run.self, Check.self, Authorize.self, Import.self, Grants.self, Refresh.self, Revoke.self, Forget.self,
             Keys.self, Rekey.self, Providers.self, Demo.self, Version.self,
         ])
+
+    static func main() {
+        main(nil)
+        guard Terminal.hasLostOutput else { return }
+        Terminal.errors.line("error: not all of the output could be written")
+        exit(withError: ExitCode(CommandStatus.failed.rawValue))
+    }
 }

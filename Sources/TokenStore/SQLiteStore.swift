@@ -10,6 +10,7 @@ package final class SQLiteStore: TokenStore {
         var database: DatabaseQueue?
         var sealer: Sealer
         var lock: StoreLock?
+        var files: OpenFiles?
     }
 
     let path: String
@@ -45,7 +46,7 @@ package final class SQLiteStore: TokenStore {
             let database = try Self.connect(path)
             try Self.examine(database, sealer, migrations, inWhole: isSmall, failure)
             self.path = path
-            state = Mutex(State(database: database, sealer: sealer, lock: lock))
+            state = Mutex(State(database: database, sealer: sealer, lock: lock, files: try files.identities()))
         } catch {
             throw failure.translate(error)
         }
@@ -66,7 +67,7 @@ package final class SQLiteStore: TokenStore {
 
     // MARK: Opening
 
-    private static func connect(_ path: String) throws -> DatabaseQueue {
+    static func connect(_ path: String) throws -> DatabaseQueue {
         var configuration = Configuration()
         configuration.label = "token-store"
         configuration.busyMode = .timeout(5)
@@ -162,6 +163,7 @@ package final class SQLiteStore: TokenStore {
     func changeRing(to ring: KeyRing, _ body: (Database, Sealer, SQLiteFailure) throws -> Void) throws(StoreError) {
         let failure = SQLiteFailure(path: path)
         try state.withLock { state throws(StoreError) in
+            try keepFiles(&state)
             guard let database = state.database else { throw Self.closed(failure.path) }
             do {
                 try database.write { db in try body(db, Sealer(ring: ring), failure) }
@@ -184,6 +186,7 @@ package final class SQLiteStore: TokenStore {
     ) throws(StoreError) -> Result {
         let failure = SQLiteFailure(path: path)
         return try state.withLock { state throws(StoreError) in
+            try keepFiles(&state)
             guard let database = state.database else { throw Self.closed(failure.path) }
             do {
                 return try body(database, state.sealer, failure)
@@ -193,7 +196,7 @@ package final class SQLiteStore: TokenStore {
         }
     }
 
-    private static func closed(_ path: String) -> StoreError {
+    static func closed(_ path: String) -> StoreError {
         StoreError(.closed, "\(path): the store is closed")
     }
 }

@@ -82,6 +82,10 @@ struct StoreFiles: Sendable {
         Glibc.close(descriptor)
     }
 
+    func removeLog() throws(StoreError) {
+        guard unlink(logPath) == 0 || errno == ENOENT else { throw Self.failure("cannot remove \(logPath)", errno) }
+    }
+
     /// Gives the finished store its name, durably.
     func publishUnfinished() throws(StoreError) {
         try Self.sync(file: unfinishedPath)
@@ -116,7 +120,7 @@ struct StoreFiles: Sendable {
     // MARK: System calls
 
     /// `nil`: there is no such file. The directory may be reached through a link; the files may not.
-    private static func status(_ path: String, followingLink: Bool = false) throws(StoreError) -> stat? {
+    static func status(_ path: String, followingLink: Bool = false) throws(StoreError) -> stat? {
         var found = stat()
         if (followingLink ? stat(path, &found) : lstat(path, &found)) == 0 { return found }
         guard errno == ENOENT else { throw failure("cannot look at \(path)", errno) }

@@ -24,7 +24,7 @@ let oauthMistakes: [MistakeRow] = [
     MistakeRow(
         full, #""https://accounts.zoho.com""#,
         #""https://user@accounts.zoho.com""#,
-        #"10:10: error: "issuer" must be an issuer's URL such as "https://accounts.example.com", without query and fragment, not "https://user@accounts.zoho.com""#
+        #"10:10: error: "issuer" must be an issuer's URL such as "https://accounts.example.com", without query and fragment, not "https://…@accounts.zoho.com""#
     ),
     MistakeRow(
         full, #""https://accounts.zoho.com""#,
@@ -63,15 +63,27 @@ let oauthMistakes: [MistakeRow] = [
     MistakeRow(
         full, #"client_secret_file = "/k/secret""#,
         #"client_secret_env = "$ZOHO""#,
-        #"12:21: error: "client_secret_env" must be the name of an environment variable, without "$", not "$ZOHO""#),
+        #"12:21: error: "client_secret_env" must be the name of an environment variable, without "$"; what stands there is not shown, as it may be the secret itself"#
+    ),
     MistakeRow(
         full, #"client_secret_file = "/k/secret""#,
         #"client_secret_credential = "../x""#,
-        #"12:28: error: "client_secret_credential" must be the name of a systemd credential, without "/", not "../x""#),
+        #"12:28: error: "client_secret_credential" must be the name of a systemd credential, without "/"; what stands there is not shown, as it may be the secret itself"#
+    ),
     MistakeRow(
         full, #"client_secret_file = "/k/secret""#,
         #"client_secret_file = "secret""#,
-        #"12:22: error: "client_secret_file" must be an absolute path such as "/etc/token-gateway/…", or a list of them, not "secret""#
+        #"12:22: error: "client_secret_file" must be an absolute path such as "/etc/token-gateway/…"; what stands there is not shown, as it may be the secret itself"#
+    ),
+    MistakeRow(
+        full, #"client_secret_file = "/k/secret""#,
+        #"client_secret_file = ["/k/a", "p4ssw0rd"]"#,
+        #"12:31: error: "client_secret_file" has an element that must be an absolute path such as "/etc/token-gateway/…"; what stands there is not shown, as it may be the secret itself"#
+    ),
+    MistakeRow(
+        full, "client_id =",
+        #"device_url = "https://me:p4ssw0rd@a.example/x"\#nclient_id ="#,
+        #"11:14: error: "device_url" must be an absolute URL such as "https://api.example.com", not "https://…@a.example/x""#
     ),
     MistakeRow(
         full, "client_id =",

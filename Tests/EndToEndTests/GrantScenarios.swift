@@ -31,7 +31,7 @@ extension EndToEnd {
         }
 
         @Test func `a store that takes no writes, and a database behind PgBouncer`() async throws {
-            try await script("stores.py", atLeast: 4)
+            try await script("stores.py", atLeast: 6)
         }
 
         @Test func `three gateways and one database lose nothing while each of them is killed`() async throws {

@@ -202,6 +202,7 @@ struct ProviderMachineTests {
             return
         }
         #expect(problem.code == "discovery_failed" && problem.errorClass == .transient && problem.retryAfter != nil)
+        #expect(problem.detail.hasSuffix(".") && !problem.detail.hasSuffix(".."))
         // Asking again at once asks nobody.
         #expect(sent(machine.tokensNeeded(Self.call, now: Self.now)) == nil)
         #expect(sent(machine.tokensNeeded(Self.call, now: Moment(monotonic: 2000, wall: 0))) != nil)

@@ -59,6 +59,14 @@ import Testing
         #expect(ConsoleEndpoint(.tcp(.v4(0x7f00_0001), port: 0)) == nil)
     }
 
+    @Test(arguments: ["The content is too large", "The content is too large."])
+    func `title and detail of a problem make one sentence`(title: String) throws {
+        try withConsole([problem(413, "body_too_large", title: title, detail: "64 KiB at most.")]) { api, _ in
+            let failure = failure { () throws(CommandFailure) in try api.refresh("crm") }
+            #expect(failure?.message == "The content is too large: 64 KiB at most.")
+        }
+    }
+
     @Test(arguments: [
         ("sign_in_required", 401, CommandStatus.notAuthorized), ("host_not_allowed", 421, .notAuthorized),
         ("not_connected", 409, .failed), ("access_denied", 422, .failed), ("provider_unavailable", 502, .temporary),

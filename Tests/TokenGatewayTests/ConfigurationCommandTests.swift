@@ -133,6 +133,28 @@ import Testing
         #expect(!(run.output + run.errors).contains("k33p-this"))
     }
 
+    @Test(arguments: [["grants"], ["grants", "show", "crm"]])
+    func `a store that cannot be used is told beside what is known of the grants`(_ words: [String]) throws {
+        let folder = try Folder()
+        let view = GrantView(state: .active)
+        let status = StatusView(
+            version: "1", startedAt: .init(unixSeconds: 0), workers: 1, draining: false, requestsTotal: 0,
+            serverErrorsTotal: 0, requestsCurrent: 0, callerConnections: 0,
+            configurationLoadedAt: .init(unixSeconds: 0),
+            lastReloadSuccessful: false, grants: [view],
+            store: StoreView(
+                shared: false, open: false, reason: "the disk is full", grantsLoaded: 1, instance: "one", instances: nil
+            ))
+        let first = words.count == 1 ? answer(200, GrantsReply(grants: [view])) : answer(200, view)
+        let console = try PreparedConsole([first, answer(200, status)])
+        defer { console.stop() }
+        try folder.writeConfiguration(console: "\(console.address)")
+        let run = try ProgramRun(words, in: folder)
+        #expect(run.status == 0 && run.output.contains("active"))
+        #expect(run.errors.contains("warning: the store cannot be used: the disk is full\n"))
+        #expect(run.errors.contains("warning: the configuration that was read last has mistakes"))
+    }
+
     @Test func `the link alone goes to standard output`() throws {
         let folder = try Folder()
         let reply = AuthorizeReply(

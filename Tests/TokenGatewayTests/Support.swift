@@ -93,9 +93,11 @@ func answer(_ status: Int, _ value: some Encodable, fields: String = "") -> Stri
     return "HTTP/1.1 \(status) X\r\nContent-Length: \(body.utf8.count)\r\n\(fields)\r\n\(body)"
 }
 
-func problem(_ status: Int, _ code: String, detail: String? = nil, fields: String = "") -> String {
+func problem(
+    _ status: Int, _ code: String, title: String = "Title", detail: String? = nil, fields: String = ""
+) -> String {
     answer(
-        status, Problem(title: "Title", status: status, code: code, detail: detail, requestID: "r1"), fields: fields)
+        status, Problem(title: title, status: status, code: code, detail: detail, requestID: "r1"), fields: fields)
 }
 
 extension GrantView {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Console
+import Glibc
 import Telemetry
 import Testing
 
@@ -29,6 +30,13 @@ import Testing
         #expect(table.text(for: plain) == "NAME    S\na       two lines\nlonger  x\n")
         let colored = table.text(for: Terminal(descriptor: 1, hasColor: true))
         #expect(colored.contains("\u{1B}[32ma\u{1B}[0m       two"))
+    }
+
+    @Test func `output that cannot be written is noted`() {
+        let full = open("/dev/full", O_WRONLY | O_CLOEXEC)
+        defer { close(full) }
+        Terminal(descriptor: full, hasColor: false).line("more than fits")
+        #expect(Terminal.hasLostOutput)
     }
 
     @Test(arguments: [

@@ -60,7 +60,8 @@ extension Control {
             break
         case .storeFailed:
             counters.refreshEnded(grant: metricName(of: grant), outcome: .storeFailed)
-            logger.error("the grant's tokens could not be stored; trying again", metadata: name)
+            // There need not be new tokens: it may be a look at the store, or the trial before a refresh.
+            logger.error("the store did not do what the grant needs; trying again", metadata: name)
         case .storeWentBack:
             logger.error(
                 """

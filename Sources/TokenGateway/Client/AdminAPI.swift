@@ -27,6 +27,24 @@ struct AdminAPI {
         try answer("DELETE", Self.path(name), json: nil, milliseconds: Self.commandMilliseconds, grant: name)
     }
 
+    /// What is wrong with the gateway as a whole and does not show in a grant's state. Nothing where it cannot be had.
+    func troubles() -> [String] {
+        let status: StatusView
+        do throws(CommandFailure) {
+            status = try answer("GET", "/api/v1/status", json: nil, milliseconds: 2000, grant: nil)
+        } catch {
+            return []
+        }
+        var found: [String] = []
+        if let store = status.store, !store.open {
+            found.append("the store cannot be used: \(store.reason ?? "unknown reason")")
+        }
+        if !status.lastReloadSuccessful {
+            found.append("the configuration that was read last has mistakes; the one before is in force")
+        }
+        return found
+    }
+
     func keys() throws(CommandFailure) -> KeysReply { try get("/api/v1/keys") }
 
     func rekey(_ order: RekeyOrder) throws(CommandFailure) -> KeysReply {

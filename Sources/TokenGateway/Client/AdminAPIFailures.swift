@@ -74,7 +74,7 @@ extension AdminAPI {
         default: break
         }
         var text = problem.title
-        if let detail = problem.detail { text += ": " + detail }
+        if let detail = problem.detail { text = (text.hasSuffix(".") ? text.dropLast() : text[...]) + ": " + detail }
         if let seconds = reply.field("retry-after").flatMap({ UInt64($0) }) {
             text += " (try again in \(RelativeTime.length(seconds)))"
         }

@@ -38,7 +38,8 @@ struct Grants: ParsableCommand {
 
         func run() throws {
             try reportingFailures(asJSON: json) { () throws(CommandFailure) in
-                let reply = try pages(try configuration.adminAPI())
+                let api = try configuration.adminAPI()
+                let reply = try pages(api)
                 if json {
                     Terminal.output.write(String(decoding: ConsoleJSON.encode(reply), as: UTF8.self))
                 } else if reply.grants.isEmpty {
@@ -48,6 +49,7 @@ struct Grants: ParsableCommand {
                     let now = Timestamp(unixSeconds: WallClock.seconds())
                     Terminal.output.write(GrantText.table(reply.grants, now: now, for: .output))
                     if let next = reply.next { Terminal.errors.line(printable("There are more: --after \(next)")) }
+                    Terminal.errors.warn(api.troubles())
                 }
             }
         }
@@ -74,12 +76,14 @@ struct Grants: ParsableCommand {
 
         func run() throws {
             try reportingFailures(asJSON: arguments.json) { () throws(CommandFailure) in
-                let view = try arguments.configuration.adminAPI().grant(arguments.grant)
+                let api = try arguments.configuration.adminAPI()
+                let view = try api.grant(arguments.grant)
                 if arguments.json {
                     Terminal.output.write(String(decoding: ConsoleJSON.encode(view), as: UTF8.self))
                 } else {
                     let now = Timestamp(unixSeconds: WallClock.seconds())
                     Terminal.output.write(GrantText.details(view, now: now))
+                    Terminal.errors.warn(api.troubles())
                 }
             }
         }

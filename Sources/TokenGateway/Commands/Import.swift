@@ -52,7 +52,7 @@ struct Import: ParsableCommand {
         do throws(FileError) {
             return try Files.read(path: file, limit: TokenText.limitBytes)
         } catch {
-            throw CommandFailure(.usage, "unreadable_file", "\(file) cannot be read: \(error); nothing was done")
+            throw CommandFailure(.usage, "unreadable_file", "\(error); nothing was done")
         }
     }
 

@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// Standard output or standard error. Written at once, never buffered: a reader of a pipe sees each line when it is said.
 struct Terminal {
@@ -34,13 +35,25 @@ struct Terminal {
 
     func line(_ text: String = "") { write(text + "\n") }
 
-    /// A reader that has gone is nobody's mistake.
+    func warn(_ troubles: [String]) {
+        for trouble in troubles { line("\(styled("warning:", .yellow)) \(printable(trouble))") }
+    }
+
+    private static let lostOutput = Atomic<Bool>(false)
+
+    /// Something could not be written, for example because the disk is full. Who reads it has less than there is.
+    static var hasLostOutput: Bool { lostOutput.load(ordering: .relaxed) }
+
+    /// A reader that has gone is nobody's mistake; every other failure is noted.
     func write(_ text: String) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return }
+            guard count > 0 else {
+                if count < 0, errno != EPIPE { Self.lostOutput.store(true, ordering: .relaxed) }
+                return
+            }
             rest = rest.dropFirst(count)
         }
     }

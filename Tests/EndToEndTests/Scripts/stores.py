@@ -118,6 +118,57 @@ def read_only_start(server):
     check(gateway.stop() == 0, "its end")
 
 
+# MARK: Files that go under the running gateway
+
+def deleted(server):
+    gateway = Gateway(place, place.folder_for("deleted"), "")
+    gateway.configure(sections(server, gateway.folder))
+    gateway.start()
+    consent(gateway)
+    # Whatever of it is missing, in turn; each time a refresh follows, and a kill.
+    for names in (["grants.db"], ["grants.db-wal"], ["grants.db", "grants.db-wal"]):
+        for name in names:
+            os.remove(f"{gateway.folder}/{name}")
+        generation = gateway.grant("crm")["generation"]
+        eventually(lambda: gateway.grant("crm")["generation"] > generation, lambda: f"no refresh: {gateway.log()[-900:]}")
+        check("was deleted while the gateway runs" in gateway.log(), "nothing was said")
+        gateway.stop(signal.SIGKILL)
+        gateway.start()
+        check(gateway.grant("crm")["generation"] > generation, f"{names}: lost {gateway.grant('crm')}")
+        eventually(lambda: gateway.call("/api/after")[0] == 200, lambda: f"{names}: {gateway.grant('crm')}")
+    check(not server.thefts, f"an old token was used: {server.thefts}")
+    check(gateway.stop() == 0, "its end")
+
+
+def replaced(server):
+    gateway = Gateway(place, place.folder_for("replaced"), "")
+    gateway.configure(sections(server, gateway.folder))
+    gateway.start()
+    consent(gateway)
+    check(gateway.stop() == 0, "its end")
+    with open(f"{gateway.folder}/grants.db", "rb") as file:
+        backup = file.read()
+    gateway.start()
+    eventually(lambda: gateway.call("/api/before")[0] == 200, "no token")
+    os.rename(f"{gateway.folder}/grants.db", f"{gateway.folder}/aside.db")
+    with open(os.open(f"{gateway.folder}/grants.db", os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        file.write(backup)
+
+    def told():
+        status, reply = gateway.ask("GET", "/readyz")
+        return status == 503 and "was replaced by another file" in json.dumps(reply)
+    eventually(told, lambda: f"readiness: {gateway.ask('GET', '/readyz')}")
+    check("token_gateway_store_up 0" in gateway.ask("GET", "/metrics")[1], "the metric")
+    calls = len(server.refreshes)
+    eventually(lambda: gateway.call("/api/expired")[0] == 503, "the token outlives its time")
+    check(len(server.refreshes) == calls, "a single-use token was sent")
+    os.rename(f"{gateway.folder}/aside.db", f"{gateway.folder}/grants.db")
+    eventually(lambda: gateway.call("/api/back")[0] == 200, lambda: f"does not heal: {gateway.grant('crm')}")
+    eventually(lambda: gateway.ask("GET", "/readyz")[0] == 200, "not ready again")
+    check(not server.thefts, f"an old token was used: {server.thefts}")
+    check(gateway.stop() == 0, "its end")
+
+
 # MARK: PgBouncer
 
 class Pooler:
@@ -234,6 +285,10 @@ cases.run("a disk that takes no writes: valid tokens flow, no single-use token i
           lambda: asyncio.run(alone(no_writes)))
 cases.run("a folder that is read-only stops the start by name, and harms nothing",
           lambda: asyncio.run(alone(read_only_start)))
+cases.run("a store's file or log that is deleted under the running gateway is written again, and nothing is lost",
+          lambda: asyncio.run(alone(deleted)))
+cases.run("a backup that is moved over the open store stops refreshes until it is away again",
+          lambda: asyncio.run(alone(replaced)))
 cases.run("two gateways share a database through PgBouncer's sessions",
           lambda: asyncio.run(with_database(session_pooling)))
 cases.run("PgBouncer that hands out single transactions is refused by name",
