@@ -60,8 +60,9 @@ extension Worker {
             note(connection.runtime, "an HTTP/2 connection to the upstream is dead", "it takes no octets")
             sessionLost(connection, "the upstream takes no octets", .upstreamTimeout)
         } else if let exchange = connection.exchange {
-            // Half a request that was rejected may lie where it is until it is known what comes of it.
-            if exchange.machine.phase == .holding { return }
+            // Half a request that was rejected may lie where it is until it is known what comes of it. Where the answer
+            // has begun, its own pauses say whether it comes to an end; what is left of the request ends with it.
+            if exchange.machine.phase == .holding || exchange.stage == .body { return }
             if exchange.isHeldUp {
                 // It may take nothing because nothing is taken of what it says: that is the caller's matter.
                 blocked(connection)
@@ -128,6 +129,9 @@ extension Worker {
         switch wait {
         case .continuation:
             continueRequest(exchange)
+        case .firstByte where exchange.isHeldUp:
+            // It may have come behind what the caller does not take.
+            setWait(exchange, upstream: .firstByte, after: exchange.runtime?.settings.firstByteTimeout ?? 0)
         case .firstByte where isOnItsWay(exchange):
             break
         case .firstByte, .response:

@@ -1,0 +1,140 @@
+import HTTP
+import Proxy
+import Reactor
+import Telemetry
+import Testing
+
+@testable import Gateway
+
+/// What moves is not idle, whichever way it moves; what the other side has let lie for long enough ends by itself, and
+/// ends nothing else.
+extension MatrixPatienceTests {
+    // MARK: An early answer
+
+    /// The upstream answers and takes nothing of the request's rest any more.
+    @Test func `an answer that flows is not cut for the request's rest that nobody takes`() throws {
+        try together(PeerPair.all, after: 800) { pair in
+            let scene = try Scene(pair, PlaneSetup(upstream: "write_idle_timeout = \"500ms\""))
+            let (call, served) = try earlyAnswer(scene)
+            try scene.settle()
+            return {
+                try scene.settle()
+                served.send(pattern: 10)
+                served.end()
+                try scene.finish(call)
+                #expect(call.isEnded && call.content.isPattern(of: 20), "\(pair)")
+                // What is left of the request could not be told from another one.
+                letGo(served)
+                if pair.caller == .http1 { try scene.wait("the caller's end") { call.link.inputEnded } }
+                if pair.upstream == .http1 { try scene.wait("the upstream's end") { served.link.inputEnded } }
+                try scene.end()
+            }
+        }
+    }
+
+    @Test func `an answer that stops is cut although the request's rest waits`() throws {
+        let upstream = "write_idle_timeout = \"200ms\"\nresponse_idle_timeout = \"500ms\""
+        try together(PeerPair.all, after: 0) { pair in
+            let scene = try Scene(pair, PlaneSetup(upstream: upstream))
+            let (call, _) = try earlyAnswer(scene)
+            return {
+                try scene.finish(call)
+                #expect(call.isCut && call.content.count == 10, "\(pair)")
+                try scene.end()
+            }
+        }
+    }
+
+    /// Half of an answer to a request of which the upstream takes no more.
+    private func earlyAnswer(_ scene: Scene) throws -> (call: PeerStream, served: PeerStream) {
+        let (call, served) = try heldRequest(scene)
+        _ = try fill(scene, call)
+        served.respond(200, framing: .length(20))
+        served.send(pattern: 10)
+        try scene.wait("half of the answer") { call.content.count == 10 }
+        return (call, served)
+    }
+
+    /// The upstream's connection breaks with the request half written; of its answer some is there, and is waited for.
+    @Test(arguments: PeerPair.all.filter { $0.upstream == .http1 })
+    func `what cannot be written any more is not waited for`(pair: PeerPair) throws {
+        let scene = try Scene(pair)
+        let (call, served) = try heldRequest(scene)
+        _ = try fill(scene, call)
+        hold(call)
+        let size = 16 << 20
+        served.respond(200, framing: .length(size))
+        served.send(pattern: size)
+        try rests(scene) { served.queued }
+        #expect(try scene.plane.inspect { $0.upstreamWriteDeadline } != .max)
+        served.link.breakOff()
+        try settle(scene) { try scene.plane.inspect { $0.upstreamBacklog } == 0 }
+        #expect(try scene.plane.inspect { $0.upstreamWriteDeadline } == .max, "\(pair)")
+        letGo(call)
+        try scene.finish(call)
+        #expect(call.isCut && call.content.isPattern)
+        try scene.end()
+    }
+
+    // MARK: Behind another answer
+
+    enum Beginning: CaseIterable, Sendable {
+        case halfAHead, all
+    }
+
+    @Test(arguments: Beginning.allCases)
+    func `an answer behind one that is taken slowly has its time, and no more`(beginning: Beginning) throws {
+        let pair = PeerPair(caller: .http1, upstream: .http1, isTLS: true)
+        var scene = try Scene(pair, PlaneSetup(upstream: "first_byte_timeout = \"500ms\""))
+        var begun = try behindAnother(scene)
+        while begun == nil {
+            scene = try Scene(pair, scene.setup)
+            begun = try behindAnother(scene)
+        }
+        let (calls, next) = try #require(begun)
+        switch beginning {
+        case .halfAHead: next.link.write("HTTP/1.1 200 OK\r\nX-Ha")
+        case .all: next.answer()
+        }
+        try passes(1200, scene)
+        calls[0].link.reads = true
+        for call in calls { try scene.finish(call) }
+        #expect(calls[2].head?.status == (beginning == .all ? 200 : 504))
+        try scene.end()
+    }
+
+    /// The last of three pipelined requests is with its upstream, and more is left of the others' answers than what stops
+    /// the upstream's reading: by TLS another request may begin then. Nil: what the kernel has left was too little.
+    private func behindAnother(_ scene: Scene) throws -> (calls: [PeerStream], next: PeerStream)? {
+        let caller = try scene.connect()
+        let calls = ["/large", "/filling", "/next"].map { caller.request("GET", $0) }
+        caller.reads = false
+        let large = try scene.served("/large")
+        large.respond(200, framing: .open)
+        var size = 0
+        var left = 0
+        while left == 0 {
+            size += try send(8_000, scene, large, after: size)
+            left = try scene.plane.inspect { $0.callerBacklog }
+        }
+        guard left > 200 else { return nil }
+        large.end()
+        let filling = try scene.served("/filling")
+        // With its head, half of what is left short of that.
+        let rest = Worker.highWater - left / 2 - 150
+        filling.respond(200, framing: .length(rest))
+        filling.send(pattern: rest)
+        filling.end()
+        let next = try scene.served("/next")
+        try #require(try scene.plane.inspect { $0.callerBacklog } >= Worker.highWater)
+        return (calls, next)
+    }
+}
+
+extension Worker {
+    /// Of the test's upstream connection.
+    fileprivate var upstreamWriteDeadline: UInt64 {
+        for case .upstream(let connection) in slots { return connection.wire.writeDeadline }
+        return 0
+    }
+}
