@@ -129,6 +129,60 @@ extension MatrixPatienceTests {
         try #require(try scene.plane.inspect { $0.callerBacklog } >= Worker.highWater)
         return (calls, next)
     }
+
+    // MARK: Streams that the caller does not take
+
+    @Test(arguments: PeerPair.fromHTTP2)
+    func `an answer that nobody takes does not live on other streams' traffic`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "write_idle = \"400ms\""))
+        let caller = try scene.connect()
+        let call = caller.request("GET", "/large")
+        call.takes = false
+        let served = try scene.served()
+        // More than the window, and not so much that the exchange would wait.
+        served.respond(200, framing: .length(80_000))
+        served.send(pattern: 80_000)
+        served.end()
+        try scene.waitForCounters("the end of the exchange") { $0.requestsCurrent == 0 }
+        let begun = MonotonicClock.milliseconds()
+        while call.resetCode == nil, MonotonicClock.milliseconds() < begun + 4000 {
+            try scene.check(on: caller)
+            _ = pause(20)
+        }
+        #expect(call.isCut && call.resetCode == HTTP2Code.cancel, "\(pair)")
+        #expect(MonotonicClock.milliseconds() >= begun + 380)
+        #expect(!caller.inputEnded)
+        #expect(try scene.plane.holdings().octets < 1000)
+        try scene.check(on: caller)
+        try scene.end()
+    }
+
+    @Test(arguments: PeerPair.fromHTTP2)
+    func `an answer of which something is taken now and then is left alone`(pair: PeerPair) throws {
+        let scene = try Scene(pair, PlaneSetup(timeouts: "write_idle = \"600ms\""))
+        var settings = HTTP2Settings()
+        settings.streamWindow = 1000
+        settings.maximumStreamWindow = 1000
+        let caller = try scene.connect(settings)
+        let call = caller.request("GET", "/large")
+        call.takes = false
+        let served = try scene.served()
+        served.respond(200, framing: .length(30_000))
+        served.send(pattern: 30_000)
+        served.end()
+        try scene.waitForCounters("the end of the exchange") { $0.requestsCurrent == 0 }
+        for _ in 0..<8 {
+            try passes(200, scene)
+            call.takes = true
+            call.takes = false
+            try scene.settle()
+        }
+        #expect(call.resetCode == nil && call.content.count < 30_000, "\(pair): \(call.content.count)")
+        call.takes = true
+        try scene.finish(call)
+        #expect(call.isEnded && call.content.isPattern(of: 30_000), "\(pair)")
+        try scene.end()
+    }
 }
 
 extension Worker {

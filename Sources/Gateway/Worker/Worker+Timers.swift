@@ -15,11 +15,13 @@ extension Worker {
             resumeListeners()
         case .caller(let connection):
             if now >= connection.wire.writeDeadline {
-                writeTimeout(connection)
+                callerGone(connection)
             } else if now >= connection.deadline {
                 callerTimeout(connection)
+            } else if now >= connection.untakenDeadline {
+                untakenTimeout(connection)
             }
-            let next = min(connection.deadline, connection.wire.writeDeadline)
+            let next = connection.nextDeadline
             if connection.mode != .closed, next != .max { arm(slot: slot, at: next) }
         case .upstream(let connection):
             if now >= connection.wire.writeDeadline {
@@ -43,15 +45,11 @@ extension Worker {
         }
     }
 
-    /// Where the socket takes all, what waits is on streams that their exchanges have left and that the caller grants no
-    /// room on. Those end, if they still are; the others are none the worse.
-    private func writeTimeout(_ connection: CallerConnection) {
-        guard connection.mode == .multiplexed, connection.wire.backlog == 0, let session = connection.session else {
-            callerGone(connection)
-            return
-        }
-        connection.wire.writeDeadline = .max
-        session.resetDetached()
+    /// Of streams that their exchanges have left the caller takes nothing. Those end; the others are none the worse.
+    private func untakenTimeout(_ connection: CallerConnection) {
+        connection.untakenDeadline = .max
+        guard connection.mode == .multiplexed, let session = connection.session else { return }
+        connection.untakenDeadline = session.resetUntaken(now: now, patience: configuration.timeouts.writeIdle)
         touch(connection)
     }
 
