@@ -183,6 +183,44 @@ extension MatrixPatienceTests {
         #expect(call.isEnded && call.content.isPattern(of: 30_000), "\(pair)")
         try scene.end()
     }
+
+    @Test(arguments: [true, false])
+    func `a request that is given up while the upstream takes nothing of it is reset`(callerLeaves: Bool) throws {
+        try together(PeerPair.toHTTP2, after: 0) { pair in
+            let upstream = "write_idle_timeout = \"400ms\"\nfirst_byte_timeout = \"400ms\""
+            let scene = try Scene(pair, PlaneSetup(upstream: callerLeaves ? "" : upstream))
+            let (call, served) = try heldRequest(scene)
+            _ = try fill(scene, call)
+            call.end()
+            try settle(scene) { try scene.plane.inspect { $0.hasSentRequest } }
+            if callerLeaves { call.reset() }
+            return {
+                try scene.wait("the reset") { served.resetCode != nil }
+                #expect(served.isCut && served.resetCode == HTTP2Code.cancel, "\(pair)")
+                try scene.end()
+            }
+        }
+    }
+
+    /// The upstream has answered, and takes nothing of what is left of the request.
+    @Test func `the rest of an answered request does not keep its place for ever`() throws {
+        try together(PeerPair.toHTTP2, after: 0) { pair in
+            let scene = try Scene(
+                pair, PlaneSetup(upstream: "write_idle_timeout = \"400ms\"\nmax_streams = 1\nmax_connections = 1"))
+            let (call, served) = try heldRequest(scene)
+            _ = try fill(scene, call)
+            call.end()
+            try settle(scene) { try scene.plane.inspect { $0.hasSentRequest } }
+            served.answer()
+            try scene.finish(call)
+            #expect(call.head?.status == 200 && served.resetCode == nil, "\(pair)")
+            return {
+                try scene.check(on: scene.connect())
+                #expect(served.resetCode == HTTP2Code.cancel, "\(pair)")
+                try scene.end()
+            }
+        }
+    }
 }
 
 extension Worker {

@@ -29,8 +29,10 @@ extension Worker {
                 writeTimeout(connection)
             } else if now >= connection.deadline {
                 upstreamTimeout(connection)
+            } else if now >= connection.untakenDeadline {
+                untakenTimeout(connection)
             }
-            let next = min(connection.deadline, connection.wire.writeDeadline)
+            let next = connection.nextDeadline
             if connection.state != .closed, next != .max { arm(slot: slot, at: next) }
         case .exchange(let exchange):
             if now >= exchange.totalDeadline {
@@ -50,6 +52,15 @@ extension Worker {
         connection.untakenDeadline = .max
         guard connection.mode == .multiplexed, let session = connection.session else { return }
         connection.untakenDeadline = session.resetUntaken(now: now, patience: configuration.timeouts.writeIdle)
+        touch(connection)
+    }
+
+    /// Of requests that were answered before they were whole the upstream takes nothing: their places are given back.
+    private func untakenTimeout(_ connection: UpstreamConnection) {
+        connection.untakenDeadline = .max
+        guard connection.state == .multiplexed, let session = connection.session else { return }
+        let patience = connection.runtime.settings.writeIdleTimeout
+        connection.untakenDeadline = session.resetUntaken(now: now, patience: patience)
         touch(connection)
     }
 
