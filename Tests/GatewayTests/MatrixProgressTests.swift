@@ -221,6 +221,85 @@ extension MatrixPatienceTests {
             }
         }
     }
+
+    // MARK: Both ways at once
+
+    /// As in bidirectional streaming: one side says nothing for long, the other one much.
+    @Test(arguments: ["body_idle", "response_idle_timeout"])
+    func `an exchange on which one side is quiet while the other speaks is not idle`(name: String) throws {
+        let callerIsQuiet = name == "body_idle"
+        var conversations: [Conversation] = []
+        for pair in PeerPair.all { conversations.append(try converse(pair, name)) }
+        let pieces = 12
+        for _ in 0..<pieces {
+            _ = pause(100)
+            for (scene, call, served) in conversations {
+                if callerIsQuiet { served.send(pattern: 10) } else { call.send(pattern: 10) }
+                try scene.settle()
+            }
+        }
+        for (scene, call, served) in conversations {
+            call.send(pattern: 10)
+            call.end()
+            try scene.finish(served)
+            served.send(pattern: 10)
+            served.end()
+            try scene.finish(call)
+            let (spoken, unspoken) = (10 * (pieces + 2), 20)
+            #expect(served.isEnded && served.content.isPattern(of: callerIsQuiet ? unspoken : spoken), "\(scene.pair)")
+            #expect(call.isEnded && call.content.isPattern(of: callerIsQuiet ? spoken : unspoken), "\(scene.pair)")
+            try scene.end()
+        }
+    }
+
+    @Test(arguments: ["body_idle", "response_idle_timeout"])
+    func `an exchange on which both sides are quiet ends`(name: String) throws {
+        for (scene, call, _) in try PeerPair.all.map({ try converse($0, name) }) {
+            try scene.finish(call)
+            #expect(call.isCut && call.content.count == 10, "\(scene.pair)")
+            try scene.end()
+        }
+    }
+
+    private typealias Conversation = (scene: Scene, call: PeerStream, served: PeerStream)
+
+    /// Both sides have said something, and neither all. Of the one that is named half a second's pause is too much.
+    private func converse(_ pair: PeerPair, _ name: String) throws -> Conversation {
+        var setup = PlaneSetup()
+        let line = "\(name) = \"500ms\""
+        if name == "body_idle" { setup.timeouts = line } else { setup.upstream = line }
+        let scene = try Scene(pair, setup)
+        let call = try scene.connect().request("POST", "/", framing: .open)
+        call.send(pattern: 10)
+        let served = try scene.served()
+        served.respond(200, framing: .open)
+        served.send(pattern: 10)
+        try scene.wait("the beginnings") { call.content.count == 10 && served.content.count == 10 }
+        return (scene, call, served)
+    }
+
+    @Test func `a caller that says nothing while it takes its answer slowly is not idle`() throws {
+        try together(PeerPair.all, after: 800) { pair in
+            let scene = try Scene(pair, PlaneSetup(timeouts: "body_idle = \"500ms\""))
+            let call = try scene.connect().request("POST", "/", framing: .open)
+            call.send("")
+            let served = try scene.served()
+            let size = 16 << 20
+            served.respond(200, framing: .length(size))
+            hold(call)
+            served.send(pattern: size)
+            served.end()
+            try rests(scene) { served.queued }
+            #expect(served.queued > 0)
+            return {
+                try scene.settle()
+                letGo(call)
+                try scene.finish(call)
+                #expect(call.isEnded && call.content.isPattern(of: size), "\(pair): \(call.content.count)")
+                try scene.end()
+            }
+        }
+    }
 }
 
 extension Worker {

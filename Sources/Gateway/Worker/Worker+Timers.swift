@@ -117,6 +117,10 @@ extension Worker {
         stopWait(exchange, caller: wait)
         switch wait {
         case .body:
+            if let rest = patienceLeft(exchange, of: configuration.timeouts.bodyIdle) {
+                setWait(exchange, caller: .body, after: rest)
+                return
+            }
             exchange.errorReason = "the content stopped coming"
             exchange.keepCaller = false
             perform(exchange, exchange.machine.requestRefused(.requestTimeout))
@@ -132,6 +136,14 @@ extension Worker {
         }
     }
 
+    /// What is left of the patience with one side's silence while content goes the other way, or waits for the caller to
+    /// take it; nil: nothing is left.
+    private func patienceLeft(_ exchange: Exchange, of patience: UInt64) -> UInt64? {
+        if exchange.isHeldUp { return patience }
+        let quiet = now &- exchange.movedAt
+        return quiet < patience ? patience - quiet : nil
+    }
+
     private func upstreamTimeout(_ exchange: Exchange) {
         let wait = exchange.upstreamWait
         stopUpstreamWait(exchange)
@@ -143,8 +155,14 @@ extension Worker {
             setWait(exchange, upstream: .firstByte, after: exchange.runtime?.settings.firstByteTimeout ?? 0)
         case .firstByte where isOnItsWay(exchange):
             break
-        case .firstByte, .response:
+        case .firstByte:
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+        case .response:
+            if let rest = patienceLeft(exchange, of: exchange.runtime?.settings.responseIdleTimeout ?? 0) {
+                setWait(exchange, upstream: .response, after: rest)
+            } else {
+                perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+            }
         case .room:
             if let stream = exchange.upstreamStream, exchange.isHeldUp || stream.backlog < exchange.roomBacklog {
                 exchange.roomBacklog = stream.backlog
