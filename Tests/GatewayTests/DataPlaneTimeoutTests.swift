@@ -259,11 +259,15 @@ import Testing
         #expect(caller.read(until: "\r\n\r\n").status == 200)
         // All but what is stuck between, so that the next exchange begins before all is written.
         var taken = 0
+        // On a busy machine the refusal may come together with the last of the content.
+        var refusal = ""
         while taken < size, let more = caller.readSome(), !more.isEmpty {
             taken += more.count
+            if taken > size { refusal = String(decoding: more.suffix(taken - size), as: UTF8.self) }
             if plane.control.questions.count == 1 { caller.pause(milliseconds: 1) }
         }
-        #expect(caller.readMessage().field("token-gateway-error") == "token_unavailable")
+        if refusal.range(of: "\r\n\r\n") == nil { refusal += caller.read(until: "\r\n\r\n") }
+        #expect(refusal.field("token-gateway-error") == "token_unavailable")
         writer.join()
         #expect(try plane.stop() == PlaneEnd())
     }

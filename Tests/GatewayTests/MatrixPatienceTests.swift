@@ -8,7 +8,7 @@ import Testing
 
 /// Patience with one thing must not end another: what a wait was for is over, or is not to blame, and the exchange goes on.
 @Suite struct MatrixPatienceTests {
-    private static let fromHTTP1 = PeerPair.all.filter { $0.caller == .http1 }
+    static let fromHTTP1 = PeerPair.all.filter { $0.caller == .http1 }
 
     // MARK: The caller is slow
 
@@ -60,7 +60,7 @@ import Testing
     }
 
     /// Content until the caller's connection takes no more; how much that was.
-    private func stuff(_ scene: Scene, _ served: PeerStream) throws -> Int {
+    func stuff(_ scene: Scene, _ served: PeerStream) throws -> Int {
         var size = 0
         while try scene.plane.inspect({ $0.callerBacklog }) == 0 {
             size += try send(24_000, scene, served, after: size)
@@ -68,7 +68,7 @@ import Testing
         return size
     }
 
-    private func send(_ count: Int, _ scene: Scene, _ served: PeerStream, after size: Int) throws -> Int {
+    func send(_ count: Int, _ scene: Scene, _ served: PeerStream, after size: Int) throws -> Int {
         served.send(pattern: count)
         try settle(scene) { try scene.plane.inspect { $0.forwarded } == UInt64(size + count) }
         return count
@@ -339,7 +339,7 @@ import Testing
     // MARK: Means
 
     /// Begins it with each pair, lets the time pass for all of them at once, and has each end.
-    private func together(
+    func together(
         _ pairs: [PeerPair], after milliseconds: UInt64, _ begin: (PeerPair) throws -> () throws -> Void
     ) throws {
         let ends = try pairs.map(begin)
@@ -349,7 +349,7 @@ import Testing
     }
 
     /// What the worker does by itself comes with no event.
-    private func settle(_ scene: Scene, until isTrue: () throws -> Bool) throws {
+    func settle(_ scene: Scene, until isTrue: () throws -> Bool) throws {
         let deadline = MonotonicClock.milliseconds() + UInt64(WireEnd.patience)
         while try !isTrue() {
             try #require(MonotonicClock.milliseconds() < deadline, "the content never came")
@@ -357,14 +357,14 @@ import Testing
         }
     }
 
-    private func passes(_ milliseconds: UInt64, _ scene: Scene) throws {
+    func passes(_ milliseconds: UInt64, _ scene: Scene) throws {
         let deadline = MonotonicClock.milliseconds() + milliseconds
         try scene.wait("time has passed") { MonotonicClock.milliseconds() > deadline }
         try scene.settle()
     }
 
     /// A request whose content the upstream does not take.
-    private func heldRequest(_ scene: Scene) throws -> (call: PeerStream, served: PeerStream) {
+    func heldRequest(_ scene: Scene) throws -> (call: PeerStream, served: PeerStream) {
         let call = try scene.connect().request("POST", "/", framing: .open)
         call.send("")
         let served = try scene.served()
@@ -373,13 +373,13 @@ import Testing
     }
 
     /// The upstream wants another token, and control is asked for it.
-    private func reject(_ served: PeerStream, _ scene: Scene) throws {
+    func reject(_ served: PeerStream, _ scene: Scene) throws {
         served.answer(401, "no", [("www-authenticate", "Bearer error=\"invalid_token\"")])
         try scene.wait("the question") { scene.plane.control.questions.count == 2 }
     }
 
     /// All of the request comes to the upstream, and its answer to the caller.
-    private func endsWell(_ scene: Scene, _ call: PeerStream, _ served: PeerStream, _ size: Int) throws {
+    func endsWell(_ scene: Scene, _ call: PeerStream, _ served: PeerStream, _ size: Int) throws {
         try scene.finish(served)
         #expect(served.content.isPattern(of: size))
         served.answer()
@@ -389,17 +389,17 @@ import Testing
     }
 
     /// What is sent to the peer is not taken.
-    private func hold(_ stream: PeerStream) {
+    func hold(_ stream: PeerStream) {
         if stream.stream != nil { stream.takes = false } else { stream.link.reads = false }
     }
 
-    private func letGo(_ stream: PeerStream) {
+    func letGo(_ stream: PeerStream) {
         stream.link.reads = true
         stream.takes = true
     }
 
     /// Until nothing moves any more.
-    private func rests(_ scene: Scene, _ measure: () -> Int) throws {
+    func rests(_ scene: Scene, _ measure: () -> Int) throws {
         var quiet = 0
         var last = -1
         while quiet < 5 {
@@ -411,7 +411,7 @@ import Testing
 
     /// Content until so much of it waits for the upstream's connection or stream; how much that was. Each piece is less
     /// than what stops the caller.
-    private func fill(_ scene: Scene, _ call: PeerStream, backlog: Int = 1) throws -> Int {
+    func fill(_ scene: Scene, _ call: PeerStream, backlog: Int = 1) throws -> Int {
         var size = 0
         var waiting = 0
         while waiting < backlog {
@@ -429,15 +429,15 @@ import Testing
 extension Worker {
     /// The exchange of a test that has one.
     private var only: Exchange? { exchanges.first { $0.caller != nil } }
-    fileprivate var forwarded: UInt64 { only?.responseBytes ?? 0 }
-    fileprivate var receivedContent: UInt64 { only?.replay.received ?? 0 }
-    fileprivate var hasSentRequest: Bool { only?.requestSent ?? false }
+    var forwarded: UInt64 { only?.responseBytes ?? 0 }
+    var receivedContent: UInt64 { only?.replay.received ?? 0 }
+    var hasSentRequest: Bool { only?.requestSent ?? false }
 
-    fileprivate var callerBacklog: Int {
+    var callerBacklog: Int {
         slots.reduce(0) { if case .caller(let connection) = $1 { $0 + connection.wire.backlog } else { $0 } }
     }
 
-    fileprivate var upstreamBacklog: Int {
+    var upstreamBacklog: Int {
         guard let exchange = only else { return 0 }
         return exchange.upstreamStream?.backlog ?? exchange.upstream?.wire.backlog ?? 0
     }

@@ -105,6 +105,71 @@ import Testing
 
     // MARK: - The number of streams
 
+    // MARK: - Answers that nobody takes
+
+    /// A server whose driver has finished stream 1 at 1000; of its 200 octets half are sent.
+    private func resting(window: UInt32 = 100, streams: [Int32] = [1, 3]) throws -> Peer {
+        let server = HTTP2FlowTests.answering(window: window, streams: streams)
+        server.send(String(repeating: "x", count: Int(window) + 100), on: 1)
+        server.finish(1)
+        server.session.release(try #require(server.streams[1]), at: 1000)
+        #expect(HTTP2FlowTests.contentBytes(server.frames()) == Int(window))
+        #expect(server.session.resetUntaken(now: 1000, patience: 500) == 1500)
+        return server
+    }
+
+    @Test func `what a peer lets lie is reset when its time is over, and nothing else`() throws {
+        let server = try resting()
+        #expect(server.session.resetUntaken(now: 1499, patience: 500) == 1500)
+        #expect(server.frames().isEmpty)
+        // What the others do does not help it.
+        server.send("more", on: 3)
+        #expect(server.frames() == [RawFrame.data(3, "more")])
+        #expect(server.session.resetUntaken(now: 1500, patience: 500) == .max)
+        #expect(server.frames() == [RawFrame.reset(1)])
+        #expect(server.session.openStreams == 1)
+        server.send("and more", on: 3)
+        #expect(server.frames() == [RawFrame.data(3, "and more")])
+        #expect(server.session.resetUntaken(now: 9000, patience: 500) == .max)
+    }
+
+    @Test func `what a peer takes a little of has its time anew`() throws {
+        let server = try resting()
+        server.receive(RawFrame.windowUpdate(1, 1))
+        #expect(HTTP2FlowTests.contentBytes(server.frames()) == 1)
+        #expect(server.session.resetUntaken(now: 1600, patience: 500) == 2100)
+        server.receive(RawFrame.windowUpdate(1, 1))
+        #expect(HTTP2FlowTests.contentBytes(server.frames()) == 1)
+        #expect(server.session.resetUntaken(now: 2100, patience: 500) == 2600)
+        #expect(server.session.resetUntaken(now: 2600, patience: 500) == .max)
+        #expect(server.frames() == [RawFrame.reset(1)])
+    }
+
+    @Test func `what waits for its turn in the connection's window is left alone while anything leaves`() throws {
+        let server = try resting(window: 60_000)
+        server.receive(RawFrame.windowUpdate(1, 1000))
+        server.receive(RawFrame.windowUpdate(3, 100_000))
+        server.send(String(repeating: "y", count: 100_000), on: 3)
+        // What is left of the connection's window.
+        #expect(HTTP2FlowTests.contentBytes(server.frames()) == 5535)
+        #expect(server.session.resetUntaken(now: 1500, patience: 500) == 2000)
+        server.receive(RawFrame.windowUpdate(0, 1))
+        #expect(HTTP2FlowTests.contentBytes(server.frames()) == 1)
+        #expect(server.session.resetUntaken(now: 2000, patience: 500) == 2500)
+        #expect(server.session.resetUntaken(now: 2500, patience: 500) == .max)
+        #expect(server.frames() == [RawFrame.reset(1)])
+    }
+
+    @Test func `what the driver has not collected is not the peer's to take`() throws {
+        let server = HTTP2FlowTests.answering(window: 100)
+        server.send("content", on: 1)
+        server.finish(1)
+        server.session.release(try #require(server.streams[1]), at: 1000)
+        #expect(server.session.resetUntaken(now: 2000, patience: 500) == 2500)
+        #expect(server.frames() == [RawFrame.data(1, "content", ends: true)])
+        #expect(server.session.resetUntaken(now: 3000, patience: 500) == .max)
+    }
+
     @Test func `no more streams are opened than the peer allows`() {
         var settings = HTTP2Settings()
         settings.maxConcurrentStreams = 2

@@ -48,10 +48,16 @@ final class CallerConnection {
     var lingerAfterFlush = false
     /// Octets of empty lines before the request line, over all reads.
     var emptyLineBytes = 0
+    /// HTTP/2: when to look for answers that nobody takes and whose exchanges are over. Monotonic milliseconds; `.max`:
+    /// there are none.
+    var untakenDeadline: UInt64 = .max
     /// Monotonic milliseconds; `.max`: none.
     var deadline: UInt64 = .max
     /// What is waited for until `deadline`.
     var waitingFor: Wait = .head
+
+    /// When the wheel must look again.
+    var nextDeadline: UInt64 { min(deadline, wire.writeDeadline, untakenDeadline) }
 
     enum Wait: UInt8 {
         case handshake, head, keepAlive, lingering, nothing

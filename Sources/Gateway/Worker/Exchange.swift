@@ -89,6 +89,8 @@ final class Exchange {
     var upstreamDeadline: UInt64 = .max
     var callerWait: CallerWait = .nothing
     var upstreamWait: UpstreamWait = .nothing
+    /// When content last came from the caller or went to it; monotonic milliseconds.
+    var movedAt: UInt64 = 0
     /// What waited for room when that wait began; less of it is progress.
     var roomBacklog = 0
     /// It is in `readyAgain`.

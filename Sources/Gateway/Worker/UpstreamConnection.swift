@@ -44,8 +44,14 @@ final class UpstreamConnection {
     let openedAt: UInt64
     /// When the peer last sent something; monotonic milliseconds.
     var receivedAt: UInt64
+    /// HTTP/2: when to look for requests' rests that nobody takes and whose exchanges are over. Monotonic milliseconds;
+    /// `.max`: there are none.
+    var untakenDeadline: UInt64 = .max
     var deadline: UInt64 = .max
     var waitingFor: Wait = .connecting
+
+    /// When the wheel must look again.
+    var nextDeadline: UInt64 { min(deadline, wire.writeDeadline, untakenDeadline) }
 
     enum Purpose: UInt8 {
         case request, stream

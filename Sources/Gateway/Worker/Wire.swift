@@ -278,10 +278,12 @@ extension Worker {
         }
     }
 
-    /// The peer takes no more. An answer may be there all the same (an early refusal), so reading decides.
+    /// The peer takes no more. An answer may be there all the same (an early refusal), so reading decides, up to the end.
     private func broken(_ wire: inout Wire) -> Bool {
         wire.canWrite = false
         wire.canRead = true
+        wire.peerClosed = true
+        wire.writeDeadline = .max
         wire.outbound.removeAll()
         wire.ciphertext.removeAll()
         return false

@@ -249,7 +249,7 @@ extension Worker {
         exchange.callerStream = nil
         stream.owner = -1
         discard(&stream.inbound)
-        caller.session?.release(stream)
+        caller.session?.release(stream, at: now)
         caller.streams.remove(exchange.id)
         guard caller.mode == .multiplexed else { return }
         touch(caller)
@@ -294,18 +294,19 @@ extension Worker {
     }
 
     private func sessionFlushed(_ connection: CallerConnection, _ session: HTTP2Session) {
+        let unsent = session.openStreams > connection.streamCount
+        if unsent, connection.untakenDeadline == .max { watchUntaken(connection, session) }
         guard connection.wire.backlog == 0 else {
             blocked(connection)
             return
         }
+        connection.wire.writeDeadline = .max
         release(&connection.wire.outbound)
         release(&connection.wire.ciphertext)
         if session.hasOutput {
             readyAgain.append(connection.slot)
             return
         }
-        let unsent = session.openStreams > connection.streamCount
-        if unsent { blocked(connection) } else { connection.wire.writeDeadline = .max }
         switch connection.mode {
         case .closing:
             if connection.lingerAfterFlush { lingerAfterSession(connection) } else { closeCaller(connection) }
@@ -315,6 +316,13 @@ extension Worker {
         case .handshaking, .reading, .exchange, .lingering, .closed:
             break
         }
+    }
+
+    /// Answers whose exchanges are over are on their way: from now on each has its time.
+    private func watchUntaken(_ connection: CallerConnection, _ session: HTTP2Session) {
+        let patience = configuration.timeouts.writeIdle
+        connection.untakenDeadline = min(session.resetUntaken(now: now, patience: patience), now &+ patience)
+        arm(slot: connection.slot, at: connection.untakenDeadline)
     }
 
     /// A close with input unread is a reset, and could cost the caller the GOAWAY.

@@ -179,6 +179,7 @@ extension Worker {
 
     /// Content of a request, or what is said in a tunnel.
     func takeFromCaller(_ exchange: Exchange, _ content: UnsafeRawBufferPointer) {
+        exchange.movedAt = now
         if exchange.stage == .tunnel {
             writeContent(exchange, toUpstream: content)
             return

@@ -19,8 +19,9 @@ extension Worker {
             return false
         }
         guard caller.wire.backlog >= Self.highWater else { return true }
-        // The upstream is not to blame while the caller does not read.
-        stopUpstreamWait(exchange)
+        // The upstream is not to blame while the caller does not read. Its answer, of which nothing was read, may be there
+        // or not: that is waited for as before.
+        if exchange.stage != .head { stopUpstreamWait(exchange) }
         exchange.isHeldUp = true
         touch(caller)
         return false

@@ -234,6 +234,7 @@ extension Worker {
     /// Sends content on; false when that was more than the route allows, and the exchange has ended.
     func forwardContent(_ exchange: Exchange, _ content: UnsafeRawBufferPointer) -> Bool {
         exchange.responseBytes += UInt64(content.count)
+        exchange.movedAt = now
         if let limit = exchange.route?.rule.responseBodyLimit, exchange.responseBytes > limit, exchange.stage == .body {
             upstreamBroken(exchange, .malformed("the response is longer than the route's limit"))
             return false

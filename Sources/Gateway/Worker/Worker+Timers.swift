@@ -15,11 +15,13 @@ extension Worker {
             resumeListeners()
         case .caller(let connection):
             if now >= connection.wire.writeDeadline {
-                writeTimeout(connection)
+                callerGone(connection)
             } else if now >= connection.deadline {
                 callerTimeout(connection)
+            } else if now >= connection.untakenDeadline {
+                untakenTimeout(connection)
             }
-            let next = min(connection.deadline, connection.wire.writeDeadline)
+            let next = connection.nextDeadline
             if connection.mode != .closed, next != .max { arm(slot: slot, at: next) }
         case .upstream(let connection):
             if now >= connection.wire.writeDeadline {
@@ -27,8 +29,10 @@ extension Worker {
                 writeTimeout(connection)
             } else if now >= connection.deadline {
                 upstreamTimeout(connection)
+            } else if now >= connection.untakenDeadline {
+                untakenTimeout(connection)
             }
-            let next = min(connection.deadline, connection.wire.writeDeadline)
+            let next = connection.nextDeadline
             if connection.state != .closed, next != .max { arm(slot: slot, at: next) }
         case .exchange(let exchange):
             if now >= exchange.totalDeadline {
@@ -43,15 +47,20 @@ extension Worker {
         }
     }
 
-    /// Where the socket takes all, what waits is on streams that their exchanges have left and that the caller grants no
-    /// room on. Those end, if they still are; the others are none the worse.
-    private func writeTimeout(_ connection: CallerConnection) {
-        guard connection.mode == .multiplexed, connection.wire.backlog == 0, let session = connection.session else {
-            callerGone(connection)
-            return
-        }
-        connection.wire.writeDeadline = .max
-        session.resetDetached()
+    /// Of streams that their exchanges have left the caller takes nothing. Those end; the others are none the worse.
+    private func untakenTimeout(_ connection: CallerConnection) {
+        connection.untakenDeadline = .max
+        guard connection.mode == .multiplexed, let session = connection.session else { return }
+        connection.untakenDeadline = session.resetUntaken(now: now, patience: configuration.timeouts.writeIdle)
+        touch(connection)
+    }
+
+    /// Of requests that were answered before they were whole the upstream takes nothing: their places are given back.
+    private func untakenTimeout(_ connection: UpstreamConnection) {
+        connection.untakenDeadline = .max
+        guard connection.state == .multiplexed, let session = connection.session else { return }
+        let patience = connection.runtime.settings.writeIdleTimeout
+        connection.untakenDeadline = session.resetUntaken(now: now, patience: patience)
         touch(connection)
     }
 
@@ -60,8 +69,9 @@ extension Worker {
             note(connection.runtime, "an HTTP/2 connection to the upstream is dead", "it takes no octets")
             sessionLost(connection, "the upstream takes no octets", .upstreamTimeout)
         } else if let exchange = connection.exchange {
-            // Half a request that was rejected may lie where it is until it is known what comes of it.
-            if exchange.machine.phase == .holding { return }
+            // Half a request that was rejected may lie where it is until it is known what comes of it. Where the answer
+            // has begun, its own pauses say whether it comes to an end; what is left of the request ends with it.
+            if exchange.machine.phase == .holding || exchange.stage == .body { return }
             if exchange.isHeldUp {
                 // It may take nothing because nothing is taken of what it says: that is the caller's matter.
                 blocked(connection)
@@ -107,6 +117,10 @@ extension Worker {
         stopWait(exchange, caller: wait)
         switch wait {
         case .body:
+            if let rest = patienceLeft(exchange, of: configuration.timeouts.bodyIdle) {
+                setWait(exchange, caller: .body, after: rest)
+                return
+            }
             exchange.errorReason = "the content stopped coming"
             exchange.keepCaller = false
             perform(exchange, exchange.machine.requestRefused(.requestTimeout))
@@ -122,16 +136,33 @@ extension Worker {
         }
     }
 
+    /// What is left of the patience with one side's silence while content goes the other way, or waits for the caller to
+    /// take it; nil: nothing is left.
+    private func patienceLeft(_ exchange: Exchange, of patience: UInt64) -> UInt64? {
+        if exchange.isHeldUp { return patience }
+        let quiet = now &- exchange.movedAt
+        return quiet < patience ? patience - quiet : nil
+    }
+
     private func upstreamTimeout(_ exchange: Exchange) {
         let wait = exchange.upstreamWait
         stopUpstreamWait(exchange)
         switch wait {
         case .continuation:
             continueRequest(exchange)
+        case .firstByte where exchange.isHeldUp:
+            // It may have come behind what the caller does not take.
+            setWait(exchange, upstream: .firstByte, after: exchange.runtime?.settings.firstByteTimeout ?? 0)
         case .firstByte where isOnItsWay(exchange):
             break
-        case .firstByte, .response:
+        case .firstByte:
             perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+        case .response:
+            if let rest = patienceLeft(exchange, of: exchange.runtime?.settings.responseIdleTimeout ?? 0) {
+                setWait(exchange, upstream: .response, after: rest)
+            } else {
+                perform(exchange, exchange.machine.timedOut(.upstreamTimeout))
+            }
         case .room:
             if let stream = exchange.upstreamStream, exchange.isHeldUp || stream.backlog < exchange.roomBacklog {
                 exchange.roomBacklog = stream.backlog

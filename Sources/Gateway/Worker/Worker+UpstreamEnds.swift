@@ -43,6 +43,8 @@ extension Worker {
         guard let connection = exchange.upstream else { return }
         counters.attemptEnded(upstream: connection.runtime.settings.metricIndex, outcome: outcome)
         if let stream = exchange.upstreamStream {
+            // What is left of a request that is whole would leave first, and nobody wants it any more.
+            connection.session?.reset(stream, code: HTTP2Code.cancel)
             releaseStream(exchange, stream, connection)
             return
         }

@@ -212,6 +212,7 @@ extension Worker {
         }
         endLateStreams(connection, session)
         guard connection.state == .multiplexed else { return }
+        if connection.lateStreams > 0, connection.untakenDeadline == .max { watchUntaken(connection, session) }
         guard connection.wire.backlog == 0 else {
             blocked(connection)
             return
@@ -224,5 +225,12 @@ extension Worker {
         } else if connection.isRetiring, connection.streamCount == 0 {
             closeUpstream(connection)
         }
+    }
+
+    /// What is left of requests whose exchanges are over is on its way: from now on each has its time.
+    private func watchUntaken(_ connection: UpstreamConnection, _ session: HTTP2Session) {
+        let patience = connection.runtime.settings.writeIdleTimeout
+        connection.untakenDeadline = min(session.resetUntaken(now: now, patience: patience), now &+ patience)
+        arm(slot: connection.slot, at: connection.untakenDeadline)
     }
 }

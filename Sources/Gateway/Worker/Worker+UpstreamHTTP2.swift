@@ -155,7 +155,7 @@ extension Worker {
         discard(&stream.inbound)
         // What resets it has to leave first: until then its place is not free.
         let isLate = !stream.isClosed && connection.state == .multiplexed
-        connection.session?.release(stream)
+        connection.session?.release(stream, at: now)
         if isLate { connection.lateStreams += 1 }
         streamReleased(exchange, connection, endsPlace: !isLate)
     }

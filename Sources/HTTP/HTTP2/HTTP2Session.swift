@@ -90,6 +90,8 @@ package final class HTTP2Session {
     var activeCount = 0
     var yielding: [Int] = []
     var round: UInt32 = 1
+    /// Octets of content that were put into frames.
+    var contentSent: UInt64 = 0
     /// The stream of the HEADERS frame that came out last; -1: none.
     var sentIndex = -1
 
@@ -173,13 +175,16 @@ package final class HTTP2Session {
     /// The driver has finished with the stream. Where ``finish(_:)`` was called, all that was accepted still leaves
     /// first. A stream that is open then is reset: with NO_ERROR by a server that has answered and does not want the
     /// rest of the request (RFC 9113 8.1), else with CANCEL.
-    package func release(_ stream: HTTP2Stream) {
+    ///
+    /// - Parameter now: monotonic milliseconds, for ``resetUntaken(now:patience:)``.
+    package func release(_ stream: HTTP2Stream, at now: UInt64 = 0) {
         guard stream.isUsed, !stream.isDetached else { return }
         if stream.isFinishing, !stream.isLocalDone, !stream.isClosed, !stream.isLocalReset, failure == nil {
             stream.isDetached = true
             stream.isTold = true
             stream.owner = -1
             stream.wantsRoom = false
+            noteRest(stream, at: now)
             return
         }
         letGo(stream)
@@ -198,9 +203,37 @@ package final class HTTP2Session {
         }
     }
 
-    /// Ends the streams that the driver has released and whose content has not left.
-    package func resetDetached() {
-        for index in streams.indices where streams[index].isDetached { reset(streams[index], code: HTTP2Code.cancel) }
+    /// Ends the streams that the driver has released and of whose content the peer has let nothing leave for `patience`
+    /// milliseconds, as far as calls of this method have seen. One that only waits for its turn goes on.
+    ///
+    /// - Returns: when to look again; `.max`: nothing waits.
+    package func resetUntaken(now: UInt64, patience: UInt64) -> UInt64 {
+        var next = UInt64.max
+        for index in streams.indices where streams[index].isDetached {
+            let stream = streams[index]
+            let isOver = now &- stream.restsSince >= patience
+            if isOver, stream.backlog == stream.restThen, isHeldBack(stream) {
+                reset(stream, code: HTTP2Code.cancel)
+                continue
+            }
+            if isOver || stream.backlog < stream.restThen { noteRest(stream, at: now) }
+            next = min(next, stream.restsSince &+ patience)
+        }
+        return next
+    }
+
+    private func noteRest(_ stream: HTTP2Stream, at now: UInt64) {
+        stream.restsSince = now
+        stream.restThen = stream.backlog
+        stream.sentThen = contentSent
+    }
+
+    /// It is the peer that lets nothing of the content leave: by the stream's window, or by the connection's, on any
+    /// stream. The end alone needs no window.
+    private func isHeldBack(_ stream: HTTP2Stream) -> Bool {
+        guard stream.backlog > 0 else { return false }
+        if unsafe nghttp2_session_get_stream_remote_window_size(raw, stream.id) <= 0 { return true }
+        return unsafe contentSent == stream.sentThen && nghttp2_session_get_remote_window_size(raw) <= 0
     }
 
     private func letGo(_ stream: HTTP2Stream) {

@@ -172,6 +172,7 @@ extension HTTP2Session {
         unsafe out.append(UnsafeRawBufferPointer(start: header, count: HTTP2Frame.headerBytes))
         guard index >= 0, index < streams.count else { return out.count >= limit }
         let stream = streams[index]
+        contentSent &+= UInt64(count)
         if directIndex == index {
             unsafe out.append(UnsafeRawBufferPointer(rebasing: direct[..<count]))
             unsafe direct = UnsafeRawBufferPointer(rebasing: direct[count...])

@@ -57,6 +57,10 @@ package final class HTTP2Stream {
     // MARK: Ending
     /// The driver has released it before all that it accepted was sent.
     var isDetached = false
+    /// Detached: since when, in the driver's milliseconds, and what waited and what had been sent on all streams then.
+    var restsSince: UInt64 = 0
+    var restThen = 0
+    var sentThen: UInt64 = 0
     /// The driver has reset it.
     var isLocalReset = false
     /// nghttp2 has reset it for a fault of the peer.
