@@ -53,7 +53,7 @@ let upstreamDirectives = Directives<Snapshot.Upstream>(
             "From when the upstream has taken the whole request to the response's first byte."),
         Directive(
             "response_idle_timeout", .duration(shortest...longest), \.responseIdleTimeout, default: "60s",
-            "The longest pause inside a response."),
+            "The longest pause inside a response, while no content goes the other way."),
         Directive(
             "write_idle_timeout", .duration(shortest...longest), \.writeIdleTimeout, default: "60s",
             "How long the upstream may take none of the request that waits for it."),

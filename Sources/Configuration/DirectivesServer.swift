@@ -47,7 +47,7 @@ let timeoutDirectives = Directives<Snapshot.Timeouts>(
             "For a request's head, from its first byte or the connection's start."),
         Directive(
             "body_idle", .duration(shortest...longest), \.bodyIdle, default: "60s",
-            "The longest pause inside a request body."),
+            "The longest pause inside a request body, while nothing of the answer moves."),
         Directive(
             "keep_alive", .duration(shortest...longest), \.keepAlive, default: "75s",
             "How long a caller's connection may be idle between requests."),
