@@ -56,14 +56,16 @@ import Testing
         try control.look { $0.refresh("crm") { _ in } }
         try provider.nextCall()
         try control.look { $0.allWorkersStopped() }
+        let before = store.database.record("erp")?.revision ?? 0
         guard case .failure(let answer) = try control.ask("erp", rejected: 1), case .unavailable(_) = answer.refusal
         else {
             Issue.record("a refresh was made")
             return
         }
-        store.database.until("the intent is taken back") {
-            let left = $0.record("erp")
-            return left?.consecutiveFailures == 1 && left?.intent == nil && left?.state == .active
+        store.database.until("the intent is taken back, and the next start need not wait") {
+            guard let left = $0.record("erp"), left.revision == before + 2 else { return false }
+            return left.consecutiveFailures == 0 && left.nextAttemptAt == nil && left.intent == nil
+                && left.state == .active
         }
         #expect(store.database.record("erp")?.tokens?.refreshToken?.reveal() == "refresh")
         provider.answer(pair: "new")
