@@ -69,6 +69,8 @@ package struct GrantView: Codable, Sendable, Equatable {
     package var revocationAdvice: String?
     /// Asked for and not granted; `nil` where nothing is missing.
     package var missingScopes: [String]?
+    /// Fields of `extra_headers` that its requests lack, because nothing gives them a value; `nil` where there are none.
+    package var headersLeftOut: [String]?
 
     package init(
         name: String, provider: String?, state: GrantStateLabel, scopes: [String], generation: UInt64,
@@ -120,6 +122,7 @@ package struct GrantView: Codable, Sendable, Equatable {
         case revocation
         case revocationAdvice = "revocation_advice"
         case missingScopes = "missing_scopes"
+        case headersLeftOut = "headers_left_out"
     }
 }
 

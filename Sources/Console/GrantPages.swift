@@ -114,7 +114,7 @@ extension Console {
             <div><dt>Scopes</dt><dd>\(scopes(grant.scopes))</dd></div>
             <div><dt>Access token expires</dt><dd>\(accessTokenEnd(grant, now: now))</dd></div>
             <div><dt>Consent lasts until</dt><dd>\(consentEnd(grant, now: now))</dd></div>
-            \(missingScopes(grant))\(detail)</dl>
+            \(missingScopes(grant))\(headersLeftOut(grant))\(detail)</dl>
             \(buttons(grant, context))
             </section>
 
@@ -162,6 +162,11 @@ extension Console {
     private func missingScopes(_ grant: GrantView) -> HTML {
         guard let missing = grant.missingScopes, !missing.isEmpty else { return "" }
         return "<div><dt>Asked for and not granted</dt><dd>\(scopes(missing))</dd></div>\n"
+    }
+
+    private func headersLeftOut(_ grant: GrantView) -> HTML {
+        guard let fields = grant.headersLeftOut, !fields.isEmpty else { return "" }
+        return "<div><dt>Header fields without a value, left out</dt><dd>\(scopes(fields))</dd></div>\n"
     }
 
     private func accessTokenEnd(_ grant: GrantView, now: Timestamp) -> HTML {

@@ -47,7 +47,6 @@ package struct AuthorizationMachine: Sendable {
         var id: CallbackID
         var callback: ConsentCallback
         var binding: Secret?
-        var kind: ConsentRequest.Kind
     }
 
     struct Run: Sendable {
@@ -64,7 +63,6 @@ package struct AuthorizationMachine: Sendable {
     private struct Past: Sendable {
         var key: String
         var bindingHash: String
-        var kind: ConsentRequest.Kind
         var outcome: ConsentOutcome
         var expiresAt: Int64
     }
@@ -87,20 +85,6 @@ package struct AuthorizationMachine: Sendable {
     package mutating func callbackReceived(
         _ id: CallbackID, query: String, binding: Secret?, now: Moment
     ) -> [ConsentAction] {
-        arrived(id, query: query, binding: binding, kind: .browser, now: now)
-    }
-
-    /// An operator pasted the redirected address into the command that started the consent and holds `binding`.
-    package mutating func addressPasted(
-        _ id: CallbackID, text: String, binding: Secret, now: Moment
-    ) -> [ConsentAction] {
-        let query = ConsentCallback.query(fromPasted: text)
-        return arrived(id, query: query, binding: binding, kind: .paste, now: now)
-    }
-
-    private mutating func arrived(
-        _ id: CallbackID, query: String, binding: Secret?, kind: ConsentRequest.Kind, now: Moment
-    ) -> [ConsentAction] {
         past.removeAll { $0.expiresAt <= now.monotonic }
         let callback: ConsentCallback
         switch ConsentCallback.read(query) {
@@ -108,8 +92,8 @@ package struct AuthorizationMachine: Sendable {
         case .success(let read): callback = read
         }
         let key = PendingConsent.key(forState: callback.state)
-        if let outcome = remembered(key, binding: binding, kind: kind) { return [.show(id, outcome)] }
-        let arrival = Arrival(id: id, callback: callback, binding: binding, kind: kind)
+        if let outcome = remembered(key, binding: binding) { return [.show(id, outcome)] }
+        let arrival = Arrival(id: id, callback: callback, binding: binding)
         if let number = runs.first(where: { $0.value.key == key })?.key {
             return join(arrival, run: number)
         }
@@ -133,17 +117,16 @@ package struct AuthorizationMachine: Sendable {
     }
 
     /// The same outcome again, for the browser that started only.
-    private func remembered(_ key: String, binding: Secret?, kind: ConsentRequest.Kind) -> ConsentOutcome? {
+    private func remembered(_ key: String, binding: Secret?) -> ConsentOutcome? {
         guard let entry = past.first(where: { $0.key == key }) else { return nil }
-        guard let binding, entry.kind == kind else { return .rejected(.unknownState) }
+        guard let binding else { return .rejected(.unknownState) }
         let hash = PendingConsent.bindingHash(binding)
         let isSame = Crypto.constantTimeEquals(Array(hash.utf8), Array(entry.bindingHash.utf8))
         return isSame ? entry.outcome : .rejected(.unknownState)
     }
 
     private static func misplaced(_ arrival: Arrival, _ pending: PendingConsent) -> CallbackRejection? {
-        if arrival.kind != pending.kind { return .wrongPlace }
-        return pending.isBound(to: arrival.binding) ? nil : .wrongBrowser
+        pending.isBound(to: arrival.binding) ? nil : .wrongBrowser
     }
 }
 
@@ -214,7 +197,7 @@ extension AuthorizationMachine {
             let call = TokenCall(
                 id: CallID(owner: .consent(number), number: 1), kind: kind, variables: variables,
                 proofKey: pending.proofKey, identity: pending.nonce.map { IdentityExpectation(nonce: $0) })
-            let running = ConsentMemory(bindingHash: pending.bindingHash, kind: pending.kind, outcome: nil)
+            let running = ConsentMemory(bindingHash: pending.bindingHash, outcome: nil)
             return [
                 .remember(key: runs[number]?.key ?? "", running, until: pending.expiresAt),
                 .exchangeCode(provider: pending.provider, call),
@@ -267,13 +250,13 @@ extension AuthorizationMachine {
     mutating func end(_ number: UInt64, _ outcome: ConsentOutcome, now: Moment) -> [ConsentAction] {
         var actions: [ConsentAction] = []
         if let run = runs[number], let pending = run.pending {
-            let memory = ConsentMemory(bindingHash: pending.bindingHash, kind: pending.kind, outcome: outcome)
+            let memory = ConsentMemory(bindingHash: pending.bindingHash, outcome: outcome)
             let until = now.wall.saturatingAdd(PendingConsent.lifetime)
             actions.append(.remember(key: run.key, memory, until: until))
             if past.count >= Self.memoryLimit { past.removeFirst() }
             past.append(
                 Past(
-                    key: run.key, bindingHash: pending.bindingHash, kind: pending.kind, outcome: outcome,
+                    key: run.key, bindingHash: pending.bindingHash, outcome: outcome,
                     expiresAt: now.monotonic.saturatingAdd(PendingConsent.lifetime)))
         }
         return actions + end(number, outcome)

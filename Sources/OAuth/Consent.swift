@@ -1,31 +1,22 @@
 /// What starts a consent, and how the answer will come back.
 package struct ConsentRequest: Sendable, Equatable {
-    package enum Kind: String, Sendable {
-        /// The callback comes from the browser, with the cookie that was set at the start.
-        case browser
-        /// The operator pastes the redirected URL into the command that started, which holds the binding.
-        case paste
-    }
-
     package var grant: GrantSettings
     package var provider: ProviderSettings
     package var endpoints: ProviderEndpoints
     /// `public_url` + /oauth/callback: from the configuration, never from a request (checklist D7).
     package var redirectURI: String
-    /// The secret that the starting browser (as a cookie) or command keeps; at least 128 bits, in any text form.
+    /// The secret that the starting browser keeps as a cookie, or the command that started hands to one; at least 128 bits, in any text form.
     package var binding: Secret
-    package var kind: Kind
 
     package init(
         grant: GrantSettings, provider: ProviderSettings, endpoints: ProviderEndpoints, redirectURI: String,
-        binding: Secret, kind: Kind
+        binding: Secret
     ) {
         self.grant = grant
         self.provider = provider
         self.endpoints = endpoints
         self.redirectURI = redirectURI
         self.binding = binding
-        self.kind = kind
     }
 }
 
@@ -33,14 +24,11 @@ package struct ConsentRequest: Sendable, Equatable {
 package struct PendingConsent: Sendable, Equatable {
     /// How long a person has.
     package static let lifetime: Int64 = 600_000
-    /// More than this in the store: a new start is refused, so that a flood does not evict a real one (checklist E8).
-    package static let limit = 200
 
     package var grant: String
     package var provider: String
     /// The client that asked; nil in what an older version of the program has stored.
     package var clientID: String?
-    package var kind: ConsentRequest.Kind
     package var issuer: String?
     package var requiresIssuer: Bool
     package var tokenEndpoint: ProviderURL
@@ -86,7 +74,7 @@ extension PendingConsent {
     package func encoded() -> [UInt8] {
         var members: [String: JSONValue] = [
             "format": .string(Self.format), "grant": .string(grant), "provider": .string(provider),
-            "kind": .string(kind.rawValue), "requires_issuer": .bool(requiresIssuer),
+            "requires_issuer": .bool(requiresIssuer),
             "token_endpoint": .string(tokenEndpoint.description), "redirect_uri": .string(redirectURI),
             "code_parameter": .string(codeParameter), "binding_hash": .string(bindingHash),
             "expires_at": .number(String(expiresAt)),
@@ -104,7 +92,6 @@ extension PendingConsent {
     package init?(payload: [UInt8]) {
         guard let json = JSONValue(payload), json["format"]?.text == Self.format else { return nil }
         guard let grant = json["grant"]?.text, let provider = json["provider"]?.text else { return nil }
-        guard let kind = json["kind"]?.text.flatMap(ConsentRequest.Kind.init(rawValue:)) else { return nil }
         guard let tokenEndpoint = json["token_endpoint"]?.text.flatMap({ ProviderURL($0) }) else { return nil }
         guard let redirectURI = json["redirect_uri"]?.text, let bindingHash = json["binding_hash"]?.text else {
             return nil
@@ -113,7 +100,7 @@ extension PendingConsent {
         guard capture != nil || json["capture"] == nil else { return nil }
         guard let expiresAt = json["expires_at"]?.integer, let code = json["code_parameter"]?.text else { return nil }
         self.init(
-            grant: grant, provider: provider, clientID: json["client_id"]?.text, kind: kind,
+            grant: grant, provider: provider, clientID: json["client_id"]?.text,
             issuer: json["issuer"]?.text,
             requiresIssuer: json["requires_issuer"]?.flag ?? true, tokenEndpoint: tokenEndpoint,
             redirectURI: redirectURI, codeParameter: code, verifier: json["verifier"]?.text.map { Secret($0) },

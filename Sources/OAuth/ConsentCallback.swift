@@ -45,13 +45,6 @@ struct ConsentCallback: Sendable, Equatable {
             }
     }
 
-    /// The address that a browser ended at, as a person copied it; the query of it, or the query alone.
-    static func query(fromPasted text: String) -> String {
-        let line = text.trimmed
-        let start = line.firstIndex(of: "?").map { line.index(after: $0) } ?? line.startIndex
-        return String(line[start...].prefix { $0 != "#" })
-    }
-
     /// Everything that is checked against the pending consent, before any request is made.
     func answer(for pending: PendingConsent) -> Result<Answer, CallbackRejection> {
         if let issuer = parameters["iss"] {
@@ -84,8 +77,6 @@ package enum CallbackRejection: String, Error, Sendable, Hashable, CaseIterable 
     /// Never made here, expired, or used before.
     case unknownState = "unknown_state"
     case wrongBrowser = "wrong_browser"
-    /// A consent that a command started must be pasted there, and the reverse.
-    case wrongPlace = "wrong_place"
     case otherIssuer = "other_issuer"
     case missingIssuer = "missing_issuer"
     case codeAndError = "code_and_error"
@@ -106,9 +97,6 @@ package enum CallbackRejection: String, Error, Sendable, Hashable, CaseIterable 
                 + "never started here. Start again."
         case .wrongBrowser:
             "This consent was started in another browser. Open the link again in this one, or finish in the other."
-        case .wrongPlace:
-            "This consent was started by another way. Finish it where it was started: paste the address into the "
-                + "command that printed the link, or use the browser that opened it."
         case .otherIssuer: "The answer came from another authorization server than the one that was asked."
         case .missingIssuer: "The answer does not say which authorization server it came from, and this one must."
         case .codeAndError: "The answer is a consent and a refusal at once."

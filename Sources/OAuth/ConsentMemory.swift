@@ -2,13 +2,11 @@
 /// reach another replica than the first. No secret inside.
 package struct ConsentMemory: Sendable, Equatable {
     package var bindingHash: String
-    package var kind: ConsentRequest.Kind
     /// nil: another replica is exchanging the code at this moment.
     package var outcome: ConsentOutcome?
 
-    package init(bindingHash: String, kind: ConsentRequest.Kind, outcome: ConsentOutcome?) {
+    package init(bindingHash: String, outcome: ConsentOutcome?) {
         self.bindingHash = bindingHash
-        self.kind = kind
         self.outcome = outcome
     }
 
@@ -17,8 +15,8 @@ package struct ConsentMemory: Sendable, Equatable {
         Crypto.base64URL(Crypto.sha256(Array("token-gateway consent outcome\n\(key)".utf8)))
     }
 
-    func isFor(_ binding: Secret?, _ kind: ConsentRequest.Kind) -> Bool {
-        guard let binding, kind == self.kind else { return false }
+    func isFor(_ binding: Secret?) -> Bool {
+        guard let binding else { return false }
         let hash = PendingConsent.bindingHash(binding)
         return Crypto.constantTimeEquals(Array(hash.utf8), Array(bindingHash.utf8))
     }
@@ -32,7 +30,7 @@ extension ConsentMemory {
     /// The payload for the store, to be sealed.
     package func encoded() -> [UInt8] {
         var members: [String: JSONValue] = [
-            "format": .string(Self.format), "binding_hash": .string(bindingHash), "kind": .string(kind.rawValue),
+            "format": .string(Self.format), "binding_hash": .string(bindingHash),
         ]
         if let outcome { members["outcome"] = .object(Self.members(outcome)) }
         return JSONValue.object(members).encoded()
@@ -41,15 +39,14 @@ extension ConsentMemory {
     /// nil for what `encoded()` does not make.
     package init?(payload: [UInt8]) {
         guard let json = JSONValue(payload), json["format"]?.text == Self.format,
-            let bindingHash = json["binding_hash"]?.text,
-            let kind = json["kind"]?.text.flatMap(ConsentRequest.Kind.init(rawValue:))
+            let bindingHash = json["binding_hash"]?.text
         else { return nil }
         guard let value = json["outcome"] else {
-            self.init(bindingHash: bindingHash, kind: kind, outcome: nil)
+            self.init(bindingHash: bindingHash, outcome: nil)
             return
         }
         guard let outcome = Self.outcome(value) else { return nil }
-        self.init(bindingHash: bindingHash, kind: kind, outcome: outcome)
+        self.init(bindingHash: bindingHash, outcome: outcome)
     }
 
     private static func members(_ outcome: ConsentOutcome) -> [String: JSONValue] {
@@ -144,7 +141,7 @@ extension AuthorizationMachine {
         }
         runs.removeValue(forKey: number)
         return run.arrivals.map { arrival in
-            let isSame = memory.isFor(arrival.binding, arrival.kind)
+            let isSame = memory.isFor(arrival.binding)
             return .show(arrival.id, isSame ? outcome : .rejected(.unknownState))
         }
     }

@@ -2,7 +2,8 @@
 package struct ConsentStart: Sendable, Equatable {
     /// Holds the state: show it to the operator who asked, and log it nowhere. Not to be used where `pushed` is not nil.
     package var authorizationURL: String
-    /// To be put into the store before the browser is sent away; `expiresAt` and `PendingConsent.limit` go with it.
+    /// To be put into the store before the browser is sent away, with `expiresAt` and a limit at which a new start is
+    /// refused, so that a flood does not evict a real one (checklist E8).
     package var key: String
     package var pending: PendingConsent
     /// Not nil: hand these to `ProviderMachine.pushNeeded` first, and send the browser to `authorizationURL(pushed:)`.
@@ -60,7 +61,6 @@ extension ConsentStart {
         let nonce = request.grant.scopes.contains("openid") ? Crypto.base64URL(Array(randomness[64..<96])) : nil
         let pending = PendingConsent(
             grant: request.grant.name, provider: request.provider.name, clientID: request.provider.clientID,
-            kind: request.kind,
             issuer: endpoints.issuer, requiresIssuer: endpoints.requiresIssuerParameter,
             tokenEndpoint: endpoints.token, redirectURI: request.redirectURI,
             codeParameter: request.provider.codeParameter, verifier: verifier, nonce: nonce.map { Secret($0) },

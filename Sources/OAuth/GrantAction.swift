@@ -8,8 +8,6 @@ package struct Credential: Sendable, Equatable {
     package let expiresAt: Int64?
     /// Encoded key that the token is bound to (RFC 9449): each request needs a proof by it; nil: none does.
     package let proofKey: Secret?
-    /// Reserved.
-    package let base: String?
     /// Further fields that each request carries.
     package let extraHeaders: [HeaderField]
     /// Values that the provider's replies gave, for the upstream's address.
@@ -17,14 +15,13 @@ package struct Credential: Sendable, Equatable {
 
     package init(
         headerName: [UInt8], headerValue: [UInt8], generation: UInt64, expiresAt: Int64?, proofKey: Secret? = nil,
-        base: String? = nil, extraHeaders: [HeaderField] = [], captured: [String: String] = [:]
+        extraHeaders: [HeaderField] = [], captured: [String: String] = [:]
     ) {
         self.headerName = headerName
         self.headerValue = headerValue
         self.generation = generation
         self.expiresAt = expiresAt
         self.proofKey = proofKey
-        self.base = base
         self.extraHeaders = extraHeaders
         self.captured = captured
     }

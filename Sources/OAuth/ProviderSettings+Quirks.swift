@@ -162,21 +162,31 @@ extension ProviderSettings {
     ]
 
     /// The further header fields of each upstream request of a grant, from its captured values and variables. A field
-    /// whose name has no value is left out: see `unresolvedNames`.
+    /// whose value cannot be made is left out: see `extraHeadersLeftOut`.
     package func expandedExtraHeaders(_ captured: [String: String]) -> [HeaderField] {
         let variables = templateVariables(captured)
         return extraHeaders.compactMap { template in
-            let name = template.name.lowercased()
-            guard !Self.protectedHeaders.contains(name), name != headerName.lowercased() else { return nil }
-            guard let value = try? template.value.expanded(variables), Self.isFieldValue(value) else { return nil }
+            guard !isProtected(template), let value = value(of: template, variables) else { return nil }
             return HeaderField(template.name, value)
         }
     }
 
-    /// Names in `extraHeaders` that nothing gives a value: for the operator.
-    package func unresolvedNames(_ captured: [String: String]) -> [String] {
+    /// The names of the fields that requests of a grant lack, because nothing gives a value that they need, or one that no
+    /// field can have: for the operator. Empty where there are none, which costs nothing.
+    package func extraHeadersLeftOut(_ captured: [String: String]) -> [String] {
+        guard !extraHeaders.isEmpty else { return [] }
         let variables = templateVariables(captured)
-        return extraHeaders.flatMap(\.value.names).filter { variables[$0] == nil }
+        return extraHeaders.filter { !isProtected($0) && value(of: $0, variables) == nil }.map(\.name)
+    }
+
+    private func isProtected(_ template: NamedTemplate) -> Bool {
+        let name = template.name.lowercased()
+        return Self.protectedHeaders.contains(name) || name == headerName.lowercased()
+    }
+
+    private func value(of template: NamedTemplate, _ variables: TemplateVariables) -> String? {
+        guard let value = try? template.value.expanded(variables), Self.isFieldValue(value) else { return nil }
+        return value
     }
 
     private static func isFieldValue(_ value: String) -> Bool {

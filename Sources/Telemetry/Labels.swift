@@ -109,6 +109,7 @@ package enum GrantStateLabel: String, Sendable, CaseIterable, Codable {
 package enum StoreOperation: String, Sendable, CaseIterable {
     case read
     case commit
-    case lease
     case consent
+    /// A small write that changes nothing: whether the store takes writes again.
+    case writeCheck = "write_check"
 }

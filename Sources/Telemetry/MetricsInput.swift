@@ -100,6 +100,8 @@ package struct MetricsInput: Sendable {
     /// nil: there is no store.
     package var storeWorks: Bool?
     package var isRekeying = false
+    /// nil: there is no store, or one that checks itself.
+    package var damagedRecords: Int?
 
     package init(
         totals: CounterTotals, control: ControlCounters, grants: [GrantMetrics], process: ProcessFacts,

@@ -19,6 +19,7 @@ package enum MetricsPage {
         if let works = input.storeWorks {
             writer.beginFamily("token_gateway_store_up", .gauge, help: "1 while the store can be used.")
             writer.sample(works ? 1 : 0)
+            writeDamage(input.damagedRecords, to: &writer)
             writeRekeys(input, to: &writer)
         }
         writeConfiguration(input, to: &writer)
@@ -145,6 +146,14 @@ package enum MetricsPage {
             writer.sample([("grant", grant), ("outcome", "connected")], outcomes[true] ?? 0)
             writer.sample([("grant", grant), ("outcome", "failed")], outcomes[false] ?? 0)
         }
+    }
+
+    private static func writeDamage(_ count: Int?, to writer: inout PrometheusWriter) {
+        guard let count else { return }
+        writer.beginFamily(
+            "token_gateway_store_damaged_records", .gauge,
+            help: "Records that could not be opened when all were last gone through.")
+        writer.sample(count)
     }
 
     private static func writeRekeys(_ input: MetricsInput, to writer: inout PrometheusWriter) {

@@ -44,12 +44,6 @@ enum PostgreSQLSchema {
                 """,
                 "CREATE INDEX consent_by_key ON token_gateway.pending_consent (key_id, consent_id)",
                 "CREATE INDEX consent_by_expiry ON token_gateway.pending_consent (expires_at)",
-                // `expires_at` in milliseconds of the server's clock.
-                """
-                CREATE TABLE token_gateway.lease (
-                    name text COLLATE "C" PRIMARY KEY, holder text NOT NULL, expires_at bigint NOT NULL,
-                    fence bigint NOT NULL)
-                """,
                 // A replica is there while a session of its holds the advisory lock `lock_key`.
                 """
                 CREATE TABLE token_gateway.replica (

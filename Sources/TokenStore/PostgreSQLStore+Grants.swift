@@ -149,23 +149,29 @@ extension PostgreSQLStore {
         }
     }
 
-    package func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
-        try call(writes: false) { link throws(ServerFailure) in
+    package func due(
+        after: DuePosition?, before: Int64, limit: Int
+    ) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
+        let start = after ?? .first
+        return try call(writes: false) { link throws(ServerFailure) in
             let rows = try link.run(
                 """
-                SELECT grant_id, due_at FROM token_gateway.grant_record WHERE due_at IS NOT NULL AND due_at <= $1
-                ORDER BY due_at, grant_id LIMIT $2
-                """, .integer(before), Self.limit(limit))
+                SELECT grant_id, due_at FROM token_gateway.grant_record
+                WHERE due_at IS NOT NULL AND (due_at, grant_id) > ($1, $2) AND due_at <= $3
+                ORDER BY due_at, grant_id LIMIT $4
+                """, .integer(start.dueAt), .text(start.grant), .integer(before), Self.limit(limit))
             return try rows.list { row throws(ServerFailure) in (try rows.text(row, 0), try rows.integer(row, 1)) }
         }
     }
 
-    package func nextDue() throws(StoreError) -> Int64? {
-        try call(writes: false) { link throws(ServerFailure) in
+    package func nextDue(after: DuePosition?) throws(StoreError) -> Int64? {
+        let start = after ?? .first
+        return try call(writes: false) { link throws(ServerFailure) in
             try link.run(
                 """
-                SELECT due_at FROM token_gateway.grant_record WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1
-                """
+                SELECT due_at FROM token_gateway.grant_record
+                WHERE due_at IS NOT NULL AND (due_at, grant_id) > ($1, $2) ORDER BY due_at, grant_id LIMIT 1
+                """, .integer(start.dueAt), .text(start.grant)
             ).optionalInteger(0, 0)
         }
     }

@@ -25,8 +25,6 @@ package final class PostgreSQLStore: TokenStore {
     package let instance: String
     let settings: PostgreSQLSettings
     let migrations: [PostgreSQLMigration]
-    /// Whose clock decides about leases; a test may give the time.
-    let usesCallersClock: Bool
     let news: NewsListener
     private let state: Mutex<State>
 
@@ -38,16 +36,14 @@ package final class PostgreSQLStore: TokenStore {
         try self.init(settings: settings, keys: keys, instance: instance, migrations: PostgreSQLSchema.migrations)
     }
 
-    /// Other `migrations` than the schema's own, and the caller's clock, are for tests.
+    /// Other `migrations` than the schema's own are for tests.
     init(
-        settings: PostgreSQLSettings, keys: KeyRing, instance: String, migrations: [PostgreSQLMigration],
-        usesCallersClock: Bool = false
+        settings: PostgreSQLSettings, keys: KeyRing, instance: String, migrations: [PostgreSQLMigration]
     ) throws(StoreError) {
         try ArgumentCheck(store: settings.name).storable(id: instance, [])
         self.settings = settings
         self.instance = instance
         self.migrations = migrations
-        self.usesCallersClock = usesCallersClock
         news = try NewsListener(settings: settings, instance: instance)
         let session = PostgreSQLSession(settings: settings, applicationName: "token-gateway", backoffLimit: 2000)
         state = Mutex(State(session: session, sealer: Sealer(ring: keys)))

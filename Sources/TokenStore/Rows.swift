@@ -101,11 +101,4 @@ struct ArgumentCheck {
                 .invalid, "\(store): \(payload.count) bytes are more than a store takes (\(largestPayloadBytes))")
         }
     }
-
-    /// When a lease of this duration ends.
-    func leaseEnd(_ now: Int64, _ duration: Int64) throws(StoreError) -> Int64 {
-        let (until, overflow) = now.addingReportingOverflow(duration)
-        guard !overflow, duration > 0 else { throw StoreError(.invalid, "\(store): a lease needs a sane duration") }
-        return until
-    }
 }

@@ -21,11 +21,6 @@ enum SQLiteSchema {
                 consent_id TEXT PRIMARY KEY NOT NULL, expires_at INTEGER NOT NULL,
                 key_id TEXT NOT NULL, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID
             """,
-            """
-            CREATE TABLE lease (
-                name TEXT PRIMARY KEY NOT NULL, holder TEXT NOT NULL, expires_at INTEGER NOT NULL,
-                fence INTEGER NOT NULL) STRICT, WITHOUT ROWID
-            """,
             // One row for each key that seals something, with a value that only the right key opens.
             """
             CREATE TABLE store_key (
@@ -64,10 +59,15 @@ enum SQLiteSchema {
         try db.execute(sql: "PRAGMA user_version = \(migrations.count)")
     }
 
-    /// Whether the tables are, to the letter, those that `migrations` would have made.
+    /// Whether the tables are, to the letter, those that `migrations` would have made. A table `lease`, which versions
+    /// before 0.1.0 made and never used, may be there or not.
     static func matches(_ db: Database, _ migrations: [[String]]) throws -> Bool {
         let found = try DatabaseValue.fetchAll(
-            db, sql: "SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY rowid")
+            db,
+            sql: """
+                SELECT sql FROM sqlite_schema
+                WHERE name NOT LIKE 'sqlite_%' AND NOT (type = 'table' AND name = 'lease') ORDER BY rowid
+                """)
         let expected = try expectedStatements(migrations)
         return found.map(\.storage.value) as? [String] == expected
     }

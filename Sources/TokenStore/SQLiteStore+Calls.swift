@@ -74,12 +74,16 @@ extension SQLiteStore {
         try write { db, _, _ in for note in notes { try GrantTable.note(db, note) } }
     }
 
-    package func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
-        try read { db, _, _ in try GrantTable.due(db, before: before, limit: max(0, limit)) }
+    package func due(
+        after: DuePosition?, before: Int64, limit: Int
+    ) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
+        try read { db, _, _ in
+            try GrantTable.due(db, after: after ?? .first, before: before, limit: max(0, limit))
+        }
     }
 
-    package func nextDue() throws(StoreError) -> Int64? {
-        try read { db, _, _ in try GrantTable.nextDue(db) }
+    package func nextDue(after: DuePosition?) throws(StoreError) -> Int64? {
+        try read { db, _, _ in try GrantTable.nextDue(db, after: after ?? .first) }
     }
 
     package func revisions(of grants: [String]) throws(StoreError) -> [String: UInt64] {
@@ -132,59 +136,6 @@ extension SQLiteStore {
     package func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> ConsentOutcome {
         try check.storable(id: kept.id, kept.payload)
         return try write { db, sealer, _ in try ConsentTable.keep(db, sealer, kept, now: now) ? .stored : .full }
-    }
-
-    // MARK: Leases
-
-    package func acquireLease(name: String, holder: String, duration: Int64, now: Int64)
-        throws(StoreError) -> LeaseOutcome
-    {
-        try check.storable(id: name, [])
-        let until = try check.leaseEnd(now, duration)
-        return try write { db, _, failure in
-            let found = try Self.lease(db, name, failure)
-            if let found, found.holder != holder, found.expiresAt > now {
-                return .held(by: found.holder, until: found.expiresAt)
-            }
-            let (fence, overflow) = (found?.fence ?? 0).addingReportingOverflow(1)
-            guard !overflow, fence <= Int64.max else { throw failure.corrupt("the lease \(name) is exhausted") }
-            try db.execute(
-                sql: "REPLACE INTO lease (name, holder, expires_at, fence) VALUES (?, ?, ?, ?)",
-                arguments: [name, holder, until, Int64(fence)])
-            return .acquired(fence: fence)
-        }
-    }
-
-    package func renewLease(name: String, holder: String, fence: UInt64, duration: Int64, now: Int64)
-        throws(StoreError) -> Bool
-    {
-        let until = try check.leaseEnd(now, duration)
-        return try write { db, _, failure in
-            guard let found = try Self.lease(db, name, failure), found.holder == holder, found.fence == fence,
-                found.expiresAt > now
-            else { return false }
-            try db.execute(sql: "UPDATE lease SET expires_at = ? WHERE name = ?", arguments: [until, name])
-            return true
-        }
-    }
-
-    package func releaseLease(name: String, holder: String, fence: UInt64) throws(StoreError) {
-        try write { db, _, failure in
-            guard let found = try Self.lease(db, name, failure), found.holder == holder, found.fence == fence else {
-                return
-            }
-            // The row stays: its fencing number must not be given out again.
-            try db.execute(sql: "UPDATE lease SET expires_at = ? WHERE name = ?", arguments: [Int64.min, name])
-        }
-    }
-
-    private static func lease(_ db: Database, _ name: String, _ failure: SQLiteFailure) throws -> (
-        holder: String, expiresAt: Int64, fence: UInt64
-    )? {
-        let sql = "SELECT holder, expires_at, fence FROM lease WHERE name = ?"
-        guard let row = try Row.fetchOne(db, sql: sql, arguments: [name]) else { return nil }
-        let columns = Columns(row: row, failure: failure)
-        return (try columns.text(0), try columns.integer(1), try columns.count(2))
     }
 
     // MARK: Keys
@@ -240,18 +191,15 @@ extension SQLiteStore {
             let rows = try GrantTable.page(db, sealer, failure, after: after ?? "", limit: max(1, limit))
             var unreadable: [String: StoreError] = [:]
             for (grant, row) in rows {
-                if case .failure(let error) = row { unreadable[grant] = error }
+                switch row {
+                case .failure(let error): unreadable[grant] = error
+                case .success(let row) where try !GrantTable.isIndexed(db, grant, row):
+                    unreadable[grant] = failure.corrupt("an index lacks grant \(grant)")
+                case .success: break
+                }
             }
             return VerifiedPage(
                 last: rows.count < limit ? nil : rows.last?.grant, checked: rows.count, unreadable: unreadable)
-        }
-    }
-
-    /// Goes through the structure of the whole file, and the pending consents; takes seconds for a large store.
-    package func checkStructure() throws(StoreError) {
-        try read { db, sealer, failure in
-            try Self.structureCheck(db, failure)
-            try ConsentTable.verifyAll(db, sealer, failure)
         }
     }
 

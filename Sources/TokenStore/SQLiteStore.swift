@@ -23,8 +23,8 @@ package final class SQLiteStore: TokenStore {
 
     /// Opens the store, or makes it if there is no file. Checks directory, file modes, lock, form and keys before
     /// anything is written. Of a store of up to 4 MiB every value must open; a larger one is taken as it is, since
-    /// the check would take seconds: its values are verified as they are read, and `verify` and `checkStructure`
-    /// look at them all.
+    /// the check would take seconds: its values are verified as they are read, and the gateway goes through them all
+    /// with `verify` while it runs.
     package convenience init(path: String, keys: KeyRing) throws(StoreError) {
         try self.init(path: path, keys: keys, migrations: SQLiteSchema.migrations)
     }

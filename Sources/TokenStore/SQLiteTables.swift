@@ -177,24 +177,41 @@ enum GrantTable {
         try statement.execute(arguments: [note.state, note.grant, Int64(clamping: note.generation)])
     }
 
-    static func due(_ db: Database, before: Int64, limit: Int) throws -> [(grant: String, dueAt: Int64)] {
+    static func due(
+        _ db: Database, after: DuePosition, before: Int64, limit: Int
+    ) throws -> [(grant: String, dueAt: Int64)] {
         try Row.fetchAll(
             db,
             sql: """
                 SELECT grant_id, due_at FROM grant_record INDEXED BY grant_by_due
-                WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, grant_id LIMIT ?
+                WHERE due_at IS NOT NULL AND (due_at, grant_id) > (?, ?) AND due_at <= ?
+                ORDER BY due_at, grant_id LIMIT ?
                 """,
-            arguments: [before, limit]
+            arguments: [after.dueAt, after.grant, before, limit]
         ).map { ($0[0], $0[1]) }
     }
 
-    static func nextDue(_ db: Database) throws -> Int64? {
+    static func nextDue(_ db: Database, after: DuePosition) throws -> Int64? {
         try Int64.fetchOne(
             db,
             sql: """
                 SELECT due_at FROM grant_record INDEXED BY grant_by_due
-                WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1
+                WHERE due_at IS NOT NULL AND (due_at, grant_id) > (?, ?) ORDER BY due_at, grant_id LIMIT 1
+                """, arguments: [after.dueAt, after.grant])
+    }
+
+    /// Whether the indexes have the row, each in its place: one that is missing there is never listed or refreshed.
+    static func isIndexed(_ db: Database, _ grant: String, _ row: GrantRow) throws -> Bool {
+        let live = try db.cachedStatement(
+            sql: "SELECT 1 FROM grant_record INDEXED BY grant_live WHERE live <> 0 AND grant_id = ?")
+        if row.payload != nil, try Row.fetchOne(live, arguments: [grant]) == nil { return false }
+        guard let dueAt = row.dueAt else { return true }
+        let due = try db.cachedStatement(
+            sql: """
+                SELECT 1 FROM grant_record INDEXED BY grant_by_due
+                WHERE due_at IS NOT NULL AND due_at = ? AND grant_id = ?
                 """)
+        return try Row.fetchOne(due, arguments: [dueAt, grant]) != nil
     }
 
     static func revision(_ db: Database, _ grant: String, _ failure: SQLiteFailure) throws -> UInt64? {

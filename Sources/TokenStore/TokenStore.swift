@@ -75,6 +75,21 @@ package struct StateNote: Sendable, Equatable {
     }
 }
 
+/// A place in the list of due grants.
+package struct DuePosition: Sendable, Equatable {
+    /// Milliseconds since 1970.
+    package var dueAt: Int64
+    package var grant: String
+
+    package init(dueAt: Int64, grant: String) {
+        self.dueAt = dueAt
+        self.grant = grant
+    }
+
+    /// Before all others.
+    static let first = DuePosition(dueAt: .min, grant: "")
+}
+
 /// A row among the consents: what is left behind when a pending one is taken.
 package struct KeptConsent: Sendable, Equatable {
     package var id: String
@@ -118,14 +133,6 @@ package enum ConsentOutcome: Sendable, Equatable {
     case full
 }
 
-/// How an `acquireLease` ended.
-package enum LeaseOutcome: Sendable, Equatable {
-    /// The lease is the holder's until it ends; the fencing number is larger than any given out before under the name.
-    case acquired(fence: UInt64)
-    /// Someone else has it until then (seconds since 1970).
-    case held(by: String, until: Int64)
-}
-
 /// A key that the store has noted.
 package struct KeyUse: Sendable, Equatable {
     package let id: KeyID
@@ -135,16 +142,6 @@ package struct KeyUse: Sendable, Equatable {
     package let isActive: Bool
     /// Whether our ring has it; rows under a key that it lacks cannot be read here.
     package let isOnRing: Bool
-}
-
-/// What a `rekey` did.
-package struct RekeyReport: Sendable, Equatable {
-    /// Rows that were sealed again under the active key.
-    package let resealed: Int
-    /// Keys that seal nothing any more: `retire` takes them, and then they may go from the configuration.
-    package let unused: [KeyID]
-    /// Rows that are still under another key: a replica that has another key in front went on writing.
-    package let remaining: Int
 }
 
 /// A page of a full check.
@@ -179,7 +176,7 @@ package struct StoreNews: Sendable, Equatable {
     }
 }
 
-/// Where grants live between restarts: compare-and-set on the generation, single-use consents, leases.
+/// Where grants live between restarts: compare-and-set on the generation, single-use consents.
 ///
 /// Every call blocks and is meant for one store thread; a return without an error means durable (fsynced). After an
 /// error of a writing call the outcome is unknown in the way a power cut is: the old or the new state, never a mix;
@@ -218,11 +215,14 @@ package protocol TokenStore: AnyObject, Sendable {
     /// Notes states of records that have none yet; one that has another generation by now is left alone. No news.
     func noteStates(_ notes: [StateNote]) throws(StoreError)
 
-    /// Up to `limit` grants whose time has come by `before` (milliseconds since 1970), the longest due first.
-    func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)]
+    /// Up to `limit` grants whose time has come by `before` (milliseconds since 1970), the longest due first, and of the
+    /// same time in the order of their names.
+    ///
+    /// - Parameter after: only those that come later in this order; nil: all.
+    func due(after: DuePosition?, before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)]
 
-    /// When the next grant is due; `nil`: none ever.
-    func nextDue() throws(StoreError) -> Int64?
+    /// When the next grant is due, of those that come after this place; `nil`: none ever.
+    func nextDue(after: DuePosition?) throws(StoreError) -> Int64?
 
     /// The generations of those of `grants` that are there. The net under news.
     func revisions(of grants: [String]) throws(StoreError) -> [String: UInt64]
@@ -243,23 +243,16 @@ package protocol TokenStore: AnyObject, Sendable {
     /// Puts a row in place of the one with its id, if there is one.
     func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> ConsentOutcome
 
-    /// Takes a lease that is free or has ended, or takes the holder's own again with a new fencing number.
-    /// A shared store goes by its own clock and not by `now`, since the clocks of two replicas differ.
-    func acquireLease(name: String, holder: String, duration: Int64, now: Int64) throws(StoreError) -> LeaseOutcome
-
-    /// Prolongs a lease to `now + duration`. `false`: it has ended or is another's, so its work must stop.
-    func renewLease(name: String, holder: String, fence: UInt64, duration: Int64, now: Int64)
-        throws(StoreError) -> Bool
-
-    /// Gives a lease back. Another's lease is left alone.
-    func releaseLease(name: String, holder: String, fence: UInt64) throws(StoreError)
-
     /// Uses another ring from now on, after the checks that opening makes.
     func useKeys(_ ring: KeyRing) throws(StoreError)
 
     /// Seals up to `limit` rows again under the ring's active key; the number of rows that are still under another
     /// one and were looked at (0: done). May be cut short anywhere and called again. A row that is written meanwhile
     /// is left as it is written and seen again if need be.
+    ///
+    /// A rotation over replicas that takes none of them down: put the new key on every ring as an older key and
+    /// restart (or `useKeys`) replica by replica; then put it in front everywhere; then call this on one of them until it
+    /// is done; then `retire` the old key; then take it out of the configuration.
     func rekeySome(limit: Int) throws(StoreError) -> RekeyPage
 
     /// Ends the use of a key. Refuses while it seals anything, and says how many rows; `false`: the store does not
@@ -269,7 +262,8 @@ package protocol TokenStore: AnyObject, Sendable {
     /// The keys that the store has noted, with the number of their rows.
     func keyUse() throws(StoreError) -> [KeyUse]
 
-    /// Opens up to `limit` records after `after`, to find what is damaged. Run it in the background, page by page.
+    /// Opens up to `limit` records after `after`, to find what is damaged: a record that does not open, or that an index
+    /// of the file lacks. Run it in the background, page by page.
     func verify(after: String?, limit: Int) throws(StoreError) -> VerifiedPage
 
     /// Makes a small durable write that changes nothing, so that a refresh whose result could not be kept is not begun.
@@ -301,6 +295,12 @@ extension TokenStore {
         try commit(grant: grant, payload: payload, ifGeneration: ifGeneration, terms: CommitTerms(dueAt: dueAt))
     }
 
+    package func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
+        try due(after: nil, before: before, limit: limit)
+    }
+
+    package func nextDue() throws(StoreError) -> Int64? { try nextDue(after: nil) }
+
     package func names(prefix: String, after: String?, limit: Int) throws(StoreError) -> [String] {
         try names(prefix: prefix, state: nil, after: after, limit: limit)
     }
@@ -308,30 +308,9 @@ extension TokenStore {
     package func takeConsent(id: String, now: Int64) throws(StoreError) -> [UInt8]? {
         try takeConsent(id: id, now: now, leaving: nil)
     }
-
-    /// Seals everything again under the ring's active key, page by page. Cut short, it goes on when it is called again.
-    ///
-    /// A rotation over replicas that takes none of them down: put the new key on every ring as an older key and
-    /// restart (or `useKeys`) replica by replica; then put it in front everywhere; then `rekey` on one of them;
-    /// then `retire` the old key; then take it out of the configuration.
-    package func rekey() throws(StoreError) -> RekeyReport {
-        var resealed = 0
-        // Rows that another replica keeps writing under its own active key must not hold us here for ever.
-        var idlePages = 0
-        while idlePages < 3 {
-            let page = try rekeySome(limit: 200)
-            if page.seen == 0 { break }
-            resealed += page.resealed
-            idlePages = page.resealed == 0 ? idlePages + 1 : 0
-        }
-        let use = try keyUse().filter { !$0.isActive }
-        return RekeyReport(
-            resealed: resealed, unused: use.filter { $0.rows == 0 }.map(\.id), remaining: use.reduce(0) { $0 + $1.rows }
-        )
-    }
 }
 
 /// The largest payload that a store takes; larger ones are an error of kind `invalid`.
 package let largestPayloadBytes = 1 << 20
-/// The longest grant id, consent id or lease name.
+/// The longest grant id, consent id or name of a replica.
 package let largestIDBytes = 512

@@ -149,6 +149,7 @@ struct DocumentationTests {
             lastReloadSuccess: 1, isDraining: false, isReady: true)
         input.templates = [TemplateMetrics(name: "t", states: [.active: 1], loaded: 1)]
         input.storeWorks = true
+        input.damagedRecords = 1
         return String(decoding: MetricsPage.render(input), as: UTF8.self)
     }
 }

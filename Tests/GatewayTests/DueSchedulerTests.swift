@@ -24,7 +24,7 @@ import Testing
 
     @Test func `what is due is loaded, no more of a provider at once than it may have`() {
         var scheduler = DueScheduler()
-        #expect(scheduler.started(now: Self.start) == [.askDue(before: Self.start.wall, limit: 128)])
+        #expect(scheduler.started(now: Self.start) == [.askDue(after: nil, before: Self.start.wall, limit: 128)])
         let actions = scheduler.dueArrived(
             Self.list(100), limit: 128, now: Self.start, standing: Self.resting)
         #expect(loads(actions) == (0..<32).map { "zoho:\($0)" })
@@ -32,7 +32,7 @@ import Testing
         // Room for a good part of a page, and the store is asked again.
         var asked: [DueScheduler.Action] = []
         for index in 0..<16 { asked += scheduler.ended("zoho:\(index)", nextDue: nil, now: Self.later(5)) }
-        #expect(asked == [.askDue(before: Self.later(5).wall, limit: 128 + 68)])
+        #expect(asked == [.askDue(after: nil, before: Self.later(5).wall, limit: 128 + 68)])
     }
 
     @Test func `twenty thousand due grants are all done, each once`() {
@@ -47,7 +47,7 @@ import Testing
             var next: [DueScheduler.Action] = []
             for action in pending {
                 switch action {
-                case .askDue(let before, let limit):
+                case .askDue(_, let before, let limit):
                     let page = rows.filter { $0.value <= before }.prefix(limit).map { (grant: $0.key, dueAt: $0.value) }
                     next += scheduler.dueArrived(page, limit: limit, now: now, standing: Self.resting)
                 case .askNext: next += scheduler.nextArrived(rows.values.min(), now: now)
@@ -75,12 +75,109 @@ import Testing
         let time = Self.later(250)
         #expect(first == [.armTimer(at: time.monotonic)])
         // A page that goes beyond what was passed over.
-        #expect(scheduler.timerFired(now: time) == [.askDue(before: time.wall, limit: 256)])
+        #expect(scheduler.timerFired(now: time) == [.askDue(after: nil, before: time.wall, limit: 256)])
         let next = scheduler.dueArrived(
             Self.list(130), limit: 256, now: time,
             standing: { $0 == "zoho:129" ? Self.resting($0) : .loaded })
         #expect(loads(next) == ["zoho:129"])
-        #expect(next.last == .askNext)
+        #expect(next.last == .askNext(after: nil))
+    }
+
+    /// A store with these rows and what is asked of it, played until a time.
+    private struct Play {
+        var scheduler = DueScheduler()
+        var rows: [(grant: String, dueAt: Int64)]
+        var now = DueSchedulerTests.start
+        var isOrphan: (String) -> Bool
+        var pending: [DueScheduler.Action] = []
+        /// Rows that the store went through to answer.
+        var rowsRead = 0
+        var questions = 0
+        var loaded: [String: Moment] = [:]
+        private var timer: Int64?
+
+        init(_ rows: [(grant: String, dueAt: Int64)], isOrphan: @escaping (String) -> Bool) {
+            self.rows = rows
+            self.isOrphan = isOrphan
+            pending = scheduler.started(now: now)
+        }
+
+        private static func isBehind(_ row: (grant: String, dueAt: Int64), _ place: DuePosition?) -> Bool {
+            place.map { (row.dueAt, row.grant) > ($0.dueAt, $0.grant) } ?? true
+        }
+
+        private mutating func perform(_ action: DueScheduler.Action) {
+            switch action {
+            case .askDue(let after, let before, let limit):
+                questions += 1
+                let page = Array(rows.lazy.filter { $0.dueAt <= before && Self.isBehind($0, after) }.prefix(limit))
+                rowsRead += page.count
+                let isOrphan = isOrphan
+                pending += scheduler.dueArrived(page, limit: limit, now: now) {
+                    isOrphan($0) ? .orphan : DueSchedulerTests.resting($0)
+                }
+            case .askNext(let after):
+                let next = rows.first { Self.isBehind($0, after) }
+                pending += scheduler.nextArrived(next?.dueAt, now: now)
+            case .load(let grant):
+                loaded[grant] = now
+                rows.removeAll { $0.grant == grant }
+                pending += scheduler.ended(grant, nextDue: nil, now: now)
+            case .armTimer(let time): timer = time
+            }
+        }
+
+        mutating func run(until end: Int64) {
+            while true {
+                while !pending.isEmpty { perform(pending.removeFirst()) }
+                guard let next = timer, next <= end else { break }
+                now = Moment(monotonic: next, wall: now.wall + next - now.monotonic)
+                timer = nil
+                pending += scheduler.timerFired(now: now)
+            }
+            now = Moment(monotonic: end, wall: now.wall + end - now.monotonic)
+        }
+    }
+
+    @Test func `the records of a template that left are gone through now and then, not with each question`() {
+        let hour: Int64 = 3_600_000
+        var rows = (0..<20_000).map { (grant: "box:\(100_000 + $0)", dueAt: Self.start.wall - hour + Int64($0) / 10) }
+        rows.append((grant: "zoho:due", dueAt: Self.start.wall - 1))
+        rows.append((grant: "zoho:soon", dueAt: Self.start.wall + 60_000))
+        var play = Play(rows) { $0.hasPrefix("box:") }
+        play.run(until: Self.start.monotonic + 10_000)
+        // Who is due behind all of them has its turn at once.
+        #expect(play.loaded["zoho:due"].map { $0.monotonic - Self.start.monotonic <= 5_000 } == true)
+        #expect(play.rowsRead < 25_000, "\(play.rowsRead)")
+        (play.rowsRead, play.questions) = (0, 0)
+        play.run(until: Self.start.monotonic + 300_000)
+        #expect(play.loaded["zoho:soon"].map { $0.monotonic - Self.start.monotonic <= 61_000 } == true)
+        #expect(play.rowsRead < 100, "\(play.rowsRead) rows in \(play.questions) questions")
+        // A template that came back without being told is found after a while, and at once where it is told.
+        play.isOrphan = { _ in false }
+        var told = play
+        told.pending += told.scheduler.configurationChanged(now: told.now)
+        told.run(until: Self.start.monotonic + 301_000)
+        #expect(told.loaded.count > 100)
+        play.run(until: Self.start.monotonic + 610_000)
+        #expect(play.loaded.count > 100)
+    }
+
+    @Test func `what came due lately is not left behind, nor anything when the clock is set back`() {
+        let rows = (0..<200).map { (grant: "box:\(1_000 + $0)", dueAt: Self.start.wall - 100_000 + Int64($0) * 500) }
+        var play = Play(rows) { $0.hasPrefix("box:") }
+        play.run(until: Self.start.monotonic + 2_000)
+        // A replica whose clock is behind a little writes a time that is past.
+        play.rows.append((grant: "zoho:late", dueAt: Self.start.wall - 20_000))
+        play.rows.sort { $0.dueAt < $1.dueAt }
+        play.run(until: Self.start.monotonic + 5_000)
+        #expect(play.loaded["zoho:late"] != nil)
+        play.rows.insert((grant: "zoho:back", dueAt: Self.start.wall - 3_600_000), at: 0)
+        play.run(until: Self.start.monotonic + 60_000)
+        #expect(play.loaded["zoho:back"] == nil)
+        play.now.wall -= 3_599_000
+        play.run(until: Self.start.monotonic + 80_000)
+        #expect(play.loaded["zoho:back"] != nil)
     }
 
     @Test func `another replica's grant is left to it for a while, and taken when it does not come`() {
@@ -89,7 +186,7 @@ import Testing
         let list = [(grant: "zoho:a", dueAt: Self.start.wall - 100)]
         let foreign: (String) -> DueScheduler.Standing = { _ in .resting(provider: "zoho", isOurs: false) }
         #expect(
-            scheduler.dueArrived(list, limit: 128, now: Self.start, standing: foreign) == [.askNext])
+            scheduler.dueArrived(list, limit: 128, now: Self.start, standing: foreign) == [.askNext(after: nil)])
         #expect(
             scheduler.nextArrived(list[0].dueAt, now: Self.start) == [.armTimer(at: Self.start.monotonic + 1_000)])
         let late = Self.later(4_950)

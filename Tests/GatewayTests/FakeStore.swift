@@ -23,6 +23,10 @@ final class FakeDatabase: Sendable {
         var present: Set<String> = []
         var commits = 0
         var presenceIsKnown = true
+        /// Records that do not open, by grant.
+        var damaged: Set<String> = []
+        /// Runs on the store's thread when revisions have been looked up, before they are told.
+        var whenCompared: (@Sendable () -> Void)?
     }
 
     private let condition = NSCondition()
@@ -169,26 +173,35 @@ final class FakeStore: TokenStore {
         }
     }
 
-    func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
+    func due(
+        after: DuePosition?, before: Int64, limit: Int
+    ) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
         let rows = try locked { state in
             state.rows.compactMap { name, row in row.dueAt.map { FakeDue(grant: name, dueAt: $0) } }
         }
-        let due = rows.filter { $0.dueAt <= before }.sorted { $0.dueAt < $1.dueAt }
+        let due = rows.filter { $0.dueAt <= before && $0.isAfter(after) }.sorted {
+            ($0.dueAt, $0.grant) < ($1.dueAt, $1.grant)
+        }
         return due.prefix(limit).map { (grant: $0.grant, dueAt: $0.dueAt) }
     }
 
-    func nextDue() throws(StoreError) -> Int64? {
-        try locked { state in state.rows.values.compactMap(\.dueAt).min() }
+    func nextDue(after: DuePosition?) throws(StoreError) -> Int64? {
+        try locked { state in
+            state.rows.compactMap { name, row in row.dueAt.map { FakeDue(grant: name, dueAt: $0) } }
+                .filter { $0.isAfter(after) }.map(\.dueAt).min()
+        }
     }
 
     func revisions(of grants: [String]) throws(StoreError) -> [String: UInt64] {
-        try locked { state in
+        let found = try locked { state in
             var found: [String: UInt64] = [:]
             for name in grants {
                 if let row = state.rows[name], row.payload != nil { found[name] = row.generation }
             }
             return found
         }
+        database.with { $0.whenCompared }?()
+        return found
     }
 
     func putConsent(
@@ -226,22 +239,17 @@ final class FakeStore: TokenStore {
         }
     }
 
-    func acquireLease(name: String, holder: String, duration: Int64, now: Int64) throws(StoreError) -> LeaseOutcome {
-        .acquired(fence: 1)
-    }
-
-    func renewLease(
-        name: String, holder: String, fence: UInt64, duration: Int64, now: Int64
-    ) throws(StoreError) -> Bool { true }
-
-    func releaseLease(name: String, holder: String, fence: UInt64) throws(StoreError) {}
     func useKeys(_ ring: KeyRing) throws(StoreError) {}
     func rekeySome(limit: Int) throws(StoreError) -> RekeyPage { RekeyPage(seen: 0, resealed: 0) }
     func retire(_ id: KeyID) throws(StoreError) -> Bool { true }
     func keyUse() throws(StoreError) -> [KeyUse] { [] }
 
     func verify(after: String?, limit: Int) throws(StoreError) -> VerifiedPage {
-        VerifiedPage(last: nil, checked: 0, unreadable: [:])
+        let names = try names(prefix: "", state: nil, after: after, limit: limit)
+        let damaged = try locked { $0.damaged.intersection(names) }
+        return VerifiedPage(
+            last: names.count < limit ? nil : names.last, checked: names.count,
+            unreadable: Dictionary(uniqueKeysWithValues: damaged.map { ($0, StoreError(.corrupt, "damaged")) }))
     }
 
     func checkWritable() throws(StoreError) { try locked(isWrite: true) { _ in } }
@@ -262,4 +270,8 @@ final class FakeStore: TokenStore {
 private struct FakeDue: Sendable {
     var grant: String
     var dueAt: Int64
+
+    func isAfter(_ position: DuePosition?) -> Bool {
+        position.map { (dueAt, grant) > ($0.dueAt, $0.grant) } ?? true
+    }
 }

@@ -2,6 +2,7 @@ import Console
 import Foundation
 import Proxy
 import Reactor
+import Synchronization
 import Telemetry
 import Testing
 
@@ -70,6 +71,42 @@ import Testing
         }
         #expect((60...135).contains(Int(seconds)), "\(seconds)")
         #expect(endpoint.calls.count == 1)
+    }
+
+    @Test func `a gap in the news while revisions are compared is compared, too`() throws {
+        let endpoint = try TokenEndpoint { _, _ in .tokens("new", "r2") }
+        let database = FakeDatabase()
+        ManyGrantsTests.put("crm", FileGrant.record(expiresIn: 3_000_000, age: 600_000), in: database)
+        let one = try Self.replica("a", database, endpoint)
+        #expect(try one.token() == "Bearer old")
+        // The record changes, and news of it are lost, after the first comparison has looked at it.
+        let changed = FileGrant.record(expiresIn: 3_000_000, age: 1_000)
+        let rounds = Mutex(0)
+        database.with { state in
+            state.whenCompared = {
+                let round = rounds.withLock { round in
+                    round += 1
+                    return round
+                }
+                guard round == 1 else { return }
+                database.with { state in
+                    var record = changed
+                    (record.revision, record.generation) = (2, 2)
+                    record.tokens?.accessToken = Secret("elsewhere")
+                    state.rows["crm"] = .init(payload: record.encoded(), generation: 2)
+                    state.news["a", default: StoreNews()].mayHaveMissedSome = true
+                }
+                // The news are there before the answer.
+                usleep(300_000)
+            }
+            state.news["a", default: StoreNews()].mayHaveMissedSome = true
+        }
+        let began = MonotonicClock.milliseconds()
+        try one.until("the other's token is known") { $0.view(named: "crm")?.generation == 2 }
+        #expect(try one.token() == "Bearer elsewhere")
+        // The poll would find it, too, but not so soon.
+        #expect(MonotonicClock.milliseconds() - began < 3_000)
+        #expect(rounds.withLock { $0 } >= 2)
     }
 
     @Test func `many callers at many replicas make one call, and each gets its result`() throws {

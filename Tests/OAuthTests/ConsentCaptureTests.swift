@@ -38,7 +38,7 @@ struct ConsentCaptureTests {
         else { throw ConsentStartProblem.badRedirectURI }
         let request = ConsentRequest(
             grant: grant, provider: provider, endpoints: endpoints, redirectURI: "https://gw.example/cb",
-            binding: ConsentTests.binding, kind: .browser)
+            binding: ConsentTests.binding)
         let start = try ConsentStart.make(request, randomness: (0..<96).map { UInt8($0) }, now: now).get()
         let query = start.authorizationURL.split(separator: "?", maxSplits: 1)[1]
         let state = FormEncoding.decode(query)?.first { $0.name == "state" }?.value ?? ""

@@ -8,7 +8,7 @@ import Testing
     static let state = String(repeating: "S", count: 43)
 
     static func memory(_ outcome: ConsentOutcome?) -> ConsentMemory {
-        ConsentMemory(bindingHash: PendingConsent.bindingHash(binding), kind: .browser, outcome: outcome)
+        ConsentMemory(bindingHash: PendingConsent.bindingHash(binding), outcome: outcome)
     }
 
     private static let report = ConsentReport(scopes: ["a"], missingScopes: ["b"], warnings: ["w"])

@@ -158,8 +158,7 @@ import Testing
         let endpoints = try #require(server.endpoints.first)
         let request = ConsentRequest(
             grant: GrantSettings(name: "crm", provider: "p", scopes: []), provider: server.machine.settings,
-            endpoints: endpoints, redirectURI: "https://gw.example/oauth/callback", binding: ConsentTests.binding,
-            kind: .browser)
+            endpoints: endpoints, redirectURI: "https://gw.example/oauth/callback", binding: ConsentTests.binding)
         let start = try ConsentStart.make(request, randomness: (0..<128).map { UInt8($0) }, now: server.now).get()
         let verifier = try #require(start.pending.verifier)
         #expect(start.authorizationURL.contains("code_challenge_method=S256"))

@@ -7,7 +7,7 @@ struct ConsentTests {
     static let binding = Secret("binding-0123456789abcdef")
 
     static func start(
-        kind: ConsentRequest.Kind = .browser, redirectURI: String = "https://gw.example/oauth/callback",
+        redirectURI: String = "https://gw.example/oauth/callback",
         configure: (inout GrantSettings, inout ProviderSettings) -> Void = { _, _ in }
     ) -> Result<ConsentStart, ConsentStartProblem> {
         var grant = GrantSettings(name: "crm", provider: "zoho", scopes: ["a", "b"])
@@ -18,8 +18,7 @@ struct ConsentTests {
             return .failure(.badRedirectURI)
         }
         let request = ConsentRequest(
-            grant: grant, provider: provider, endpoints: endpoints, redirectURI: redirectURI, binding: binding,
-            kind: kind)
+            grant: grant, provider: provider, endpoints: endpoints, redirectURI: redirectURI, binding: binding)
         return ConsentStart.make(request, randomness: (0..<128).map { UInt8($0) }, now: now)
     }
 
@@ -308,29 +307,6 @@ struct ConsentTests {
         flow.holdsTakes = false
         flow.callback(2, "code=c&state=\(flow.state)")
         #expect(flow.exchanges.count == 1)
-    }
-
-    @Test(arguments: ["https://gw.example/oauth/callback?QUERY", "  QUERY \r\n", "http://localhost/?QUERY#fragment"])
-    func `a pasted address is as good as a callback, where the command started`(text: String) throws {
-        var flow = try Flow(Self.start(kind: .paste))
-        let pasted = text.replacing("QUERY", with: "code=c&state=\(flow.state)")
-        flow.run(
-            flow.machine.addressPasted(
-                CallbackID(9), text: pasted, binding: Secret("another-command-000000"), now: flow.now))
-        #expect(flow.shown[CallbackID(9)] == .rejected(.wrongBrowser))
-        #expect(flow.callback(8, "code=c&state=\(flow.state)") == .rejected(.wrongPlace))
-        flow.run(flow.machine.addressPasted(CallbackID(1), text: pasted, binding: Self.binding, now: flow.now))
-        #expect(flow.exchanges.count == 1)
-        flow.connect()
-        #expect(flow.shown[CallbackID(1)] == connected)
-    }
-
-    @Test func `a browser's consent cannot be pasted`() throws {
-        var flow = try Flow()
-        flow.run(
-            flow.machine.addressPasted(
-                CallbackID(1), text: "code=c&state=\(flow.state)", binding: Self.binding, now: flow.now))
-        #expect(flow.shown[CallbackID(1)] == .rejected(.wrongPlace))
     }
 
     @Test func `running callbacks are bounded, and lost ones make room`() throws {

@@ -98,7 +98,7 @@ struct EncodingTests {
         let call = TokenCall(id: .init(owner: .grant("g"), number: 1), kind: .refresh(refreshToken: secret, scopes: []))
         let reply = ProviderReply(status: 200, body: Array("hunter2".utf8))
         let pending = PendingConsent(
-            grant: "g", provider: "p", kind: .browser, issuer: nil, requiresIssuer: false, tokenEndpoint: request.url,
+            grant: "g", provider: "p", issuer: nil, requiresIssuer: false, tokenEndpoint: request.url,
             redirectURI: "https://g/cb", codeParameter: "code", verifier: secret, bindingHash: "h", expiresAt: 0)
         let values: [Any] = [
             secret, settings, record, request, credential, tokens, call, reply, pending,

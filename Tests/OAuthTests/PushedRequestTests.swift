@@ -14,7 +14,7 @@ import Testing
         }
         let request = ConsentRequest(
             grant: GrantSettings(name: "g", provider: "p", scopes: ["a"]), provider: provider, endpoints: endpoints,
-            redirectURI: "https://gw.example/cb", binding: Secret("binding-0123456789abcdef"), kind: .browser)
+            redirectURI: "https://gw.example/cb", binding: Secret("binding-0123456789abcdef"))
         return ConsentStart.make(
             request, randomness: (0..<128).map { UInt8($0) }, now: Moment(monotonic: 0, wall: ScriptedServer.wall))
     }

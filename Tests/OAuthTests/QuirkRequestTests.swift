@@ -151,15 +151,15 @@ struct QuirkRequestTests {
                 HeaderField("X-Two", "t1/2025-09-03"),
             ])
         #expect(settings.expandedExtraHeaders([:]) == [HeaderField("Notion-Version", "2025-09-03")])
-        #expect(
-            settings.unresolvedNames([:]) == ["tenant_id", "tenant_id"]
-                && settings.unresolvedNames(["tenant_id": "t"]).isEmpty)
+        #expect(settings.extraHeadersLeftOut([:]) == ["xero-tenant-id", "X-Two"])
+        #expect(settings.extraHeadersLeftOut(["tenant_id": "t"]).isEmpty)
     }
 
     @Test(arguments: ["a\r\nX-Evil: 1", "a\n", "\u{0}", "ü", " a", "a ", String(repeating: "a", count: 9000)])
     func `no value breaks out of a header field`(value: String) {
         let settings = settings { $0.extraHeaders = [NamedTemplate("X", "{v}")!] }
         #expect(settings.expandedExtraHeaders(["v": value]).isEmpty)
+        #expect(settings.extraHeadersLeftOut(["v": value]) == ["X"])
     }
 
     @Test func `what can heal a latched grant changes the fingerprint`() {

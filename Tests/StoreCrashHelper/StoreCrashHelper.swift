@@ -65,7 +65,7 @@ struct StoreCrashHelper {
         while true {
             for seed: UInt8 in [2, 1] {
                 try store.useKeys(KeyRing(active: key(seed), older: [key(3 - seed)]))
-                _ = try store.rekey()
+                while try store.rekeySome(limit: 200).seen > 0 {}
                 say("rekeyed \(seed)")
             }
         }

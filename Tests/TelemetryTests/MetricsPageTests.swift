@@ -50,6 +50,11 @@ import Testing
             lastReloadSuccessful: false, lastReloadSuccess: 1_795_000_001, isDraining: false, isReady: true)
         input.storeWorks = true
         input.isRekeying = true
+        input.damagedRecords = 3
+        input.templates = [
+            TemplateMetrics(name: "zoho", states: [.active: 12, .revoked: 2], loaded: 5),
+            TemplateMetrics(name: "box", states: [:], loaded: 0),
+        ]
         return input
     }
 
@@ -99,6 +104,14 @@ import Testing
             ("token_gateway_store_rekeys_total", ["outcome": "succeeded"], "1"),
             ("token_gateway_store_rekeys_total", ["outcome": "failed"], "0"),
             ("token_gateway_grant_generation", ["grant": "crm"], "41"),
+            ("token_gateway_template_grants", ["template": "zoho", "state": "active"], "12"),
+            ("token_gateway_template_grants", ["template": "zoho", "state": "revoked"], "2"),
+            ("token_gateway_template_grants", ["template": "zoho", "state": "refreshing"], "0"),
+            ("token_gateway_template_grants", ["template": "box", "state": "active"], "0"),
+            ("token_gateway_template_grants_loaded", ["template": "zoho"], "5"),
+            ("token_gateway_template_grants_loaded", ["template": "box"], "0"),
+            ("token_gateway_store_damaged_records", [:], "3"),
+            ("token_gateway_store_failures_total", ["operation": "write_check"], "0"),
             ("token_gateway_credential_waiters", [:], "0"),
             ("token_gateway_errors_total", ["code": "upstream_timeout"], "1"),
             ("token_gateway_upstream_connections", ["upstream": "api", "state": "active"], "1"),
@@ -115,6 +128,14 @@ import Testing
     func `a fact stands under its name and labels`(name: String, labels: [String: String], value: String) throws {
         let page = try Exposition(MetricsPage.render(Self.input()))
         #expect(page.value(name, labels) == value)
+    }
+
+    @Test func `where there is no template, and a database that checks itself, nothing is said of them`() throws {
+        var input = Self.input()
+        (input.templates, input.damagedRecords) = ([], nil)
+        let page = try Exposition(MetricsPage.render(input))
+        #expect(!page.families.keys.contains { $0.hasPrefix("token_gateway_template_") })
+        #expect(page.families["token_gateway_store_damaged_records"] == nil)
     }
 
     @Test func `a time that nobody knows has no sample`() throws {

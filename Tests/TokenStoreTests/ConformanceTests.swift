@@ -180,61 +180,6 @@ import Testing
         #expect(try store.findConsent(id: "never", now: 0) == nil)
     }
 
-    // MARK: Leases
-
-    @Test(arguments: Backend.allCases)
-    func `a lease has one holder until it ends, and each holder a larger fencing number`(_ backend: Backend) throws {
-        let store = try backend.open(scratch)
-        func acquire(_ holder: String, _ now: Int64) throws -> LeaseOutcome {
-            try store.acquireLease(name: "refresh crm", holder: holder, duration: 30, now: now)
-        }
-        #expect(try acquire("a", 100) == .acquired(fence: 1))
-        #expect(try acquire("b", 129) == .held(by: "a", until: 130))
-        #expect(try acquire("b", 130) == .acquired(fence: 2))
-        #expect(try acquire("a", 131) == .held(by: "b", until: 160))
-        #expect(try acquire("b", 131) == .acquired(fence: 3))
-        #expect(
-            try store.acquireLease(name: "other", holder: "a", duration: 1, now: 131) == .acquired(fence: 1))
-    }
-
-    @Test(arguments: Backend.allCases)
-    func `only the holder renews, and not after the end`(_ backend: Backend) throws {
-        let store = try backend.open(scratch)
-        func renew(_ holder: String, _ fence: UInt64, _ now: Int64) throws -> Bool {
-            try store.renewLease(name: "l", holder: holder, fence: fence, duration: 30, now: now)
-        }
-        #expect(try !renew("a", 1, 0))
-        _ = try store.acquireLease(name: "l", holder: "a", duration: 30, now: 0)
-        #expect(try !renew("b", 1, 1))
-        #expect(try !renew("a", 2, 1))
-        #expect(try renew("a", 1, 20))
-        #expect(
-            try store.acquireLease(name: "l", holder: "b", duration: 30, now: 49) == .held(by: "a", until: 50))
-        #expect(try !renew("a", 1, 50))
-    }
-
-    @Test(arguments: Backend.allCases)
-    func `a released lease is free and its number is not given out again`(_ backend: Backend) throws {
-        let store = try backend.open(scratch)
-        _ = try store.acquireLease(name: "l", holder: "a", duration: 30, now: 0)
-        try store.releaseLease(name: "l", holder: "b", fence: 1)
-        try store.releaseLease(name: "l", holder: "a", fence: 9)
-        #expect(
-            try store.acquireLease(name: "l", holder: "b", duration: 30, now: 1) == .held(by: "a", until: 30))
-        try store.releaseLease(name: "l", holder: "a", fence: 1)
-        #expect(
-            try store.acquireLease(name: "l", holder: "b", duration: 30, now: 1) == .acquired(fence: 2))
-    }
-
-    @Test(arguments: Backend.allCases, [(Int64(0), Int64(0)), (0, -1), (.max, 1)])
-    func `a lease without a sane duration is refused`(_ backend: Backend, _ times: (Int64, Int64)) throws {
-        let store = try backend.open(scratch)
-        let error = storeError {
-            _ = try store.acquireLease(name: "l", holder: "a", duration: times.1, now: times.0)
-        }
-        #expect(error?.kind == .invalid)
-    }
-
     // MARK: Keys and closing
 
     @Test(arguments: Backend.allCases)

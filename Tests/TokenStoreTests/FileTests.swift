@@ -106,7 +106,7 @@ import Testing
     @Test func `an older store is migrated, all or nothing`() throws {
         try fill()
         let keys = KeyRing(active: try testKey())
-        let added = ["ALTER TABLE lease ADD COLUMN note TEXT", "CREATE TABLE extra (a TEXT) STRICT"]
+        let added = ["ALTER TABLE pending_consent ADD COLUMN note TEXT", "CREATE TABLE extra (a TEXT) STRICT"]
         let broken = SQLiteSchema.migrations + [added + ["CREATE NONSENSE"]]
         #expect(
             storeError { _ = try SQLiteStore(path: scratch.database, keys: keys, migrations: broken) } != nil)
@@ -118,6 +118,21 @@ import Testing
             store.close()
         }
         #expect(storeError { _ = try openSQLite(scratch) }?.kind == .newerSchema)
+    }
+
+    @Test func `the table of leases that versions before the first made does no harm`() throws {
+        try fill()
+        try tamper(
+            """
+            CREATE TABLE lease (
+                name TEXT PRIMARY KEY NOT NULL, holder TEXT NOT NULL, expires_at INTEGER NOT NULL,
+                fence INTEGER NOT NULL) STRICT, WITHOUT ROWID
+            """)
+        for _ in 0..<2 {
+            let store = try openSQLite(scratch)
+            #expect(try store.readAll().count == 2)
+            store.close()
+        }
     }
 
     // MARK: Keys
@@ -170,8 +185,8 @@ import Testing
         "UPDATE grant_record SET generation = -1 WHERE grant_id = 'crm'",
         "UPDATE grant_record SET sealed = x''", "UPDATE grant_record SET key_id = 'x'",
         "UPDATE pending_consent SET expires_at = 1000", "UPDATE store_key SET check_value = x'01'",
-        "DELETE FROM store_key", "DROP TABLE lease", "PRAGMA user_version = 0", "PRAGMA user_version = -1",
-        "CREATE TRIGGER t AFTER INSERT ON lease BEGIN DELETE FROM grant_record; END",
+        "DELETE FROM store_key", "DROP TABLE pending_consent", "PRAGMA user_version = 0", "PRAGMA user_version = -1",
+        "CREATE TRIGGER t AFTER INSERT ON store_key BEGIN DELETE FROM grant_record; END",
     ])
     func `a store that was tampered with is refused`(_ sql: String) throws {
         try fill()

@@ -68,7 +68,7 @@ enum Backend: CaseIterable, CustomTestStringConvertible {
     func open(_ scratch: Scratch, keys: KeyRing? = nil) throws -> any TokenStore {
         switch self {
         case .sqlite: try SQLiteStore(path: scratch.database, keys: keys ?? KeyRing(active: testKey()))
-        case .postgresql: try scratch.sharedDatabase().open(keys: keys, usesCallersClock: true)
+        case .postgresql: try scratch.sharedDatabase().open(keys: keys)
         }
     }
 }
@@ -95,13 +95,41 @@ struct SharedDatabase {
 
     func open(
         keys: KeyRing? = nil, instance: String = "one", connectTimeout: Int = 3000, statementTimeout: Int = 5000,
-        usesCallersClock: Bool = false, migrations: [PostgreSQLMigration] = PostgreSQLSchema.migrations
+        migrations: [PostgreSQLMigration] = PostgreSQLSchema.migrations
     ) throws -> PostgreSQLStore {
         let settings = try PostgreSQLSettings(
             url: url, connectTimeout: connectTimeout, statementTimeout: statementTimeout)
         return try PostgreSQLStore(
-            settings: settings, keys: keys ?? KeyRing(active: testKey()), instance: instance, migrations: migrations,
-            usesCallersClock: usesCallersClock)
+            settings: settings, keys: keys ?? KeyRing(active: testKey()), instance: instance, migrations: migrations)
+    }
+}
+
+/// What a `rekey` did.
+struct RekeyReport: Equatable {
+    /// Rows that were sealed again under the active key.
+    let resealed: Int
+    /// Keys that seal nothing any more.
+    let unused: [KeyID]
+    /// Rows that are still under another key: a replica that has another key in front went on writing.
+    let remaining: Int
+}
+
+extension TokenStore {
+    /// Seals everything again under the ring's active key, page by page, as the gateway does it a page at a time.
+    func rekey() throws(StoreError) -> RekeyReport {
+        var resealed = 0
+        // Rows that another replica keeps writing under its own active key must not hold us here for ever.
+        var idlePages = 0
+        while idlePages < 3 {
+            let page = try rekeySome(limit: 200)
+            if page.seen == 0 { break }
+            resealed += page.resealed
+            idlePages = page.resealed == 0 ? idlePages + 1 : 0
+        }
+        let use = try keyUse().filter { !$0.isActive }
+        return RekeyReport(
+            resealed: resealed, unused: use.filter { $0.rows == 0 }.map(\.id), remaining: use.reduce(0) { $0 + $1.rows }
+        )
     }
 }
 

@@ -47,9 +47,43 @@ import Testing
         } while last != nil
         #expect(checked == 4000)
         #expect(unreadable == ["zoho:tenant-7"])
-        try store.checkStructure()
         #expect(try store.remove(grant: "zoho:tenant-7", ifGeneration: nil) == .removed)
         #expect(try store.count(prefix: "zoho:") == 3999)
+    }
+
+    @Test(arguments: [
+        ("grant_live", "live <> 0 AND grant_id <> 'zoho:tenant-7'"),
+        ("grant_by_due", "due_at IS NOT NULL AND grant_id <> 'zoho:tenant-7'"),
+    ])
+    func `a record that an index lacks is found`(_ index: String, _ without: String) throws {
+        try fillSQLite(4000)
+        // The index is made without the record, and then said to be the one of the schema.
+        let columns = index == "grant_live" ? "(grant_id, live, state)" : "(due_at, grant_id)"
+        let whole = index == "grant_live" ? "live <> 0" : "due_at IS NOT NULL"
+        let database = try DatabaseQueue(path: scratch.database)
+        try database.writeWithoutTransaction { db in
+            let sql = try #require(
+                try String.fetchOne(db, sql: "SELECT sql FROM sqlite_schema WHERE name = ?", arguments: [index]))
+            let row = try Int.fetchOne(db, sql: "SELECT rowid FROM sqlite_schema WHERE name = ?", arguments: [index])
+            #expect(sql.hasSuffix("\(columns) WHERE \(whole)"))
+            try db.execute(sql: "DROP INDEX \(index)")
+            try db.execute(sql: "CREATE INDEX \(index) ON grant_record \(columns) WHERE \(without)")
+            try db.execute(sql: "PRAGMA writable_schema = ON")
+            try db.execute(
+                sql: "UPDATE sqlite_schema SET sql = ?, rowid = ? WHERE name = ?",
+                arguments: [sql, row, index])
+        }
+        try database.close()
+        let store = try openSQLite(scratch)
+        #expect(try store.read(grant: "zoho:tenant-7")?.payload == Self.payload)
+        var (last, unreadable) = (String?.none, [String: StoreError]())
+        repeat {
+            let page = try store.verify(after: last, limit: 300)
+            last = page.last
+            unreadable.merge(page.unreadable) { $1 }
+        } while last != nil
+        #expect(Array(unreadable.keys) == ["zoho:tenant-7"])
+        #expect(unreadable["zoho:tenant-7"]?.message.contains("index") == true)
     }
 
     @Test func `a large store is still refused without its key, its end or its tables`() throws {

@@ -52,6 +52,14 @@ import Testing
         _ = try store.commit(grant: "e", payload: [2], ifGeneration: 1, dueAt: 900)
         #expect(try store.nextDue() == 200)
         #expect(try due(.max) == ["d 200", "a 300", "e 900"])
+        #expect(
+            try store.due(after: DuePosition(dueAt: 200, grant: "d"), before: .max, limit: 9).map(\.grant) == [
+                "a", "e",
+            ])
+        #expect(try store.due(after: DuePosition(dueAt: 200, grant: "c"), before: 299, limit: 9).map(\.grant) == ["d"])
+        #expect(try store.nextDue(after: DuePosition(dueAt: 300, grant: "a")) == 900)
+        #expect(try store.nextDue(after: DuePosition(dueAt: 300, grant: "A")) == 300)
+        #expect(try store.nextDue(after: DuePosition(dueAt: .max, grant: "")) == nil)
         // A commit that lost changes no time either.
         _ = try store.commit(grant: "a", payload: [2], ifGeneration: 7, dueAt: 1)
         #expect(try store.nextDue() == 200)

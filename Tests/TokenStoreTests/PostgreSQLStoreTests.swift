@@ -120,28 +120,6 @@ import Testing
         #expect(taken.all.sorted() == stored.all.sorted())
     }
 
-    @Test func `a lease that many want has one holder, by the clock of the database`() throws {
-        let database = try scratch.sharedDatabase()
-        let stores = try (0..<5).map { try database.open(instance: "i\($0)") }
-        let outcomes = Notes<LeaseOutcome?>()
-        // The clocks of the callers are years apart.
-        onThreads(stores.count) { index in
-            outcomes.add(
-                try? stores[index].acquireLease(
-                    name: "l", holder: "h\(index)", duration: 60, now: Int64(index) * 100_000_000))
-        }
-        #expect(outcomes.all.filter { $0 == .acquired(fence: 1) }.count == 1)
-        let now = Int64(Date().timeIntervalSince1970)
-        for case .held(_, let until)? in outcomes.all { #expect((now + 55...now + 62).contains(until)) }
-        #expect(outcomes.all.count { if case .held? = $0 { true } else { false } } == 4)
-        _ = try database.sql("UPDATE token_gateway.lease SET expires_at = expires_at - 61000")
-        #expect(
-            try stores[0].acquireLease(name: "l", holder: "late", duration: 1, now: 0) == .acquired(fence: 2))
-        for index in 0..<5 {
-            #expect(try !stores[index].renewLease(name: "l", holder: "h\(index)", fence: 1, duration: 9, now: 0))
-        }
-    }
-
     // MARK: Schema
 
     @Test func `many that start at once on an empty database make one store`() throws {
@@ -160,9 +138,9 @@ import Testing
     }
 
     private static let addition = PostgreSQLMigration(
-        statements: ["ALTER TABLE token_gateway.lease ADD COLUMN note text"], readableBy: 1)
+        statements: ["ALTER TABLE token_gateway.replica ADD COLUMN note text"], readableBy: 1)
     private static let breaking = PostgreSQLMigration(
-        statements: ["ALTER TABLE token_gateway.lease DROP COLUMN fence"], readableBy: 3)
+        statements: ["ALTER TABLE token_gateway.replica DROP COLUMN started_at"], readableBy: 3)
 
     @Test func `an older replica goes on beside a newer one whose schema only adds`() throws {
         let database = try scratch.sharedDatabase()
@@ -171,7 +149,7 @@ import Testing
         let new = try database.open(migrations: PostgreSQLSchema.migrations + [Self.addition])
         #expect(try new.commit(grant: "a", payload: [2], ifGeneration: 1) == .committed(generation: 2))
         #expect(try old.commit(grant: "a", payload: [3], ifGeneration: 2) == .committed(generation: 3))
-        #expect(try database.open().acquireLease(name: "l", holder: "a", duration: 9, now: 0) == .acquired(fence: 1))
+        #expect(try database.open(instance: "three").read(grant: "a")?.payload == [3])
         #expect(try database.sql("SELECT version, readable_by FROM token_gateway.store_version") == "3|2")
     }
 

@@ -11,8 +11,10 @@ import TokenStore
 extension Control {
     /// Consents, links and, in a shared store, what is remembered for ten minutes of those that ended share one table. The
     /// table is bounded; what has ended must not keep a team that connects its tenants from beginning the next.
-    private var consentRows: Int { PendingConsent.limit * (store?.isShared == true ? 10 : 2) }
-    private static let memoryRows = PendingConsent.limit * 12
+    /// At so many rows a new consent or link is refused: it does not evict another (checklist E8). What is remembered has
+    /// room beyond.
+    private var consentRows: Int { store?.isShared == true ? 2_000 : 400 }
+    private static let memoryRows = 2_400
 
     // MARK: One-time links
 
@@ -105,7 +107,7 @@ extension Control {
         settings.variables = entry.machine.ownVariables
         let request = ConsentRequest(
             grant: settings, provider: provider.machine.settings, endpoints: endpoints,
-            redirectURI: redirectURI, binding: Secret(binding), kind: .browser)
+            redirectURI: redirectURI, binding: Secret(binding))
         let now = moment
         let made = ConsentStart.make(
             request, randomness: SystemRandom.bytes(ConsentStart.randomnessBytes), now: now,
@@ -278,7 +280,7 @@ extension Control {
             // At no moment does another replica find neither the consent nor the memory of it.
             let taken = try store.takeConsent(id: key, now: now) { payload in
                 guard isShared, let pending = PendingConsent(payload: payload) else { return nil }
-                let memory = ConsentMemory(bindingHash: pending.bindingHash, kind: pending.kind, outcome: nil)
+                let memory = ConsentMemory(bindingHash: pending.bindingHash, outcome: nil)
                 return KeptConsent(
                     id: memoryKey, payload: memory.encoded(), expiresAt: pending.expiresAt / 1000 + 1,
                     limit: Self.memoryRows)

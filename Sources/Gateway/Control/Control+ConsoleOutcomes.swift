@@ -35,7 +35,7 @@ extension Control {
     private static func kind(_ rejection: CallbackRejection) -> ConsentFailure.Kind {
         switch rejection {
         case .unknownState, .tooManyCallbacks: .unknownState
-        case .wrongBrowser, .wrongPlace: .otherBrowser
+        case .wrongBrowser: .otherBrowser
         case .otherIssuer, .missingIssuer: .issuerMismatch
         case .tooLong, .malformed, .repeatedParameter, .codeAndError, .neitherCodeNorError, .captureRefused:
             .malformed

@@ -9,8 +9,8 @@ extension Control {
     func perform(_ actions: [DueScheduler.Action]) {
         for action in actions {
             switch action {
-            case .askDue(let before, let limit): askDue(before: before, limit: limit)
-            case .askNext: askNext()
+            case .askDue(let after, let before, let limit): askDue(after: after, before: before, limit: limit)
+            case .askNext(let after): askNext(after: after)
             case .load(let grant): loadDue(grant)
             case .armTimer(let time):
                 if let timer = dueTimer { loop.cancel(timer) }
@@ -23,9 +23,9 @@ extension Control {
         }
     }
 
-    private func askDue(before: Int64, limit: Int) {
+    private func askDue(after: DuePosition?, before: Int64, limit: Int) {
         withStore(.read) { store throws(StoreError) in
-            try store.due(before: before, limit: limit).map { DueGrant(grant: $0.grant, dueAt: $0.dueAt) }
+            try store.due(after: after, before: before, limit: limit).map { DueGrant(grant: $0.grant, dueAt: $0.dueAt) }
         } then: { [unowned self] result in
             guard case .success(let list) = result else {
                 perform(due.askFailed(now: moment))
@@ -42,9 +42,9 @@ extension Control {
         }
     }
 
-    private func askNext() {
+    private func askNext(after: DuePosition?) {
         withStore(.read) { store throws(StoreError) in
-            try store.nextDue()
+            try store.nextDue(after: after)
         } then: { [unowned self] result in
             switch result {
             case .success(let next): perform(due.nextArrived(next, now: moment))

@@ -5,6 +5,21 @@ import Telemetry
 
 /// What the machines found out, for the log and the metrics.
 extension Control {
+    /// A field of `extra_headers` that needs a value which neither consent nor configuration gave is not sent. The upstream
+    /// may well refuse what lacks it, and its answer says nothing of us. Told once for each grant.
+    func tellOfHeadersLeftOut(_ entry: GrantEntry, _ credential: OAuth.Credential) {
+        guard let settings = providers[entry.providerName]?.machine.settings,
+            toldLeftOut.count < Self.toldLimit
+        else { return }
+        let fields = settings.extraHeadersLeftOut(credential.captured)
+        guard !fields.isEmpty, toldLeftOut.insert(entry.name).inserted else { return }
+        logger.warning(
+            "header fields are left out of a grant's requests: nothing gives them a value",
+            metadata: ["grant": "\(entry.name)", "fields": "\(fields.joined(separator: " "))"])
+    }
+
+    private static let toldLimit = 1_000
+
     /// A grant's name in a metric. Those of a template share one: 100,000 series would be none.
     func metricName(of grant: String) -> String {
         TemplatedName(grant).map { "\($0.template):*" } ?? grant

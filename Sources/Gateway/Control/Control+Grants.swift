@@ -156,6 +156,7 @@ extension Control {
         case .publish(let credential):
             entry.credential = credential.map { Proxy.Credential($0) }
             tellWorkers(grant)
+            if let credential { tellOfHeadersLeftOut(entry, credential) }
             if credential != nil { wakeExchanges(of: grant) }
         case .answer(let id, let answer):
             self.answer(id, answer, entry)

@@ -216,6 +216,8 @@ extension Control {
         for name in Array(loading.outstanding.keys) { withdraw(name) }
         loading.outstanding = [:]
         loading.absent = [:]
+        toldLeftOut = []
+        beginRecordCheck()
         guard !new.isEmpty else { return }
         perform(due.configurationChanged(now: moment))
         perform(census.templatesChanged(Array(new.keys), now: moment))

@@ -52,6 +52,7 @@ extension Control {
             }
             input.storeWorks = store == nil ? nil : storeHealth.reason == nil
             input.isRekeying = rekeyState.isRunning
+            input.damagedRecords = store.map { $0.isShared ? nil : recordCheck.damaged } ?? nil
             done(.metrics(MetricsPage.render(input)))
         }
     }

@@ -10,6 +10,8 @@ struct NewsState {
     var toRead: Set<String> = []
     var isReading = false
     var isComparing = false
+    /// Something may have been missed after the comparison that goes on had begun.
+    var mustCompareAgain = false
     var pollTimer: ControlLoop.Token?
     var hasFailed = false
 
@@ -25,7 +27,8 @@ extension Control {
         guard store?.isShared == true, news.pollTimer == nil else { return }
         news.pollTimer = loop.schedule(after: NewsState.pollInterval) { [unowned self] in
             news.pollTimer = nil
-            compareRevisions()
+            // One that goes on is as good.
+            if !news.isComparing { compareRevisions() }
             watchOthers()
         }
     }
@@ -161,8 +164,13 @@ extension Control {
 
     /// Compares the revisions of all that is known here with the store's, a page at a time.
     func compareRevisions() {
-        guard store?.isShared == true, !news.isComparing else { return }
+        guard store?.isShared == true else { return }
+        guard !news.isComparing else {
+            news.mustCompareAgain = true
+            return
+        }
         news.isComparing = true
+        news.mustCompareAgain = false
         let names = Array(grants.keys) + Array(loading.outstanding.keys)
         compare(Array(names)[...])
     }
@@ -171,6 +179,8 @@ extension Control {
         guard !names.isEmpty else {
             news.isComparing = false
             readChanged()
+            // Of the pages that were done nobody knows what happened since.
+            if news.mustCompareAgain { compareRevisions() }
             return
         }
         let page = Array(names.prefix(NewsState.comparePage))
@@ -178,6 +188,7 @@ extension Control {
             try store.revisions(of: page)
         } then: { [unowned self] result in
             guard case .success(let revisions) = result else {
+                // The store's return begins another one.
                 news.isComparing = false
                 return
             }

@@ -57,7 +57,7 @@ extension Control {
         loop.schedule(after: 1000) { [unowned self] in
             isProbingStore = false
             guard !storeHealth.isWorking else { return }
-            withStore(.lease) { store throws(StoreError) in
+            withStore(.writeCheck) { store throws(StoreError) in
                 try store.checkWritable()
             } then: { [unowned self] _ in
                 if !storeHealth.isWorking { probeStore() }
@@ -68,7 +68,7 @@ extension Control {
     /// The database seems to be away: whoever asks about readiness is not to wait for the next call to find out.
     func confirmStore() {
         guard storeHealth.isWorking, !isProbingStore else { return }
-        withStore(.lease) { store throws(StoreError) in
+        withStore(.writeCheck) { store throws(StoreError) in
             try store.checkWritable()
         } then: { _ in
         }
@@ -225,7 +225,7 @@ extension StoreOperation {
     var isWrite: Bool {
         switch self {
         case .read: false
-        case .commit, .lease, .consent: true
+        case .commit, .writeCheck, .consent: true
         }
     }
 }

@@ -32,6 +32,10 @@ extension Control {
         view.template = entry.template
         view.label = entry.label
         view.variables = entry.variables.isEmpty ? nil : entry.variables
+        if view.generation > 0, let settings = providers[entry.providerName]?.machine.settings {
+            let fields = settings.extraHeadersLeftOut(entry.variables)
+            view.headersLeftOut = fields.isEmpty ? nil : fields
+        }
         if view.revocation == .notSupported || view.revocation == .notConfirmed {
             view.revocationAdvice = providers[entry.providerName]?.machine.settings.revocation.advice
         }

@@ -60,6 +60,10 @@ final class Control {
     /// By template, while one goes on.
     var latchedWalks: [String: LatchedWalk] = [:]
     var census = GrantCensus()
+    var recordCheck = RecordCheck()
+    var recordCheckTimer: ControlLoop.Token?
+    /// Grants of which the log has told that fields of their requests are left out.
+    var toldLeftOut: Set<String> = []
     var censusTimer: ControlLoop.Token?
 
     // Other replicas.

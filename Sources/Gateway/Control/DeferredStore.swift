@@ -89,11 +89,13 @@ final class DeferredStore: TokenStore {
 
     func noteStates(_ notes: [StateNote]) throws(StoreError) { try opened().noteStates(notes) }
 
-    func due(before: Int64, limit: Int) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
-        try opened().due(before: before, limit: limit)
+    func due(
+        after: DuePosition?, before: Int64, limit: Int
+    ) throws(StoreError) -> [(grant: String, dueAt: Int64)] {
+        try opened().due(after: after, before: before, limit: limit)
     }
 
-    func nextDue() throws(StoreError) -> Int64? { try opened().nextDue() }
+    func nextDue(after: DuePosition?) throws(StoreError) -> Int64? { try opened().nextDue(after: after) }
 
     func revisions(of grants: [String]) throws(StoreError) -> [String: UInt64] { try opened().revisions(of: grants) }
 
@@ -115,20 +117,6 @@ final class DeferredStore: TokenStore {
 
     func keepConsent(_ kept: KeptConsent, now: Int64) throws(StoreError) -> StoredConsentOutcome {
         try opened().keepConsent(kept, now: now)
-    }
-
-    func acquireLease(name: String, holder: String, duration: Int64, now: Int64) throws(StoreError) -> LeaseOutcome {
-        try opened().acquireLease(name: name, holder: holder, duration: duration, now: now)
-    }
-
-    func renewLease(
-        name: String, holder: String, fence: UInt64, duration: Int64, now: Int64
-    ) throws(StoreError) -> Bool {
-        try opened().renewLease(name: name, holder: holder, fence: fence, duration: duration, now: now)
-    }
-
-    func releaseLease(name: String, holder: String, fence: UInt64) throws(StoreError) {
-        try opened().releaseLease(name: name, holder: holder, fence: fence)
     }
 
     func useKeys(_ ring: KeyRing) throws(StoreError) { try opened().useKeys(ring) }

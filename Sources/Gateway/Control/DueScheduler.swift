@@ -1,4 +1,5 @@
 import OAuth
+import TokenStore
 
 /// Decides when the store is asked which templated grants are due, and which of those are loaded now, so that their
 /// machines do what they are due for. A value: the driver performs what it says.
@@ -25,13 +26,19 @@ struct DueScheduler: Sendable {
         var leastWait: Int64 = 250
         /// The most rows that one question may skip over.
         var longestSkip = 200_000
+        /// What is held off for at least this long, and has been due for as long, is not among the answers meanwhile.
+        /// As long, because a replica whose clock is behind may still write such a time.
+        var longRest: Int64 = 30_000
+        /// While everything that is found is of that kind: grants of one question, and the time between two.
+        var walkPage = 2_048
+        var walkWait: Int64 = 20
     }
 
     enum Action: Equatable, Sendable {
         /// Ask the store for grants that are due at this wall time; answered by `dueArrived` or `askFailed`.
-        case askDue(before: Int64, limit: Int)
+        case askDue(after: DuePosition?, before: Int64, limit: Int)
         /// Ask the store when the next is due; answered by `nextArrived` or `askFailed`.
-        case askNext
+        case askNext(after: DuePosition?)
         /// Load the grant; its coming to rest is told by `ended`.
         case load(String)
         /// Call `timerFired` at this monotonic time; replaces the earlier one.
@@ -57,8 +64,16 @@ struct DueScheduler: Sendable {
     private var isAsking = false
     /// The last page had more than could be begun.
     private var hasMore = false
-    /// Of the last page: how many rows were passed over.
+    /// Of the last page: how many rows were passed over and will be there again.
     private var passedOver = 0
+    /// All that is due up to here is held off until this monotonic time or longer. Without it the records of a template
+    /// that left the configuration, which are due for ever, would be read with each question.
+    private var behind: DuePosition?
+    private var behindUntil: Int64 = .max
+    /// The last page was full of such.
+    private var isWalking = false
+    /// When `heldOff` was last relieved of what is over.
+    private var prunedAt: Int64 = .min
     private var armedAt: Int64?
 
     init(settings: Settings = Settings()) {
@@ -76,9 +91,22 @@ struct DueScheduler: Sendable {
     private mutating func ask(_ now: Moment) -> [Action] {
         guard !isAsking else { return [] }
         isAsking = true
-        heldOff = heldOff.filter { $0.value > now.monotonic }
-        let limit = settings.page + min(passedOver, settings.longestSkip)
-        return [.askDue(before: now.wall, limit: limit)]
+        // A clock that was set back may bring times before that place.
+        if let behind, behindUntil <= now.monotonic || !hasLongBeenDue(behind.dueAt, now) { lookAtAll() }
+        if now.monotonic >= prunedAt.saturatingAdd(settings.longRest) {
+            heldOff = heldOff.filter { $0.value > now.monotonic }
+            prunedAt = now.monotonic
+        }
+        let page = isWalking ? settings.walkPage : settings.page
+        return [.askDue(after: behind, before: now.wall, limit: page + min(passedOver, settings.longestSkip))]
+    }
+
+    private func hasLongBeenDue(_ dueAt: Int64, _ now: Moment) -> Bool {
+        dueAt.saturatingAdd(settings.longRest) <= now.wall
+    }
+
+    private mutating func lookAtAll() {
+        (behind, behindUntil, heldOff) = (nil, .max, [:])
     }
 
     /// - Parameter standing: what is known of each; asked once for each grant.
@@ -89,16 +117,28 @@ struct DueScheduler: Sendable {
         hasMore = false
         var actions: [Action] = []
         var skipped = 0
+        // As long as everything from the first row on may be left behind.
+        var isLeading = true
         for (grant, dueAt) in list {
-            if active[grant] != nil || (heldOff[grant] ?? .min) > now.monotonic {
+            let isActive = active[grant] != nil
+            var rest = isActive ? .min : (heldOff[grant] ?? .min)
+            let found = isActive || rest > now.monotonic ? nil : standing(grant)
+            if found == .orphan {
+                hold(grant, for: settings.orphanHoldOff, now)
+                rest = heldOff[grant] ?? .min
+            }
+            if isLeading, rest.saturatingSubtract(settings.longRest) >= now.monotonic, hasLongBeenDue(dueAt, now) {
+                behind = DuePosition(dueAt: dueAt, grant: grant)
+                behindUntil = min(behindUntil, rest)
+                continue
+            }
+            isLeading = false
+            guard let found else {
                 skipped += 1
                 continue
             }
-            switch standing(grant) {
-            case .loaded: skipped += 1
-            case .orphan:
-                hold(grant, for: settings.orphanHoldOff, now)
-                skipped += 1
+            switch found {
+            case .loaded, .orphan: skipped += 1
             case .resting(_, let isOurs) where !isOurs && now.wall < dueAt.saturatingAdd(settings.grace):
                 skipped += 1
             case .resting(let provider, _):
@@ -113,14 +153,13 @@ struct DueScheduler: Sendable {
             }
         }
         passedOver = skipped
-        if list.count >= limit {
-            // There may be more behind this page; with nothing begun, a longer one is asked for a little later.
-            hasMore = true
-            if actions.isEmpty { return arm(now.monotonic.saturatingAdd(settings.leastWait)) }
-        }
+        // There may be more behind a full page; with nothing begun, a longer one is asked for a little later.
+        if list.count >= limit { hasMore = true }
+        isWalking = isLeading && hasMore
+        if isWalking { return arm(now.monotonic.saturatingAdd(settings.walkWait)) }
         if hasMore { return actions + arm(now.monotonic.saturatingAdd(settings.leastWait)) }
         isAsking = true
-        return actions + [.askNext]
+        return actions + [.askNext(after: behind)]
     }
 
     /// - Parameter next: wall milliseconds; nil: nothing will ever be due.
@@ -170,7 +209,7 @@ struct DueScheduler: Sendable {
 
     /// A reload may have brought a template back.
     mutating func configurationChanged(now: Moment) -> [Action] {
-        heldOff = [:]
+        lookAtAll()
         return ask(now)
     }
 

@@ -221,6 +221,7 @@ enum GrantText {
         facts.append(("provider", grant.provider ?? "from a file"))
         facts.append(("scopes", grant.scopes.isEmpty ? "-" : grant.scopes.joined(separator: " ")))
         if let missing = grant.missingScopes { facts.append(("scopes not granted", missing.joined(separator: " "))) }
+        if let fields = grant.headersLeftOut { facts.append(("headers left out", fields.joined(separator: " "))) }
         facts.append(("generation", String(grant.generation)))
         facts.append(("access token expires", expiry(grant, now: now)))
         let times = [

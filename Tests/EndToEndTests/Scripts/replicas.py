@@ -166,6 +166,20 @@ async def rough(server, database, cluster):
     return faults
 
 
+async def settled(server, cluster, within=12):
+    """Token calls that gave a new pair, the same pair again, and the generation that every replica has: at a moment when
+    no call is under way and the last one's result has reached all."""
+    end = time.monotonic() + within
+    while True:
+        before = (len(server.refreshes), server.replays, server.calls)
+        generations = {(await in_thread(replica.grant, "crm"))["generation"] for replica in cluster.replicas}
+        is_quiet = server.answering == 0 and time.monotonic() - server.answered > 0.2
+        if is_quiet and len(generations) == 1 and before == (len(server.refreshes), server.replays, server.calls):
+            return before[0], before[1], generations.pop()
+        check(time.monotonic() < end, f"never at rest: {generations}, {server.answering} calls under way")
+        await asyncio.sleep(0.05)
+
+
 async def storm():
     # Slow enough that kills come in the middle of its calls.
     server = Strict(delay=(0.05, 0.6))
@@ -175,19 +189,26 @@ async def storm():
         cluster = Cluster(server, database, 3, "storm")
         await in_thread(cluster.start)
         await in_thread(consent, cluster, 0, 2)
-        # Quiet: one call for each generation, over all replicas.
+        # Quiet: exactly one call for each generation, over all replicas.
+        calls, replays, generation = await settled(server, cluster)
+        check(replays == 0, f"{replays} replays before anything happened")
         traffic = Traffic(cluster)
         callers = [asyncio.create_task(traffic.caller()) for _ in range(CALLERS)]
         await asyncio.sleep(10)
         check(not traffic.failures, f"quiet: {traffic.failures[:5]} of {len(traffic.failures)}")
         check(server.replays == 0 and not server.thefts, f"quiet: {server.replays} replays, thefts {server.thefts}")
-        quiet = len(server.refreshes)
-        check(2 <= quiet <= 8, f"{quiet} refreshes in 10 s")
+        first = (calls, generation)
+        calls, replays, generation = await settled(server, cluster)
+        made, grown = calls - first[0], generation - first[1]
+        check(replays == 0 and made == grown, f"quiet: {made} token calls for {grown} generations, {replays} replays")
+        check(2 <= made <= 8, f"{made} refreshes in 10 s")
 
         faults = await rough(server, database, cluster)
         await asyncio.sleep(4)
         calm = len(traffic.failures)
+        before = await settled(server, cluster)
         await asyncio.sleep(6)
+        after = await settled(server, cluster)
         traffic.is_over = True
         await asyncio.gather(*callers)
         kills = sum(1 for fault in faults if fault[0] == "kill")
@@ -209,10 +230,14 @@ async def storm():
         check(len(traffic.failures) == calm, f"failures in the calm at the end: {traffic.failures[calm:calm + 5]} {told}")
         views = [await in_thread(replica.grant, "crm") for replica in cluster.replicas]
         check(all(view["state"] in ("active", "refreshing") for view in views), f"{views}")
-        # Generations grow with the tokens that were stored: one for the consent, one for each refresh whose result
-        # was not lost with a process that died before it was durable, and then replayed.
-        generation = max(view["generation"] for view in views)
-        check(generation <= len(server.pairs) + server.replays, f"generation {generation}: {told}")
+        # Each pair is a generation, also where its reply was lost and it was given again: then at most one more for each
+        # time that it was given again, where nobody knows whether it had been stored.
+        made, grown = after[0] - first[0], after[2] - first[1]
+        check(made <= grown <= made + after[1], f"{made} new pairs for {grown} generations: {told}")
+        # In the calm at the end it is one call for each generation again.
+        made, again, grown = (late - early for late, early in zip(after, before))
+        check(again == 0 and made == grown and made >= 1,
+              f"calm: {made} token calls for {grown} generations, {again} replays: {told}")
         for replica in cluster.replicas:
             log = await in_thread(replica.log)
             for pair in server.pairs:

@@ -93,6 +93,60 @@ def no_writes(server):
     check(gateway.stop() == 0, "its end")
 
 
+def refuses_to_start(gateway, arguments, words, **more):
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, cwd="/", **more)
+    told = done.stdout + done.stderr
+    check(done.returncode not in (0, 1), f"it ended with {done.returncode}: {told}")
+    check(re.search(words, told) and "grants.db" in told, f"it said: {told}")
+    return True
+
+
+def on_a_mount(gateway):
+    """A mount of its own: permissions do not hold root back. False where none can be made."""
+    mount = f"mount --bind {gateway.folder} {gateway.folder} && mount -o remount,bind,ro {gateway.folder}"
+    space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*space, "sh", "-c", mount], capture_output=True).returncode != 0:
+        return False
+    start = f"{mount} && exec {place.program} run --config {gateway.folder}/gateway.conf"
+    return refuses_to_start(gateway, [*space, "sh", "-c", start], r"Read-only|read-only")
+
+
+def without_permission(gateway):
+    """The store in a folder of somebody who may not write in it. False where root has nobody else to be."""
+    account = None
+    if os.geteuid() == 0:
+        account = next((entry for entry in pwd.getpwall() if entry.pw_name == "nobody"), None)
+        if account is None:
+            return False
+    paths = [gateway.folder] + [f"{gateway.folder}/{name}" for name in os.listdir(gateway.folder)]
+    before = {path: os.stat(path) for path in paths}
+    parents = [gateway.folder]
+    while (parent := os.path.dirname(parents[-1])) != parents[-1]:
+        parents.append(parent)
+    opened = {path: os.stat(path).st_mode for path in parents[1:] if account and not os.stat(path).st_mode & 0o001}
+    identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+    try:
+        for path, mode in opened.items():
+            os.chmod(path, mode | 0o001)
+        for path in paths:
+            if account:
+                os.chown(path, account.pw_uid, account.pw_gid)
+            os.chmod(path, 0o500 if os.path.isdir(path) else 0o400)
+        probe = subprocess.run(["test", "-r", f"{gateway.folder}/gateway.conf", "-a", "!", "-w", gateway.folder],
+                               cwd="/", **identity)
+        if probe.returncode != 0 or subprocess.run([place.program, "version"], capture_output=True, cwd="/",
+                                                   **identity).returncode != 0:
+            return False
+        arguments = [place.program, "run", "--config", f"{gateway.folder}/gateway.conf"]
+        return refuses_to_start(gateway, arguments, r"written|writ(e|able)|permission|Permission", **identity)
+    finally:
+        for path in paths:
+            os.chown(path, before[path].st_uid, before[path].st_gid)
+            os.chmod(path, before[path].st_mode & 0o7777)
+        for path, mode in opened.items():
+            os.chmod(path, mode & 0o7777)
+
+
 def read_only_start(server):
     gateway = Gateway(place, place.folder_for("read-only"), "")
     gateway.configure(sections(server, gateway.folder))
@@ -100,17 +154,8 @@ def read_only_start(server):
     consent(gateway)
     check(gateway.stop() == 0, "its end")
     calls = len(server.refreshes)
-    # A mount of its own: permissions do not hold root back.
-    inside = (f"mount --bind {gateway.folder} {gateway.folder} && mount -o remount,bind,ro {gateway.folder} && "
-              f"exec {place.program} run --config {gateway.folder}/gateway.conf")
-    space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    if subprocess.run([*space, "true"], capture_output=True).returncode != 0:
-        print(json.dumps({"figures": "no mount of its own can be made here"}), flush=True)
-        return
-    done = subprocess.run([*space, "sh", "-c", inside], capture_output=True, text=True, timeout=PATIENCE, cwd="/")
-    told = done.stdout + done.stderr
-    check(done.returncode not in (0, 1), f"it ended with {done.returncode}: {told}")
-    check(re.search(r"Read-only|read-only", told) and "grants.db" in told, f"it said: {told}")
+    ways = [way for way in (on_a_mount, without_permission) if way(gateway)]
+    check(ways, "NOT RUN: here neither a mount can be made nor a program be run as somebody who may not write")
     check(len(server.refreshes) == calls, "a refresh was sent")
     gateway.start()
     eventually(lambda: gateway.call("/api/again")[0] == 200, lambda: f"the grant: {gateway.grant('crm')}")

@@ -33,6 +33,9 @@ class Strict:
         self.random = random.Random(7)
         self.agents = []             # the User-Agent of each refresh, when it comes
         self.has_refresh = asyncio.Event()
+        self.calls = 0               # of the token endpoint
+        self.answering = 0           # of them, those whose answer is still to be sent
+        self.answered = 0.0          # when the last answer went out
 
     async def start(self):
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=512)
@@ -88,8 +91,14 @@ class Strict:
             self.agents.append(agent)
             self.has_refresh.set()
         # The server acts at once; its answer takes a while, and may find nobody there any more.
-        status, body = self.act(given)
-        await asyncio.sleep(self.random.uniform(*self.delay))
+        self.calls += 1
+        self.answering += 1
+        try:
+            status, body = self.act(given)
+            await asyncio.sleep(self.random.uniform(*self.delay))
+        finally:
+            self.answering -= 1
+            self.answered = time.monotonic()
         return status, {"Content-Type": "application/json"}, json.dumps(body).encode()
 
     def act(self, given):

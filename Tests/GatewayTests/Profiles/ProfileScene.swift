@@ -66,7 +66,7 @@ final class ProfileScene {
         run(provider.endpointsNeeded(id, variables: grantSettings.variables, now: now).map { .provider($0) })
         let request = ConsentRequest(
             grant: grantSettings, provider: settings, endpoints: try #require(endpoints),
-            redirectURI: ProfileScript.redirectURI, binding: Secret("a-browser-and-its-cookie"), kind: .browser)
+            redirectURI: ProfileScript.redirectURI, binding: Secret("a-browser-and-its-cookie"))
         consentCount += 1
         let randomness = [UInt8](repeating: consentCount, count: ConsentStart.randomnessBytes)
         let start = try ConsentStart.make(request, randomness: randomness, now: now).get()
