@@ -178,6 +178,9 @@ package struct StoreNews: Sendable, Equatable {
 
 /// Where grants live between restarts: compare-and-set on the generation, single-use consents.
 ///
+/// There are no leases beside the records: who refreshes a grant says so in its record (`GrantRecord.Intent`), and the
+/// revision of that record is the fencing number of what the refresh brings.
+///
 /// Every call blocks and is meant for one store thread; a return without an error means durable (fsynced). After an
 /// error of a writing call the outcome is unknown in the way a power cut is: the old or the new state, never a mix;
 /// read again to know. Times are seconds since 1970 and come from the caller, unless said otherwise.

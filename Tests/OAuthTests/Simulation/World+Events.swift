@@ -57,7 +57,16 @@ extension World {
         let actions = event(&replicas[index].machine, now)
         if known > 0, replicas[index].machine.record.revision == 0 { endImportUnderWay(index) }
         act(index, actions)
+        checkNobodyWaitsForNothing(index, now)
         if isRough, dice.once(in: scenario.crashAtStep) { crash(index) }
+    }
+
+    /// Who waits, waits for something that is under way: a back-off is not, and is told at once.
+    private func checkNobodyWaitsForNothing(_ index: Int, _ now: Moment) {
+        let machine = replicas[index].machine
+        guard !machine.waiters.isEmpty, machine.call == nil, machine.replay == nil, machine.load == nil else { return }
+        guard machine.changes.isEmpty, machine.imports.isEmpty, !machine.awaitsAbandonedRead else { return }
+        check(machine.isWaitingForSibling(now), "callers wait for nothing")
     }
 
     /// It lives, it is the same process, and it does not stand still: then the event comes later.
