@@ -181,7 +181,8 @@ extension GrantMachine {
             step.outcome = .failedKeptForRetry
             step.nextAttemptAt = now.wall.saturatingAdd(wait)
             actions.append(.note(.revocationFailed(problem)))
-            if commitFailures == 0 { finishRevocationTickets(.failedKeptForRetry) }
+            // It is kept once it is stored.
+            if commitFailures == 0, !changes.contains(.revoke) { finishRevocationTickets(.failedKeptForRetry) }
         }
         changes.append(.revocationStep(step))
         // Who asked is not kept waiting for a store that fails, and is not told that all is well either.

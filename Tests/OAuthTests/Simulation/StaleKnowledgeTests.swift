@@ -208,6 +208,26 @@ struct StaleKnowledgeTests {
         #expect(driver.revocations.map { $0.token.reveal() } == ["r1"])
     }
 
+    /// Seed 610768: the store had taken an older change, and not yet the revocation.
+    @Test func `a revocation is kept for a retry when it is stored`() {
+        let driver = shared()
+        driver.storeMode = .fails
+        _ = driver.consent(TokenSet(accessToken: Secret("a2"), refreshToken: Secret("r2"), lifetime: 600_000))
+        let ticket = driver.revoke()
+        #expect(driver.revocations.map { $0.token.reveal() } == ["r1"])
+        driver.storeMode = .holds
+        driver.pass(5000)
+        driver.releaseCommit()
+        #expect(driver.stored?.state == .active && driver.heldCommits.count == 1)
+        driver.replyRevocation(.failed(ProviderProblem(.replyLost(.timeout))))
+        #expect(driver.results[ticket] == [])
+        driver.storeMode = .works
+        driver.releaseCommit()
+        #expect(driver.stored?.state == .revoked)
+        driver.replyRevocation(.failed(ProviderProblem(.replyLost(.timeout))))
+        #expect(driver.results[ticket] == [.revocation(.failedKeptForRetry)])
+    }
+
     /// Seed 502751: by the record it was due, and everybody waited for longer.
     @Test func `a revocation is tried again when the record says, whoever wrote that last`() {
         let driver = shared()
