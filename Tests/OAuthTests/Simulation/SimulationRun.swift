@@ -187,6 +187,8 @@ struct SimulationRun {
 
     private func consentAgain() {
         let calls = world.calls
+        // A restart does not undo a latch either.
+        world.replaceProcess(0)
         world.run(until: world.time + 600_000)
         world.check(world.calls == calls, "token calls after the latch")
         bringBack(0, by: .consent)

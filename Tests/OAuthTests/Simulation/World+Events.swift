@@ -335,8 +335,18 @@ extension World {
 
     // MARK: Death
 
+    /// One process ends in the calm, and the next one begins.
+    func replaceProcess(_ index: Int) {
+        end(index, comesBack: false)
+        restart(index)
+    }
+
     func crash(_ index: Int) {
         guard isRough, replicas[index].isAlive else { return }
+        end(index, comesBack: true)
+    }
+
+    private func end(_ index: Int, comesBack: Bool) {
         crashes += 1
         log("\(replicas[index].instance) dies")
         let gone = replicas[index].instance
@@ -350,7 +360,7 @@ extension World {
         for serial in server.tokens.indices where server.tokens[serial].fate == .held(by: life) {
             server.tokens[serial].fate = .lost
         }
-        schedule(after: dice.pick([50, 2000, 20_000, 200_000]), .restart(replica: index))
+        if comesBack { schedule(after: dice.pick([50, 2000, 20_000, 200_000]), .restart(replica: index)) }
         guard scenario.hasPresence, !scenario.keepsInstanceName else { return }
         for other in replicas.indices where other != index && replicas[other].isAlive {
             let event = Event.presence(replica: other, life: replicas[other].life, instance: gone)
