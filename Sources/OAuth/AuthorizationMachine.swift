@@ -119,10 +119,7 @@ package struct AuthorizationMachine: Sendable {
     /// The same outcome again, for the browser that started only.
     private func remembered(_ key: String, binding: Secret?) -> ConsentOutcome? {
         guard let entry = past.first(where: { $0.key == key }) else { return nil }
-        guard let binding else { return .rejected(.unknownState) }
-        let hash = PendingConsent.bindingHash(binding)
-        let isSame = Crypto.constantTimeEquals(Array(hash.utf8), Array(entry.bindingHash.utf8))
-        return isSame ? entry.outcome : .rejected(.unknownState)
+        return PendingConsent.matches(binding, of: entry.bindingHash) ? entry.outcome : .rejected(.unknownState)
     }
 
     private static func misplaced(_ arrival: Arrival, _ pending: PendingConsent) -> CallbackRejection? {

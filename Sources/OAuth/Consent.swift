@@ -5,7 +5,8 @@ package struct ConsentRequest: Sendable, Equatable {
     package var endpoints: ProviderEndpoints
     /// `public_url` + /oauth/callback: from the configuration, never from a request (checklist D7).
     package var redirectURI: String
-    /// The secret that the starting browser keeps as a cookie, or the command that started hands to one; at least 128 bits, in any text form.
+    /// The secret that the starting browser keeps as a cookie, or the command that started hands to one; at least 128
+    /// bits, in any text form.
     package var binding: Secret
 
     package init(
@@ -55,9 +56,12 @@ package struct PendingConsent: Sendable, Equatable {
         Crypto.base64URL(Crypto.sha256(Array("token-gateway consent state\n\(state)".utf8)))
     }
 
-    func isBound(to binding: Secret?) -> Bool {
+    func isBound(to binding: Secret?) -> Bool { Self.matches(binding, of: bindingHash) }
+
+    /// Who holds `binding` is the one whose `bindingHash` this is.
+    static func matches(_ binding: Secret?, of hash: String) -> Bool {
         guard let binding else { return false }
-        return Crypto.constantTimeEquals(Array(Self.bindingHash(binding).utf8), Array(bindingHash.utf8))
+        return Crypto.constantTimeEquals(Array(bindingHash(binding).utf8), Array(hash.utf8))
     }
 }
 

@@ -16,9 +16,7 @@ package struct ConsentMemory: Sendable, Equatable {
     }
 
     func isFor(_ binding: Secret?) -> Bool {
-        guard let binding else { return false }
-        let hash = PendingConsent.bindingHash(binding)
-        return Crypto.constantTimeEquals(Array(hash.utf8), Array(bindingHash.utf8))
+        PendingConsent.matches(binding, of: bindingHash)
     }
 }
 
